@@ -1,0 +1,135 @@
+"""The one exception tree: whatever asyncwb raises on purpose is in it.
+
+    Error                      everything below; `.message` is the text
+    ├── UsageError             the call does not fit the state, or a name is no good
+    │   ├── SettingsError      a setting has an unknown name or a value it cannot take (ValueError)
+    │   └── UnsupportedError   the call is known, but this version, mode or platform lacks it
+    ├── ConfigError            a config key would change, or a config file cannot be read
+    ├── CommError              a server could not be reached, refused, or answered nonsense
+    │   ├── AuthenticationError    the server does not accept the API key
+    │   └── RunNotFoundError       the server has no such run (ValueError)
+    ├── LogTypeError           log() was given what no row can hold (TypeError and ValueError)
+    ├── StepError              step_policy="raise" and the step went backwards
+    ├── JournalFull            the journal may grow no further and the overflow policy says raise
+    ├── JournalCorrupt         a journal on disk ends in bytes that fail their checksum
+    ├── EngineStopped          the engine's thread has ended; what was logged is safe on disk
+    ├── FinishTimeout          finish() passed its deadline; the rest is safe in the journal
+    ├── FrameError             bytes are no valid frame (ValueError)
+    └── BatchError             bytes are no valid batch of frames (ValueError)
+
+A message answers three questions, in this order: what failed; is the data safe, and where; what
+to do next. Exceptions of other libraries are turned into these once, where they enter. All of
+them can be pickled, since they cross process boundaries in data-parallel training.
+"""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """The base of every exception that asyncwb raises on purpose.
+
+    `message` is the full text, as `str(error)` gives it.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class UsageError(Error):
+    """The call does not fit: the run has finished, none was started, or an argument is no good."""
+
+
+class SettingsError(UsageError, ValueError):
+    """A setting is unknown, or its value has the wrong type or is none of the choices.
+
+    `setting` is the name of the setting.
+    """
+
+    def __init__(self, message: str = "", setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+class UnsupportedError(UsageError):
+    """The call is part of the API, but not possible in this mode, version or platform."""
+
+
+class ConfigError(Error):
+    """A config key that is set would change its value, or a config file cannot be read."""
+
+
+class CommError(Error):
+    """A server could not be reached, refused the request, or gave an answer that makes no sense.
+
+    `status` is the HTTP status of the answer, None where there was no answer; `code` is the
+    server's own word for the error (snake_case), "" where it gave none.
+    """
+
+    def __init__(self, message: str = "", status: int | None = None, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class AuthenticationError(CommError):
+    """The server does not accept the API key, or there is none for it."""
+
+
+class RunNotFoundError(CommError, ValueError):
+    """The server has no run at that path, or the key may not see it."""
+
+
+class LogTypeError(Error, TypeError, ValueError):
+    """`log()` was given a non-mapping, a key that is no string, or a value that no row can hold.
+
+    `key` is the path of the offending value, "" where the whole argument is at fault. It is both a
+    TypeError and a ValueError because the field's documents promise one and its clients raise the
+    other.
+    """
+
+    def __init__(self, message: str = "", key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class StepError(Error):
+    """A step went backwards while `step_policy="raise"`; the row was not written."""
+
+
+class JournalFull(Error):  # noqa: N818 - a state of the disk, named as users search for it
+    """The journal reached its bound and the overflow policy says to raise; the row is not in it."""
+
+
+class JournalCorrupt(Error):  # noqa: N818
+    """A journal holds bytes that fail their checksum; what stands before them was read.
+
+    `good` is the number of records read before the damage.
+    """
+
+    def __init__(self, message: str = "", good: int = 0) -> None:
+        super().__init__(message)
+        self.good = good
+
+
+class EngineStopped(Error):  # noqa: N818
+    """The engine's thread has ended, at the interpreter's exit or because of an error."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            message
+            or "the logging engine has stopped; what was logged is safe in the journal on disk. "
+            "Send it with: asyncwb sync"
+        )
+
+
+class FinishTimeout(Error):  # noqa: N818
+    """`finish()` passed its deadline; what is not acknowledged stays in the journal on disk."""
+
+
+class FrameError(Error, ValueError):
+    """Bytes are not a valid frame: cut short, a wrong checksum, or larger than allowed."""
+
+
+class BatchError(Error, ValueError):
+    """Bytes are not a valid batch of frames."""

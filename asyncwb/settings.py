@@ -1,0 +1,430 @@
+# ruff: noqa: RUF009 - `_setting` is dataclasses.field with the columns of the table
+"""Everything that can be set, in one frozen value; and where each value comes from.
+
+The order, strongest first: keyword arguments; the environment (`ASYNCWB_<NAME>`, then the
+`WANDB_*` name that users of the field know); files (`asyncwb.toml` in the working folder, then
+`settings.toml` in the user's config folder, then what `asyncwb login` stored); the default.
+
+The class below is the table: name, type, what it accepts, default, W&B's variable, meaning. Rooms
+further in take the values they need, never the whole of it. Importing this module is cheap
+(standard library and platformdirs), because every process that logs imports it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import json
+import logging
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from asyncwb.errors import ConfigError, SettingsError
+from asyncwb.typing import Mode, Overflow, Resume, StepPolicy
+
+_log = logging.getLogger("asyncwb")
+_PREFIX: Final = "ASYNCWB_"
+_NOT_SETTINGS: Final = ("ASYNCWB_CONFIG_DIR", "ASYNCWB_SERVER_", "ASYNCWB_BENCH_", "ASYNCWB_TEST_")
+_SIZES: Final = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_TRUE: Final = frozenset(("1", "true", "yes", "on", "y", "t"))
+_FALSE: Final = frozenset(("0", "false", "no", "off", "n", "f"))
+
+
+# What a setting accepts: `check` takes a Python value and gives the stored one or raises
+# ValueError; `parse` makes such a value from the text of an environment variable.
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    says: str
+    check: Callable[[Any], Any]
+    parse: Callable[[str], Any] = str
+    secret: bool = False  # a message must not repeat the value
+
+
+def _refuse(_value: object = None) -> NoReturn:
+    raise ValueError
+
+
+def _require(ok: bool, value: Any) -> Any:
+    return value if ok else _refuse()
+
+
+def _name(forbidden: str, longest: int) -> _Kind:
+    """Accept text that can be one segment of a URL's path."""
+
+    def check(value: Any) -> Any:
+        ok = isinstance(value, str) and 0 < len(value) <= longest and value == value.strip()
+        return _require(ok and value not in (".", "..") and not set(value) & bad, value)
+
+    bad = {*forbidden, *map(chr, range(32)), "\x7f"}
+    shown = " ".join(forbidden)
+    return _Kind(f"1 to {longest} characters without {shown} and surrounding spaces", check)
+
+
+def _one_of(*choices: str, also: Mapping[object, str | None] | None = None) -> _Kind:
+    """Accept a choice, or another spelling of it; an unhashable value is a TypeError."""
+    spellings: dict[object, str | None] = {
+        **(also or {}),
+        **dict(zip(choices, choices, strict=True)),
+    }
+
+    def check(value: Any) -> str | None:
+        return spellings[value] if value in spellings else _refuse()
+
+    return _Kind("one of " + ", ".join(choices), check)
+
+
+def _seconds(*, zero: str = "") -> _Kind:
+    def check(value: Any) -> float:
+        ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+        ok = ok and math.isfinite(value) and (value > 0 or (bool(zero) and value == 0))
+        return float(_require(ok, value))
+
+    return _Kind("a number of seconds > 0" + (f" (or 0: {zero})" if zero else ""), check, float)
+
+
+def _check_bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+)\s*([KMGT]iB)?", value.strip(), re.IGNORECASE)
+        value = int(match[1]) * _SIZES[(match[2] or "").upper()] if match else _refuse()
+    return _require(type(value) is int and value >= 2**16, value)
+
+
+def _check_tags(value: Any) -> tuple[str, ...]:
+    parts: Iterable[Any] = value.split(",") if isinstance(value, str) else value
+    tags = tuple(tag.strip() if isinstance(tag, str) else _refuse() for tag in parts)
+    return tags if all(1 <= len(tag) <= 64 for tag in tags) else _refuse()
+
+
+def _check_url(value: Any) -> str | None:
+    if value == "embedded":
+        return None
+    parts = urlsplit(_require(isinstance(value, str), value))
+    ok = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    fits = bool(ok) and not parts.query and not parts.fragment
+    return str(_require(fits, value)).rstrip("/")
+
+
+def _check_key(value: Any) -> Any:
+    ok = isinstance(value, str) and re.fullmatch(r"[!-~]+", value)
+    return _require(bool(ok), value)
+
+
+_TEXT = _Kind("text", lambda value: _require(isinstance(value, str), value))
+_FLAG = _Kind(
+    "true or false",
+    lambda value: _require(isinstance(value, bool), value),
+    lambda text: _require(text.lower() in _TRUE | _FALSE, text.lower() in _TRUE),
+)
+_BYTES = _Kind("a number of bytes >= 65536, as 1048576 or '64MiB'", _check_bytes)
+_FOLDER = _Kind("the path of a folder", lambda value: Path(value).expanduser().absolute())
+_TAGS = _Kind("a list of tags (comma-separated as text) of 1 to 64 characters each", _check_tags)
+_URL = _Kind("an http(s) URL without credentials in it, or 'embedded'", _check_url, secret=True)
+_KEY = _Kind("an API key (visible ASCII characters)", _check_key, secret=True)
+_PROJECT, _RUN_ID = _name("/\\#?%:", 128), _name("/\\:;,#?'", 128)
+_RESUME = _one_of(
+    "allow", "must", "never", "auto", also={True: "auto", False: None, "true": "auto"}
+)
+
+
+def _setting(kind: _Kind, default: object, wandb: str, doc: str) -> Any:
+    table = {"kind": kind, "wandb": wandb, "doc": doc}
+    return field(default=default, repr=kind is not _KEY, metadata=table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Hold every setting of a run, checked when it is made; costs some 50 us.
+
+    Nothing is read from outside by the constructor: that is `resolve`'s part. Raises
+    SettingsError (a UsageError and a ValueError) for an unknown name or an unfit value. Times are
+    in seconds, sizes in bytes. The API key never shows in `repr`.
+
+        Settings(mode="offline", journal_max_bytes="1GiB")
+    """
+
+    # fmt: off
+    mode: Mode = _setting(
+        _one_of("online", "offline", "disabled", also={"dryrun": "offline"}), "online",
+        "WANDB_MODE", "send rows; only keep them on disk; or do nothing at all")
+    base_url: str | None = _setting(
+        _URL, None, "WANDB_BASE_URL", "the server; unset or 'embedded': one on this machine")
+    api_key: str | None = _setting(_KEY, None, "WANDB_API_KEY", "the key for the server")
+    entity: str | None = _setting(
+        _name("/\\#?%:", 128), None, "WANDB_ENTITY", "who owns the run; unset: the key's user")
+    project: str = _setting(
+        _PROJECT, "uncategorized", "WANDB_PROJECT", "the project that the run belongs to")
+    run_id: str | None = _setting(
+        _RUN_ID, None, "WANDB_RUN_ID", "the run's id in its project; unset: a fresh random one")
+    run_name: str | None = _setting(_TEXT, None, "WANDB_NAME", "the name shown for the run")
+    run_notes: str | None = _setting(_TEXT, None, "WANDB_NOTES", "free text about the run")
+    run_tags: tuple[str, ...] | None = _setting(_TAGS, None, "WANDB_TAGS", "labels of the run")
+    run_group: str | None = _setting(_TEXT, None, "WANDB_RUN_GROUP", "the group of the run")
+    run_job_type: str | None = _setting(_TEXT, None, "WANDB_JOB_TYPE", "what the run does in it")
+    resume: Resume | None = _setting(
+        _RESUME, None, "WANDB_RESUME", "whether a run with this id may, must or must not exist")
+    data_dir: Path = _setting(
+        _FOLDER, None, "WANDB_DATA_DIR", "the data folder: runs, the embedded server, credentials")
+    dir: Path | None = _setting(
+        _FOLDER, None, "WANDB_DIR", "where run folders go; unset: runs/ in the data folder")
+    step_policy: StepPolicy = _setting(
+        _one_of("merge", "drop", "raise"), "merge", "",
+        "a row whose step is below the last one joins that step's row, is dropped, or raises")
+    overflow: Overflow = _setting(
+        _one_of("block", "drop_oldest", "raise"), "block", "",
+        "when the journal is full, log() waits, the oldest rows go (counted), or it raises")
+    overflow_timeout: float = _setting(
+        _seconds(), 30.0, "", "how long log() may wait for room before the row is dropped, counted")
+    journal_max_bytes: int = _setting(
+        _BYTES, 4 * 2**30, "", "how large a run's journal may grow on disk")
+    memory_max_bytes: int = _setting(
+        _BYTES, 64 * 2**20, "", "how much memory frames on their way to the server may take")
+    flush_interval: float = _setting(
+        _seconds(), 0.25, "", "how often rows are sent while a run logs")
+    sync_interval: float = _setting(
+        _seconds(zero="never"), 0.2, "", "how often the journal is forced to the disk")
+    finish_timeout: float = _setting(
+        _seconds(zero="do not wait"), 60.0, "", "how long finish() waits for the server")
+    detach_uploader: bool = _setting(
+        _FLAG, True, "", "after that, leave the rest to a process that goes on by itself")
+    http_timeout: float = _setting(
+        _seconds(), 30.0, "WANDB_HTTP_TIMEOUT", "how long one request may take")
+    init_timeout: float = _setting(
+        _seconds(), 90.0, "WANDB_INIT_TIMEOUT", "how long init() may wait if it must ask a server")
+    heartbeat_seconds: float = _setting(
+        _seconds(), 15.0, "", "how often a run that logs nothing says that it lives")
+    server_idle_timeout: float = _setting(
+        _seconds(zero="never"), 1800.0, "", "when an idle embedded server stops")
+    silent: bool = _setting(_FLAG, False, "WANDB_SILENT", "print nothing at all")
+    quiet: bool = _setting(_FLAG, False, "WANDB_QUIET", "print only warnings and errors")
+    # fmt: on
+    _given: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __new__(cls, **values: Any) -> Settings:
+        """Refuse unknown names, and remember which values were given rather than defaulted."""
+        for name in values:
+            _known(name, "Settings()")
+        self = object.__new__(cls)
+        object.__setattr__(self, "_given", frozenset(values))
+        return self
+
+    def __post_init__(self) -> None:
+        for name in _TABLE:
+            value = getattr(self, name)
+            if name == "data_dir" and value is None:
+                value = platformdirs.user_data_path("asyncwb", appauthor=False)
+            object.__setattr__(self, name, _checked(name, value, f"Setting {name}"))
+
+    @classmethod
+    def resolve(
+        cls,
+        overrides: Mapping[str, Any] | Settings | None = None,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Settings:
+        """Merge what the caller says with the environment, the files and the defaults.
+
+        Reads at most three small files; no network. `overrides` are the caller's own values, where
+        None means "not said" (of a Settings, the values it was made with); `environ` defaults to
+        `os.environ`; `cwd` (default: the process's own) is where `asyncwb.toml` is looked for.
+        Raises SettingsError for a name or value that does not fit, naming where it stands, and
+        ConfigError for a file that cannot be read. A variable `ASYNCWB_*` that no setting has
+        costs one line of warning.
+
+            Settings.resolve({"project": "mnist"}).project
+        """
+        environ = os.environ if environ is None else environ
+        cwd = Path.cwd() if cwd is None else cwd
+        if isinstance(overrides, Settings):
+            overrides = overrides.given
+        said = [(f"Setting {name}", name, value) for name, value in (overrides or {}).items()]
+        values = _first([*said, *_from_environ(environ), *_from_files(environ, cwd)], cwd)
+        for name, value in _from_login(cls(**values)).items():
+            values.setdefault(name, value)
+        return cls(**values)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Give the values this was made with, without the defaults."""
+        values = {name: getattr(self, name) for name in _TABLE if name in self._given}
+        if "base_url" in values and self.base_url is None:
+            values["base_url"] = "embedded"  # None would read as "not said"
+        return values
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder that holds one folder for every writer of a run."""
+        return self.dir or self.data_dir / "runs"
+
+    @property
+    def server_dir(self) -> Path:
+        """The embedded server's own folder."""
+        return self.data_dir / "server"
+
+
+_TABLE: Final = {f.name: f.metadata for f in fields(Settings) if "kind" in f.metadata}
+
+
+def default_entity() -> str:
+    """Name the entity of whoever has no account: the system's user name, made fit for a URL.
+
+    Client and embedded server both call this, and so agree without a word. The password database
+    is asked before the environment, which may differ between the two processes.
+    """
+    try:
+        import pwd  # not on Windows
+
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        name = os.environ.get("USERNAME") or _login_name()
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-")[:64] or "local"
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's bare uid has no name at all
+        return ""
+
+
+def read_credentials(data_dir: Path) -> dict[str, dict[str, Any]]:
+    """Read what `asyncwb login` stored: `{base_url: {"key": str, "default": bool}}`.
+
+    A missing file is an empty answer; one that is no such object raises ConfigError.
+    """
+    path = data_dir / "credentials.json"
+    try:
+        stored = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(_unreadable(path, error)) from error
+    if isinstance(stored, dict) and all(isinstance(entry, dict) for entry in stored.values()):
+        return stored
+    raise ConfigError(_unreadable(path, "it is not an object of objects"))
+
+
+def write_credentials(data_dir: Path, credentials: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Replace the stored credentials in one step, readable by their owner alone; give the path."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = data_dir / "credentials.json"
+    fresh = data_dir / f".credentials-{os.getpid()}"
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(credentials, file, indent=2)
+    fresh.replace(path)
+    return path
+
+
+def _checked(name: str, value: Any, where: str) -> Any:
+    kind: _Kind = _TABLE[name]["kind"]
+    if value is None and Settings.__dataclass_fields__[name].default is None:
+        return None
+    try:
+        return kind.check(value)
+    except (ValueError, TypeError):
+        shown = "the value" if kind.secret else repr(value)
+        raise SettingsError(
+            f"{where}: {shown} is not {kind.says}. Nothing was started; correct it and try again.",
+            name,
+        ) from None
+
+
+def _known(name: str, where: str) -> str:
+    if name in _TABLE:
+        return name
+    raise SettingsError(
+        f"{where}: there is no setting {name!r}{_closest(name, _TABLE)}. "
+        "Nothing was started; correct the name or leave it out.",
+        name,
+    )
+
+
+def _closest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+# Where values come from: each source gives (where, name, value), strongest source first.
+_Said = tuple[str, str, Any]
+
+
+def _from_environ(environ: Mapping[str, str]) -> list[_Said]:
+    _warn_of_strangers(environ)
+    said: list[_Said] = []
+    for name, row in _TABLE.items():
+        for variable in (_PREFIX + name.upper(), row["wandb"]):
+            text = environ.get(variable, "").strip()
+            if text:
+                said.append((f"Environment variable {variable}", name, _parsed(row["kind"], text)))
+    return said
+
+
+def _parsed(kind: _Kind, text: str) -> Any:
+    try:
+        return kind.parse(text)
+    except ValueError:
+        return text  # which `check` refuses, with the message that names the variable
+
+
+def _from_files(environ: Mapping[str, str], cwd: Path) -> list[_Said]:
+    home = environ.get("ASYNCWB_CONFIG_DIR")
+    config = Path(home) if home else platformdirs.user_config_path("asyncwb", appauthor=False)
+    said: list[_Said] = []
+    for path in (cwd / "asyncwb.toml", config / "settings.toml"):
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            raise ConfigError(_unreadable(path, error)) from error
+        said += [(f"File {path}, {_known(name, str(path))}", name, v) for name, v in table.items()]
+    return said
+
+
+def _from_login(settings: Settings) -> dict[str, Any]:
+    """Give the stored key for the server in use, and that server where none was named."""
+    stored = read_credentials(settings.data_dir)
+    url = settings.base_url
+    if url is None and "base_url" not in settings.given:
+        url = next((name for name, entry in stored.items() if entry.get("default")), None)
+    key = stored.get(url, {}).get("key") if url else None
+    return {"base_url": url} | ({"api_key": key} if key else {}) if url else {}
+
+
+def _first(said: Iterable[_Said], cwd: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for where, name, value in said:
+        if value is None or _known(name, where) in values:
+            continue
+        if _TABLE[name]["kind"] is _FOLDER and isinstance(value, (str, os.PathLike)):
+            value = cwd / Path(value).expanduser()
+        values[name] = _checked(name, value, where)
+    return values
+
+
+def _warn_of_strangers(environ: Mapping[str, str]) -> None:
+    names = [_PREFIX + name.upper() for name in _TABLE]
+    for variable in environ:
+        ours = variable.startswith(_PREFIX) and not variable.startswith(_NOT_SETTINGS)
+        if ours and variable not in names:
+            _warn_of_stranger(variable, _closest(variable, names))
+
+
+@cache
+def _warn_of_stranger(variable: str, hint: str) -> None:
+    _log.warning("asyncwb: environment variable %s is no setting%s; it is ignored", variable, hint)
+
+
+def _unreadable(path: Path, why: object) -> str:
+    return f"{path} cannot be read: {why}. Nothing was changed; repair the file or move it away."
