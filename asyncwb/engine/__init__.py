@@ -1,0 +1,15 @@
+"""The worker: one thread with one uvloop loop, whatever the caller does with its own.
+
+    inbox      the caller's side of `log()`: check, stamp, pack into the journal; never waits
+    records    how a row or an event lies in the journal, for whoever writes or scans it
+    journal    segments on disk: preallocated, memory-mapped, trimmed once acknowledged
+    pipeline   committed records -> tables -> frames, as many at once as there are
+    session    one writer of one run: inbox, journal, pipeline, accounting
+    uplink     frames of all sessions -> requests; backoff; acknowledgements
+    offline    frames -> a sealed file on disk, in place of the uplink
+    embedded   finds or starts the server of this machine
+    thread     the thread, its loop, and how the faces talk to them
+
+The caller's thread only ever touches `inbox` and `journal`; numpy, aiohttp and the codecs are
+imported on the engine's thread, so that importing asyncwb and starting a run stay cheap.
+"""

@@ -1,0 +1,111 @@
+"""Finds the server of this machine, or starts it.
+
+One server a data folder, however many processes start at once: each looks for `server.json`, and
+where nothing answers starts a detached server process; the server that gets the folder's lock
+lives on and announces itself in `server.json`, the others leave at once. Nobody's training waits
+for any of this: it happens on the engine's thread, while rows go to the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from asyncwb.engine.http import Http, NoAnswer
+from asyncwb.errors import CommError
+from asyncwb.wire.values import loads
+
+START_TIMEOUT: Final = 30.0
+"""seconds that a server may take from its start to its first answer."""
+_POLL: Final = 0.05
+_LOG_TAIL: Final = 2000
+
+_children: Final[list[subprocess.Popen[bytes]]] = []
+"""servers that this process started: kept, since collecting a live Popen is a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens, and the key for it."""
+
+    url: str
+    key: str | None
+
+
+class Embedded:
+    """The server of one data folder."""
+
+    def __init__(self, folder: Path, http: Http, *, idle_timeout: float) -> None:
+        self._folder = folder
+        self._http = http
+        self._idle_timeout = idle_timeout
+
+    async def find(self) -> Address | None:
+        """Return the address of the running server, None where none answers."""
+        try:
+            announced = loads((self._folder / "server.json").read_bytes())
+            url = str(announced["url"])
+            key = (self._folder / "api_key").read_text().strip()
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        try:
+            reply = await self._http.request("GET", f"{url}/ready")
+        except NoAnswer:
+            return None
+        return Address(url, key) if reply.status == 200 else None
+
+    async def find_or_start(self) -> Address:
+        """Return the address of the running server, starting it first where none answers.
+
+        Raises:
+            CommError: it cannot be started, or does not answer in time; its log says why.
+        """
+        address = await self.find()
+        if address is not None:
+            return address
+        child = self._start()
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            address = await self.find()
+            if address is not None:
+                return address
+            if child.poll() not in (None, 0):
+                raise CommError(f"the embedded server could not be started: {self._log_tail()}")
+            await asyncio.sleep(_POLL)
+        raise CommError(
+            f"the embedded server did not answer within {START_TIMEOUT:.0f} s: {self._log_tail()}"
+        )
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        command = [sys.executable, "-m", "asyncwb", "server", "--embedded"]
+        command += ["--data", str(self._folder), "--port", "0"]
+        command += ["--idle-timeout", str(self._idle_timeout)]
+        # Not the caller's server settings: they would point the server at another database.
+        env = {k: v for k, v in os.environ.items() if k != "ASYNCWB_API_KEY"}
+        with (self._folder / "server.log").open("ab") as log:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env=env,
+                start_new_session=True,
+            )
+        _children.append(child)
+        return child
+
+    def _log_tail(self) -> str:
+        try:
+            text = (self._folder / "server.log").read_bytes()[-_LOG_TAIL:].decode(errors="replace")
+        except OSError:
+            text = ""
+        last = [line for line in text.splitlines() if line.strip()]
+        return last[-1] if last else f"see {self._folder / 'server.log'}"

@@ -1,0 +1,142 @@
+"""The folder of one writer: its journal, what it belongs to, and who is at work on it.
+
+<runs>/20261121_093000-k3v9q2xa-5f1c09d2/
+    run.json     whose rows these are (entity, project, run, writer), mode, server, start
+    lock         held (flock) by the process that writes, or by the one that drains
+    journal/     segments that are not acknowledged yet
+    sealed/      an offline run: compressed frames
+    files/       run.dir: the user's files
+    synced.json  an offline run: how far which server has it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from asyncwb.errors import Error
+from asyncwb.wire.stream import StreamHead
+from asyncwb.wire.values import dumps, loads
+
+_DESCRIPTION: Final = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What `run.json` says."""
+
+    entity: str | None
+    project: str
+    run: str
+    writer: str
+    mode: str
+    base_url: str | None
+    started_at: float
+
+    @property
+    def head(self) -> StreamHead:
+        """Whose frames the journal holds."""
+        return StreamHead(self.entity, self.project, self.run, self.writer)
+
+
+class RunFolder:
+    """One writer's folder on disk; `path` may be moved as a whole while nobody holds its lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = -1
+
+    @classmethod
+    def create(cls, runs: Path, description: Description) -> RunFolder:
+        """Make the folder, lock it and describe it; raises OSError where that is impossible."""
+        started = time.strftime("%Y%m%d_%H%M%S", time.localtime(description.started_at))
+        folder = cls(runs / f"{started}-{description.run}-{description.writer}")
+        folder.files.mkdir(parents=True)
+        if not folder.lock():
+            raise Error(f"{folder.path} is in use by another process")
+        (folder.path / _DESCRIPTION).write_bytes(dumps(asdict(description)))
+        return folder
+
+    @property
+    def files(self) -> Path:
+        """The user's files."""
+        return self.path / "files"
+
+    @property
+    def journal(self) -> Path:
+        """Segments that are not acknowledged."""
+        return self.path / "journal"
+
+    @property
+    def sealed(self) -> Path:
+        """Compressed frames of an offline run."""
+        return self.path / "sealed"
+
+    def describe(self) -> Description:
+        """Read `run.json`.
+
+        Raises:
+            Error: it is missing or damaged.
+        """
+        try:
+            return Description(**loads((self.path / _DESCRIPTION).read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise Error(
+                f"{self.path / _DESCRIPTION} cannot be read ({error}), so it is not known whose "
+                "rows these are. The journal beside it is untouched."
+            ) from error
+
+    def lock(self) -> bool:
+        """Take the folder for this process; False where another one has it."""
+        if self._lock >= 0:
+            return True
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self._lock = fd
+        return True
+
+    def unlock(self) -> None:
+        """Let go of the folder."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def read_synced(self) -> dict[str, Any]:
+        """Return what `synced.json` says: {server url: next sequence number}."""
+        try:
+            synced = loads((self.path / "synced.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return synced if isinstance(synced, dict) else {}
+
+    def write_synced(self, base_url: str, next_seq: int) -> None:
+        """Note how far a server has this writer's data."""
+        synced = {**self.read_synced(), base_url: next_seq}
+        fresh = self.path / "synced.json.new"
+        fresh.write_bytes(dumps(synced))
+        fresh.replace(self.path / "synced.json")
+
+    def remove_if_empty(self) -> None:
+        """Delete the folder once nothing in it is the user's: no files and no journal."""
+        with contextlib.suppress(OSError):
+            self.files.rmdir()
+        if self.files.exists() or self.journal.exists() or self.sealed.exists():
+            return
+        for name in (_DESCRIPTION, "lock", "synced.json"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+
+def new_writer() -> str:
+    """Return a name for a writer that nobody else has."""
+    return os.urandom(4).hex()

@@ -1,0 +1,155 @@
+"""The one place that speaks HTTP as a client; foreign exceptions end here.
+
+A request either gives a `Reply`, whatever its status, or raises `NoAnswer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from asyncwb.errors import CommError
+from asyncwb.wire.values import loads
+
+_FAILURES: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+
+
+class NoAnswer(CommError):  # noqa: N818
+    """The server could not be reached, or did not answer in time; nothing is known of the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: its status, its headers and its whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Decode the body; raises CommError where it is not JSON."""
+        try:
+            return loads(self.body)
+        except ValueError as error:
+            raise CommError(
+                f"the server answered HTTP {self.status} with something that is not JSON",
+                self.status,
+            ) from error
+
+    @property
+    def problem(self) -> str:
+        """What an error answer says of itself."""
+        code, message = self.error
+        return message or code or f"HTTP {self.status}"
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """The (code, message) of an error answer; empty where it has another shape."""
+        try:
+            error = loads(self.body)["error"]
+            return str(error["code"]), str(error["message"])
+        except (ValueError, KeyError, TypeError):
+            return "", ""
+
+
+class Http:
+    """A pool of connections; belongs to the loop on which it is first used.
+
+    Args:
+        timeout: seconds that one request may take, connecting included.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._pools: dict[bool, aiohttp.ClientSession] = {}
+
+    def _pool(self, url: str) -> aiohttp.ClientSession:
+        # A proxy from the environment is for the world outside, not for this machine.
+        outside = urlsplit(url).hostname not in _LOOPBACK
+        if outside not in self._pools:
+            self._pools[outside] = aiohttp.ClientSession(
+                trust_env=outside,
+                auto_decompress=True,
+                max_line_size=64 * 1024,
+            )
+        return self._pools[outside]
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        key: str | None = None,
+        data: bytes | None = None,
+        params: list[tuple[str, str]] | None = None,
+        content_type: str = "application/json",
+    ) -> Reply:
+        """Send a request and read the whole answer; raises NoAnswer where there is none."""
+        whole = aiohttp.ClientTimeout(total=self._timeout)
+        async with self._open(method, url, key, data, params, content_type, whole) as response:
+            body = await response.read()
+            return Reply(response.status, response.headers, body)
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, *, key: str | None = None, params: list[tuple[str, str]] | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """GET a body piece by piece; raises CommError for any status but 200.
+
+        The timeout is for each wait, not for the whole: a long history takes its time.
+        """
+        each = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._timeout, sock_read=self._timeout
+        )
+        async with self._open("GET", url, key, None, params, "", each) as response:
+            if response.status != 200:
+                reply = Reply(response.status, response.headers, await response.read())
+                raise CommError(reply.problem, reply.status, reply.error[0])
+            yield response.content.iter_chunked(2**20)
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        method: str,
+        url: str,
+        key: str | None,
+        data: bytes | None,
+        params: list[tuple[str, str]] | None,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        if data is not None:
+            headers["Content-Type"] = content_type
+        try:
+            async with self._pool(url).request(
+                method,
+                url,
+                data=data,
+                params=params,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                yield response
+        except _FAILURES as error:
+            reason = str(error) or type(error).__name__
+            raise NoAnswer(f"no answer from {_origin(url)}: {reason}") from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            await pool.close()
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,41 @@
+"""Offline runs: the same frames, sealed into a file instead of sent."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from asyncwb.engine.outbox import Outbox
+from asyncwb.engine.sealed import append
+
+_AT_ONCE: Final = 2**20
+"""bytes of frames that are made before the loop gets a turn"""
+
+
+class Sealer:
+    """Appends an outbox's frames to a file; each append is on disk before it is acknowledged."""
+
+    def __init__(self, folder: Path, outbox: Outbox) -> None:
+        self._folder = folder
+        self._outbox = outbox
+
+    async def run(self, interval: float) -> None:
+        """Seal until the outbox is settled; gathers rows for `interval` seconds."""
+        outbox = self._outbox
+        self._folder.mkdir(parents=True, exist_ok=True)
+        while not outbox.settled.is_set():
+            if not outbox.fill():
+                await asyncio.sleep(0.005 if outbox.urgent else interval)
+                continue
+            while outbox.fill(_AT_ONCE):
+                pass
+            frames = [prepared.data for prepared in outbox.pending]
+            end = outbox.pending[-1].end_seq
+            try:
+                await asyncio.to_thread(append, self._folder, frames)
+            except OSError as error:  # a full disk: the rows stay in the journal
+                outbox.progress.error = f"cannot seal into {self._folder}: {error}"
+                await asyncio.sleep(1.0)
+                continue
+            outbox.acknowledge(end)

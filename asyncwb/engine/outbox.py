@@ -1,0 +1,136 @@
+"""The engine's side of one writer: what is to be sent, what is on its way, what has arrived.
+
+Frames are made from the journal only as fast as there is memory for them, and kept until the
+server acknowledges them; what lies behind them stays in the journal on disk. An outbox does no
+input or output over the network: the uplink takes frames from it and tells it what came back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from asyncwb.engine.progress import Progress
+from asyncwb.engine.source import Prepared, Source
+from asyncwb.wire.stream import StreamHead
+
+_PENDING: Final = 8 * 2**20
+"""raw bytes of frames that one writer keeps ready."""
+
+
+class Outbox:
+    """Frames of one writer, in order.
+
+    Mutable state, touched by the engine's loop only: `pending` with its size and its raw size in
+    bytes, the source, `closed` (no more rows will come), `not_before` (monotonic time before which
+    nothing is sent), `rejections` (answers in a row that refused what was sent).
+    """
+
+    def __init__(
+        self,
+        head: StreamHead,
+        source: Source,
+        progress: Progress,
+    ) -> None:
+        self.head = head
+        self.progress = progress
+        self.settled = asyncio.Event()
+        """set once nothing more will be sent: all is acknowledged, or refused."""
+        self.closed = False
+        self.urgent = False
+        self.not_before = 0.0
+        self.sent_at = float("-inf")
+        self.pending: deque[Prepared] = deque()
+        self.size = 0
+        self.raw = 0
+        self.rejections = 0
+        self._source = source
+        self._idle = False
+        self._lost_to = 0
+
+    def fill(self, limit: int = _PENDING) -> bool:
+        """Make one more frame unless `limit` raw bytes are ready; True if there was data for it."""
+        if self.raw >= limit or self.progress.refused:
+            return False
+        prepared = self._source.next()
+        self._idle = prepared is None
+        if prepared is None:
+            self._check_settled()
+            return False
+        if prepared.lost and prepared.end_seq > self._lost_to:  # once, however often it is sent
+            self.progress.lost += prepared.lost
+            self._lost_to = prepared.end_seq
+        self.pending.append(prepared)
+        self.size += len(prepared.data)
+        self.raw += prepared.raw
+        return True
+
+    def take(self, limit: int) -> list[Prepared]:
+        """Return pending frames from the front, up to `limit` raw bytes and at least one."""
+        taken: list[Prepared] = []
+        for prepared in self.pending:
+            limit -= prepared.raw
+            if taken and limit < 0:
+                break
+            taken.append(prepared)
+        return taken
+
+    def _drop_first(self) -> Prepared:
+        done = self.pending.popleft()
+        self.size -= len(done.data)
+        self.raw -= done.raw
+        return done
+
+    def _drop_all(self) -> None:
+        self.pending.clear()
+        self.size = self.raw = 0
+
+    def acknowledge(self, next_seq: int) -> None:
+        """Let go of everything below `next_seq`: the server has committed it."""
+        known = self.progress.next_seq
+        while self.pending and self.pending[0].end_seq <= next_seq:
+            done = self._drop_first()
+            # What a server that lost data is sent again was counted before.
+            self.progress.rows += min(done.rows, max(0, done.end_seq - known))
+            known = max(known, done.end_seq)
+        if next_seq > self.progress.next_seq:
+            self.progress.next_seq = next_seq
+            self.rejections = 0
+            for moved in self.progress.moved:
+                moved(next_seq)
+        self._check_settled()
+
+    def rewind(self, next_seq: int) -> None:
+        """Send again from `next_seq`: the server has less, or more, than we thought.
+
+        What the journal no longer holds is sent as a frame that says `lost`.
+        """
+        self.acknowledge(next_seq)
+        kept = [p for p in self.pending if p.first_seq >= next_seq]
+        if kept and kept[0].first_seq == next_seq:
+            while self.pending and self.pending[0].first_seq < next_seq:
+                self._drop_first()
+            return
+        self._drop_all()
+        self._source = self._source.restart(next_seq)
+        self._idle = False
+
+    def refuse(self, reason: str) -> None:
+        """Stop sending: the server will never take this. The data stays in the journal."""
+        self.progress.refused = self.progress.error = reason
+        self._drop_all()
+        self.settled.set()
+
+    def stop(self) -> None:
+        """Send no more: whoever finished the run did not wait longer. The data stays."""
+        self.settled.set()
+
+    def close(self) -> None:
+        """No more rows will come: once all is acknowledged, the outbox is settled."""
+        self.closed = self.urgent = True
+        self._idle = False
+
+    def _check_settled(self) -> None:
+        if self.closed and self._idle and not self.pending:
+            self.settled.set()

@@ -1,0 +1,290 @@
+"""One writer of one run, as its faces see it: what they may call, and what it costs.
+
+A session is made on the caller's thread and lives there: inbox, journal, folder, accounting. Its
+other half, the outbox, is the engine's. Several faces of one run share one session.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+from asyncwb.engine.folder import Description, RunFolder, new_writer
+from asyncwb.engine.inbox import Inbox
+from asyncwb.engine.journal import Journal
+from asyncwb.engine.notices import Notices
+from asyncwb.engine.progress import Progress
+from asyncwb.engine.summary import LocalSummary
+from asyncwb.errors import EngineStopped, Error
+from asyncwb.settings import Settings
+from asyncwb.wire.history import StepRule
+from asyncwb.wire.metrics import MetricRules
+from asyncwb.wire.stream import StreamHead
+
+T = TypeVar("T")
+
+_PATIENCE: Final = 24 * 3600.0
+"""seconds for which a detached uploader goes on without an acknowledgement."""
+
+_live: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """What became of the rows that were logged.
+
+    `accepted`: rows for which `log()` returned; `journaled`: of these, still on this disk only;
+    `acknowledged`: committed by the server (offline: sealed on disk); `dropped`: rows that were
+    lost, by reason; `lag`: seconds since everything accepted was last acknowledged, 0.0 when all
+    is; `last_error`: what last went wrong, None once it is right again.
+    """
+
+    accepted: int
+    journaled: int
+    acknowledged: int
+    dropped: Mapping[str, int]
+    lag: float
+    last_error: str | None
+    connected: bool
+
+    @property
+    def lost(self) -> int:
+        """Rows dropped for whatever reason."""
+        return sum(self.dropped.values())
+
+    @property
+    def sync_items_total(self) -> int:
+        """Rows logged, under W&B's name."""
+        return self.accepted
+
+    @property
+    def sync_items_pending(self) -> int:
+        """Rows that the server does not have yet, under W&B's name."""
+        return self.journaled
+
+    @property
+    def sync_time(self) -> float:
+        """The lag in seconds, under W&B's name."""
+        return self.lag
+
+
+class Submits(Protocol):
+    """The engine, as far as a session needs it."""
+
+    def submit(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Run `work(worker)` on the engine's loop; never waits."""
+
+
+class Session:
+    """Takes rows and events, and answers for them.
+
+    Args:
+        settings: of this run.
+        head: whose rows these are, but for the writer's name, which the session makes.
+        start: the first event; a forked child sends it again for a writer of its own.
+        step: the first step (one after the last where the run is resumed).
+        engine: gives the engine of the process that asks (a forked child has another one).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        head: StreamHead,
+        start: dict[str, Any],
+        *,
+        step: int = 0,
+        engine: Callable[[], Submits],
+    ) -> None:
+        self.settings = settings
+        self.head = head
+        self.notices = Notices(silent=settings.silent, quiet=settings.quiet)
+        self.rules = MetricRules()
+        self.next_sync = 0.0
+        self.synced_seq = 0
+        self._start = start
+        self._caught_up_at = time.monotonic()
+        self.greeted = False
+        self.overflowing = False
+        """a row has waited for room in vain: the next ones do not wait until there is some"""
+        self.reopened: Callable[[], None] | None = None
+        """called in a forked child once it has become a writer of its own"""
+        self._step_metrics: set[str] = set()
+        self._last: dict[str, Any] = {}
+        self.folder, self.journal = self._open()
+        self.progress = Progress()
+        self.summary = LocalSummary(self.journal)
+        self.rule = StepRule(settings.step_policy, step)
+        self.inbox = Inbox(self.journal, self.rule, overflow=settings.overflow)
+        self.log = self.inbox.log
+        self.inbox.event(start)
+        self._current_engine = engine
+        self.engine = engine()
+        self.engine.submit(self._attach)
+        _live.add(self)
+
+    async def _attach(self, worker: Any) -> None:
+        await worker.attach(self)
+
+    def _open(self) -> tuple[RunFolder, Journal]:
+        settings, head = self.settings, self.head
+        description = Description(
+            entity=head.entity,
+            project=head.project,
+            run=head.run,
+            writer=head.writer,
+            mode=settings.mode,
+            base_url=settings.base_url,
+            started_at=time.time(),
+        )
+        try:
+            folder = RunFolder.create(settings.runs_dir, description)
+        except OSError as error:
+            raise Error(
+                f"no folder for the run can be made in {settings.runs_dir}: {error}. Nothing was "
+                "logged. Set `dir` or `data_dir` to a place with room that can be written."
+            ) from error
+        self.notices.advice = (
+            f"The data is in {folder.path}; send it with: asyncwb sync {folder.path}"
+        )
+        return folder, Journal(folder.journal, max_bytes=settings.journal_max_bytes)
+
+    def log_when_room(
+        self, data: dict[str, Any], step: int | None, commit: bool | None
+    ) -> Future[None]:
+        """Hand a row to the engine, which logs it once the full journal has room."""
+        row = dict(data)
+        done = self.engine.submit(lambda worker: worker.log_when_room(self, row, step, commit))
+        if done.done() and isinstance(done.exception(), EngineStopped):
+            self.inbox.count_dropped("overflow")  # nobody will ever make room
+            done = Future()
+            done.set_result(None)
+        return done
+
+    def define(self, event: dict[str, Any]) -> None:
+        """Take a metric definition; rows from now on follow it."""
+        rule = self.rules.define(event)
+        self.inbox.event(event)
+        if self.rules.syncs and rule.step_metric is not None:
+            self._remember(rule.step_metric)
+            self.inbox.fill_rows(self._fill_in)
+
+    def _remember(self, path: str) -> None:
+        """Keep a step metric's last value, which may have been logged before it was one."""
+        if path not in self._step_metrics:
+            last = self.summary.read().get(path) if self.inbox.accepted else None
+            if isinstance(last, (int, float)):
+                self._last.setdefault(path, last)
+            self._step_metrics.add(path)
+
+    def _fill_in(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Add the last value of each step metric that a row's metrics are charted against."""
+        for path in self._step_metrics & row.keys():
+            self._last[path] = row[path]
+        for path in self.rules.missing_steps(row):
+            row[path] = self._last.get(path, 0)
+        return row
+
+    def status(self) -> RunStatus:
+        """Count what was accepted, acknowledged and dropped; costs some microseconds."""
+        accepted, progress = self.inbox.accepted, self.progress
+        now = time.monotonic()
+        if progress.next_seq >= self.inbox.next_seq:
+            self._caught_up_at = now
+        dropped = dict(self.inbox.dropped)
+        if progress.lost:
+            dropped["journal"] = progress.lost
+        return RunStatus(
+            accepted=accepted,
+            journaled=max(0, accepted - progress.rows - progress.lost),
+            acknowledged=progress.rows,
+            dropped=dropped,
+            lag=now - self._caught_up_at,
+            last_error=progress.refused or _text(self.inbox.disk_error) or progress.error,
+            connected=progress.connected,
+        )
+
+    def flush(self, *, durable: bool, timeout: float) -> Future[bool]:
+        """Have everything logged so far acknowledged; `durable`: on this machine's disk."""
+        if durable:
+            return self.engine.submit(lambda worker: worker.sync(self))
+        return self.engine.submit(lambda worker: worker.flush(self, timeout))
+
+    def finish(self, exit_code: int | None, timeout: float) -> Future[bool]:
+        """Close the inbox and send the rest; the result says whether all of it arrived.
+
+        `exit_code` None closes this writer and leaves the run to the others that write to it.
+        """
+        last = {"t": "finish", "exit_code": exit_code, "at": time.time()}
+        self.inbox.close(None if exit_code is None else last)
+        return self.engine.submit(lambda worker: worker.finish(self, timeout))
+
+    def release(self, *, complete: bool) -> None:
+        """Let go of the folder after `finish`; what is not acknowledged stays in it."""
+        _live.discard(self)
+        self.journal.close(delete=complete)
+        self.folder.unlock()
+        if complete and self.settings.mode != "offline":
+            self.folder.remove_if_empty()
+
+    def detach_uploader(self) -> None:
+        """Leave the rest to a process that goes on by itself when this one is gone."""
+        command = [sys.executable, "-m", "asyncwb", "sync", str(self.folder.path)]
+        env = {
+            **os.environ,  # the key goes by the environment: a command line is public
+            **({"ASYNCWB_API_KEY": key} if (key := self.settings.api_key) else {}),
+            "ASYNCWB_BASE_URL": self.settings.base_url or "embedded",
+            "ASYNCWB_DATA_DIR": str(self.settings.data_dir),
+            "ASYNCWB_FINISH_TIMEOUT": str(_PATIENCE),
+        }
+        with (self.folder.path / "sync.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder.path,
+                env=env,
+                start_new_session=True,
+            )
+        _uploaders.append(process)
+
+    def after_fork(self) -> None:
+        """In a forked child: become another writer of the run, from the first row it logs."""
+        self.progress = Progress()
+        self.summary = LocalSummary(None)  # the parent's locks may be held by threads not here
+        self.inbox.after_fork(self._reopen, self._start)
+
+    def _reopen(self) -> Journal:
+        head = self.head
+        self.head = StreamHead(head.entity, head.project, head.run, new_writer())
+        self.folder, self.journal = self._open()
+        self.summary = LocalSummary(self.journal)
+        self.engine = self._current_engine()
+        self.engine.submit(self._attach)
+        if self.reopened is not None:
+            self.reopened()
+        return self.journal
+
+
+def _text(error: OSError | None) -> str | None:
+    return None if error is None else str(error)
+
+
+_uploaders: Final[list[subprocess.Popen[bytes]]] = []
+"""kept, since collecting a live Popen is a warning."""
+
+
+def _after_fork() -> None:
+    for session in list(_live):
+        session.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

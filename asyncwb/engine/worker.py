@@ -1,0 +1,305 @@
+"""What runs on the engine's loop: the uplinks, the care of the journals, and submitted commands.
+
+Imported on the engine's thread: this is where numpy, aiohttp and the codecs come in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, Final
+from urllib.parse import quote
+
+from asyncwb.engine.embedded import Address, Embedded
+from asyncwb.engine.http import Http, Reply
+from asyncwb.engine.offline import Sealer
+from asyncwb.engine.outbox import Outbox
+from asyncwb.engine.pipeline import LiveSegments, Reader
+from asyncwb.engine.session import Session
+from asyncwb.engine.source import JournalSource
+from asyncwb.engine.uplink import Uplink
+from asyncwb.errors import AuthenticationError, CommError, EngineStopped
+from asyncwb.settings import Settings
+from asyncwb.wire.stream import StreamHead
+from asyncwb.wire.summary import Fold
+
+try:
+    import uvloop
+except ImportError:  # no uvloop on this platform
+    uvloop = None  # type: ignore[assignment]
+
+_IMPORTED: Final = (Fold,)
+"""what the first frame needs: imported now, while a fork waits for the engine's imports"""
+_CARE_INTERVAL: Final = 0.1
+_HTTP_TIMEOUT: Final = 30.0
+_SYNC_AT_LEAST: Final = 0.05
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that the engine runs on."""
+    return asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
+
+
+class Worker:
+    """Everything that the engine's loop does; touched by that loop only."""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self.sessions: dict[Session, Outbox] = {}
+        self._uplinks: dict[tuple[Any, ...], Uplink] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._https: dict[float, Http] = {}
+
+    @property
+    def http(self) -> Http:
+        """The connections, of this loop, with the usual timeout."""
+        return self.connections(_HTTP_TIMEOUT)
+
+    def connections(self, timeout: float) -> Http:
+        """The connections whose requests may take `timeout` seconds."""
+        if timeout not in self._https:
+            self._https[timeout] = Http(timeout)
+        return self._https[timeout]
+
+    async def run(self) -> None:
+        """Care for the journals until told to stop."""
+        try:
+            while not self.stopping.is_set():
+                for session in list(self.sessions):
+                    try:
+                        await self._care(session)
+                    except Exception as error:  # must not die: the other runs need it
+                        session.notices.warn_once("care", f"the journal is not well: {error!r}.")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.stopping.wait(), _CARE_INTERVAL)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for http in self._https.values():
+                await http.close()
+
+    def start(self, work: Coroutine[Any, Any, Any], future: Future[Any]) -> None:
+        """Run a submitted coroutine and hand its outcome to the waiting thread."""
+
+        async def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                work.close()
+                return
+            try:
+                result = await work
+            except asyncio.CancelledError:
+                future.set_exception(EngineStopped())
+                raise
+            except BaseException as error:  # whoever submitted it is told, whatever it is
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._spawn(run())
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def attach(self, session: Session) -> None:
+        """Start sending (or sealing) what a session logs."""
+        source = JournalSource(Reader(LiveSegments(session.journal)), session.summary.fold)
+        outbox = Outbox(session.head, source, session.progress)
+        self.sessions[session] = outbox
+        if session.settings.mode == "offline":
+            self._spawn(Sealer(session.folder.sealed, outbox).run(session.settings.flush_interval))
+        else:
+            session.progress.moved.append(lambda _: self._greet(session))
+            self.uplink(session).add(outbox)
+
+    def _greet(self, session: Session) -> None:
+        """Say where the run's page is, once the server has it."""
+        progress = session.progress
+        if progress.run_path is not None and not session.greeted:
+            session.greeted = True
+            entity, project, run = progress.run_path.split("/")
+            session.notices.tell(
+                f"run {run} is at {progress.base_url}/{entity}/{project}/runs/{run}"
+            )
+
+    def uplink(self, session: Session) -> Uplink:
+        """The uplink to the session's server, started on first use."""
+        settings = session.settings
+        target = (settings.base_url, settings.api_key, settings.data_dir, settings.http_timeout)
+        if target not in self._uplinks:
+            where: Address | Embedded
+            if settings.base_url is None:
+                where = self._embedded(settings)
+            else:
+                where = Address(settings.base_url, settings.api_key)
+            self._uplinks[target] = Uplink(
+                where,
+                self.connections(settings.http_timeout),
+                flush_interval=settings.flush_interval,
+                heartbeat=settings.heartbeat_seconds,
+                memory=settings.memory_max_bytes,
+                say=session.notices.warn_once,
+            )
+            self._spawn(self._uplinks[target].run())
+        return self._uplinks[target]
+
+    async def flush(self, session: Session, timeout: float) -> bool:
+        """Wait until what was logged so far is acknowledged (offline: sealed on disk)."""
+        goal = session.inbox.next_seq
+        outbox = self.sessions.get(session)
+        if outbox is None:  # finished: what has not arrived is no longer sent from here
+            return session.progress.next_seq >= goal
+        done = asyncio.Event()
+
+        def moved(next_seq: int) -> None:
+            if next_seq >= goal:
+                done.set()
+
+        session.progress.moved.append(moved)
+        moved(session.progress.next_seq)
+        outbox.urgent = True
+        self._wake()
+        settled = asyncio.ensure_future(outbox.settled.wait())
+        reached = asyncio.ensure_future(done.wait())
+        try:
+            await asyncio.wait(
+                {settled, reached}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            return done.is_set()
+        finally:
+            settled.cancel()
+            reached.cancel()
+            outbox.urgent = outbox.closed
+            session.progress.moved.remove(moved)
+
+    async def sync(self, session: Session) -> bool:
+        """Force what was logged so far to the disk; raises OSError where that fails."""
+        goal = session.inbox.next_seq
+        session.inbox.flush_deferred()
+        await asyncio.to_thread(session.journal.sync)
+        session.synced_seq = max(goal, session.synced_seq)
+        return True
+
+    async def finish(self, session: Session, timeout: float) -> bool:
+        """Send the rest of a closed session; True once all of it is acknowledged."""
+        outbox = self.sessions[session]
+        outbox.close()
+        self._wake()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(outbox.settled.wait(), timeout)
+        await self._care(session)
+        del self.sessions[session]
+        for uplink in self._uplinks.values():
+            if outbox in uplink.outboxes:
+                uplink.outboxes.remove(outbox)
+        outbox.stop()
+        return session.progress.next_seq >= session.inbox.next_seq
+
+    async def find_run(
+        self, settings: Settings, head: StreamHead, timeout: float
+    ) -> dict[str, Any] | None:
+        """Ask the server for a run; None where it has none.
+
+        Raises:
+            CommError: it does not answer within `timeout` seconds, or not as it should.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                address = await self.address(settings)
+                entity = head.entity
+                if entity is None:
+                    reply = await self._get(address, "/api/v1/viewer")
+                    entity = str(reply.json()["entity"])
+                path = "/".join(quote(part, safe="") for part in (entity, head.project, head.run))
+                reply = await self._get(address, f"/api/v1/runs/{path}")
+        except TimeoutError as error:
+            raise CommError(f"the server did not answer within {timeout:.0f} s") from error
+        if reply.status == 404:
+            return None
+        found: dict[str, Any] = reply.json()
+        return found
+
+    async def _get(self, address: Address, path: str) -> Reply:
+        reply = await self.http.request("GET", address.url + path, key=address.key)
+        if reply.status in (401, 403):
+            raise AuthenticationError(f"{address.url}: {reply.problem}", reply.status)
+        if reply.status not in (200, 404):
+            raise CommError(f"{address.url}: {reply.problem}", reply.status, reply.error[0])
+        return reply
+
+    async def address(self, settings: Settings) -> Address:
+        """Find the server that these settings mean, starting the embedded one if need be."""
+        if settings.base_url is not None:
+            return Address(settings.base_url, settings.api_key)
+        return await self._embedded(settings).find_or_start()
+
+    def _embedded(self, settings: Settings) -> Embedded:
+        return Embedded(settings.server_dir, self.http, idle_timeout=settings.server_idle_timeout)
+
+    async def log_when_room(
+        self, session: Session, data: dict[str, Any], step: int | None, commit: bool | None
+    ) -> None:
+        """Log a row once the full journal has room; past the deadline it is dropped, counted."""
+        room = asyncio.Event()
+
+        def moved(_next_seq: int) -> None:
+            session.journal.trim(session.progress.next_seq)
+            room.set()
+
+        session.progress.moved.append(moved)
+        if session in self.sessions:  # if not, it has finished meanwhile, and the inbox says so
+            self.sessions[session].urgent = True
+        self._wake()
+        patience = 0.0 if session.overflowing else session.settings.overflow_timeout
+        try:
+            async with asyncio.timeout(patience):
+                while not session.inbox.log(data, step, commit):
+                    room.clear()
+                    await room.wait()
+            session.overflowing = False
+        except TimeoutError:
+            session.overflowing = True
+            session.inbox.count_dropped("overflow")
+            session.notices.warn_once(
+                "overflow", f"the journal in {session.folder.path} is full: rows are dropped."
+            )
+        finally:
+            session.progress.moved.remove(moved)
+
+    def _wake(self) -> None:
+        for uplink in self._uplinks.values():
+            uplink.wake.set()
+
+    async def _care(self, session: Session) -> None:
+        """Keep a journal fit: room ahead, nothing kept that is acknowledged, bytes on the disk."""
+        journal = session.journal
+        session.inbox.flush_deferred()
+        journal.trim(session.progress.next_seq)
+        with contextlib.suppress(OSError):  # a full disk: log() counts what it costs
+            spare = journal.prepare()
+            at = 0
+            while spare is not None and at < spare.capacity:
+                at = spare.touch(at)
+                await asyncio.sleep(0)  # give the interpreter back between two calls
+        if session.inbox.disk_error is not None:
+            session.notices.warn_once(
+                "disk",
+                f"the journal cannot grow: {session.inbox.disk_error}. The run goes on; rows are "
+                "dropped, and counted, until there is room.",
+            )
+        await self._group_sync(session)
+
+    async def _group_sync(self, session: Session) -> None:
+        now = asyncio.get_running_loop().time()
+        interval = session.settings.sync_interval
+        if not interval or now < session.next_sync or session.synced_seq == session.inbox.next_seq:
+            return
+        session.next_sync = now + max(interval - _CARE_INTERVAL, _SYNC_AT_LEAST)
+        try:
+            await self.sync(session)
+        except OSError as error:
+            session.notices.warn_once("sync", f"the journal cannot be flushed to disk: {error}")

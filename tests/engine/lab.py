@@ -1,0 +1,79 @@
+"""A writer without a server: an inbox, its journal, and whoever reads it back."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asyncwb.engine.inbox import Inbox
+from asyncwb.engine.journal import Journal
+from asyncwb.engine.pipeline import FoundSegments, LiveSegments, Reader
+from asyncwb.wire.frames import Frame, decode
+from asyncwb.wire.history import StepRule
+
+Row = dict[str, Any]
+SMALL = 4096
+"""bytes of a segment that a few rows fill"""
+
+
+@dataclass
+class Writer:
+    """One writer's journal; its clock counts rows."""
+
+    journal: Journal
+    inbox: Inbox
+    clock: Iterator[float] = field(default_factory=lambda: itertools.count(0.0, 1.0))
+
+    def rows(self) -> list[Row]:
+        """What a reader in this process finds, without its time."""
+        return rows_of(frames_of(Reader(LiveSegments(self.journal))))
+
+    def found(self) -> list[Row]:
+        """What a process finds that comes later."""
+        return rows_of(frames_of(Reader(FoundSegments(self.journal.folder))))
+
+
+@contextmanager
+def writer(
+    *, policy: Any = "merge", overflow: str = "block", rule: StepRule | None = None, **journal: Any
+) -> Iterator[Writer]:
+    """Make a writer in a folder of its own, gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Journal(Path(folder) / "journal", **journal)
+        clock = itertools.count(0.0, 1.0)
+        inbox = Inbox(
+            made, rule or StepRule(policy), overflow=overflow, clock=lambda: float(next(clock))
+        )
+        try:
+            yield Writer(made, inbox)
+        finally:
+            made.close(delete=True)
+
+
+def frames_of(reader: Reader, **limits: int) -> list[Frame]:
+    """Read to the end, through the codec, as the server gets it."""
+    read: Callable[[], Frame | None] = lambda: reader.read(**limits)  # noqa: E731
+    return [decode(frame.encode()) for frame in iter(read, None)]
+
+
+def rows_of(frames: list[Frame]) -> list[Row]:
+    """The rows of frames whose numbers follow each other without a hole."""
+    expected = frames[0].first_seq if frames else 0
+    found: list[Row] = []
+    for frame in frames:
+        assert frame.first_seq == expected
+        expected += frame.count
+        found += [
+            {k: v for k, v in r.items() if k != "_timestamp"} for r in frame.table.iter_rows()
+        ]
+    return found
+
+
+def events_of(frames: list[Frame]) -> list[Row]:
+    """The events of frames, in order."""
+    return [event for frame in frames for _, event in frame.events]

@@ -1,0 +1,270 @@
+"""The uplink against a real server, with failures in between: all arrives, and counts once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from asyncwb.engine.embedded import Address
+from asyncwb.engine.http import Http, NoAnswer, Reply
+from asyncwb.engine.outbox import Outbox
+from asyncwb.engine.pipeline import LiveSegments, Reader
+from asyncwb.engine.progress import Progress
+from asyncwb.engine.source import JournalSource
+from asyncwb.engine.uplink import Uplink
+from asyncwb.wire.ingest import Stream, StreamHead, decode_batch
+from tests.engine.lab import SMALL, Writer, writer
+from tests.fix_server import ServerHandle
+from tests.server.ingest_client import connect, start_event
+
+pytestmark = pytest.mark.anyio
+
+Answer = Callable[["Line", list[Stream]], Reply | Exception | None]
+"""What a failure does with a request: an answer of its own, no answer, or (None) nothing."""
+
+
+class Line(Http):
+    """Connections that fail as told, one failure a request, and then work."""
+
+    def __init__(self) -> None:
+        super().__init__(10.0)
+        self.failures: list[Answer] = []
+        self.sent: list[list[str]] = []
+        self.key: str | None = None
+        self._more = asyncio.Condition()
+
+    async def sent_at_least(self, count: int) -> None:
+        """Wait until so many requests were sent."""
+        async with asyncio.timeout(20), self._more:
+            await self._more.wait_for(lambda: len(self.sent) >= count)
+
+    async def request(self, method: str, url: str, **more: Any) -> Reply:
+        streams = decode_batch(more["data"])
+        self.sent.append([stream.head.run for stream in streams])
+        async with self._more:
+            self._more.notify_all()
+        failure = self.failures.pop(0) if self.failures else None
+        failed = failure(self, streams) if failure else None
+        if isinstance(failed, Reply):
+            return failed
+        reply = await super().request(method, url, **{**more, "key": self.key or more["key"]})
+        if isinstance(failed, Exception):
+            raise failed  # it was done, and nobody heard of it
+        return reply
+
+
+def answers(status: int, **headers: str) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda *_: Reply(status, named, b'{"error":{"code":"no","message":"not now"}}')
+
+
+def drops_the_answer(*_: Any) -> Exception:
+    return NoAnswer("the answer was dropped")
+
+
+class Uphill(Uplink):
+    """An uplink that notes how long it would pause, and goes on."""
+
+    pauses: list[tuple[float, bool]]
+
+    async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
+        self.pauses.append((seconds, urgent))
+        await asyncio.sleep(0.001)
+
+
+@dataclass
+class Site:
+    """An uplink that runs, the outboxes that it sends, and what was said to the user."""
+
+    server: ServerHandle
+    line: Line
+    uplink: Uphill
+    stack: AsyncExitStack
+    said: list[tuple[str, str]]
+    writers: dict[str, Writer] = field(default_factory=dict)
+
+    def run(self, name: str, rows: int = 10, **start: Any) -> Outbox:
+        """Start a run with some rows; the uplink does not know of it yet."""
+        w = self.stack.enter_context(writer(first_capacity=SMALL, max_capacity=SMALL))
+        w.inbox.event(start_event(**start))
+        for i in range(rows):
+            w.inbox.log({"i": i})
+        self.writers[name] = w
+        source = JournalSource(Reader(LiveSegments(w.journal)))
+        return Outbox(StreamHead(None, "p", name, "w1"), source, Progress())
+
+    def send(self, *boxes: Outbox) -> None:
+        for box in boxes:
+            box.close()
+            self.uplink.add(box)
+
+    async def settle(self, *boxes: Outbox) -> None:
+        async with asyncio.timeout(20):
+            for box in boxes:
+                await box.settled.wait()
+
+    async def info(self, name: str) -> dict[str, Any]:
+        async with connect(self.server) as client:
+            found: dict[str, Any] = await client.run(name)
+            return found
+
+
+@pytest.fixture
+async def site(server: ServerHandle) -> AsyncIterator[Site]:
+    async with running(server, server.api_key) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(server: ServerHandle, key: str) -> AsyncIterator[Site]:
+    line, said = Line(), []
+    uplink = Uphill(
+        Address(server.url, key),
+        line,
+        flush_interval=0.01,
+        heartbeat=float("inf"),
+        memory=2**20,
+        say=lambda topic, text: said.append((topic, text)),
+    )
+    uplink.pauses = []
+    with_stack = AsyncExitStack()
+    async with with_stack as stack:
+        task = asyncio.ensure_future(uplink.run())
+        try:
+            yield Site(server, line, uplink, stack, said)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await line.close()
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        [answers(429), answers(503)],
+        [answers(500), answers(502), answers(418)],
+        [drops_the_answer, drops_the_answer, drops_the_answer],
+        [lambda *_: Reply(200, {}, b"<html>"), lambda *_: Reply(200, {}, b'{"streams":[]}')],
+        [lambda *_: Reply(200, {}, b'{"streams":[{}]}'), lambda *_: Reply(200, {}, b"[]")],
+    ],
+    ids=["busy", "broken", "answers dropped", "nonsense", "more nonsense"],
+)
+async def test_what_fails_is_sent_again_and_counts_once(site: Site, failures: list[Answer]) -> None:
+    site.line.failures = list(failures)
+    box = site.run("r", 300)
+    site.send(box)
+    await site.settle(box)
+    info = await site.info("r")
+    assert (info["rows"], info["summary"]["i"]) == (300, 299)
+    assert (box.progress.rows, box.progress.next_seq, box.progress.error) == (300, 301, None)
+    assert len(site.line.sent) >= len(failures) + 1
+    assert [topic for topic, _ in site.said].count("unreachable") <= len(failures)
+    waits = [seconds for seconds, urgent in site.uplink.pauses if not urgent]
+    assert len(waits) == len(failures)
+
+
+async def test_retry_after_is_honoured(site: Site) -> None:
+    site.line.failures = [answers(429, Retry_After="7"), answers(503, Retry_After="11")]
+    box = site.run("r")
+    site.send(box)
+    await site.settle(box)
+    first, second = [seconds for seconds, urgent in site.uplink.pauses if not urgent]
+    assert 7 <= first < 8
+    assert 11 <= second < 13
+
+
+async def test_a_wrong_key_is_said_and_healed(server: ServerHandle) -> None:
+    async with running(server, "not-the-key") as site:
+        box = site.run("r")
+        site.send(box)
+        await site.line.sent_at_least(3)
+        assert {topic for topic, _ in site.said} == {"auth"}
+        assert not box.settled.is_set()
+        waits = [seconds for seconds, urgent in site.uplink.pauses if not urgent]
+        assert min(waits) >= 30, "slowly: a person has to act"
+        site.line.key = server.api_key  # the server was corrected
+        await site.settle(box)
+        assert (await site.info("r"))["rows"] == 10
+
+
+async def test_too_large_is_sent_in_parts(site: Site) -> None:
+    def refuse_large(_line: Line, streams: list[Stream]) -> Reply | None:
+        too_large = sum(len(stream.frames) for stream in streams) > 1
+        return Reply(413, {}, b"") if too_large else None
+
+    boxes = [site.run(f"r{n}", 50) for n in range(3)]
+    site.line.failures = [refuse_large] * 1000
+    site.uplink._max_request = 4 * 2**20
+    site.send(*boxes)
+    await site.settle(*boxes)
+    for n, box in enumerate(boxes):
+        assert box.progress.refused is None
+        assert (await site.info(f"r{n}"))["rows"] == 50
+
+
+async def test_one_refused_writer_does_not_stop_the_others(site: Site) -> None:
+    def refuse_bad(_line: Line, streams: list[Stream]) -> Reply | None:
+        bad = any(stream.head.run == "bad" for stream in streams)
+        return Reply(400, {}, b'{"error":{"code":"bad","message":"no"}}') if bad else None
+
+    site.line.failures = [refuse_bad] * 1000
+    bad, *good = [site.run(name) for name in ("bad", "a", "b", "c")]
+    site.send(*good, bad)
+    await site.settle(*good, bad)
+    assert bad.progress.refused
+    assert [topic for topic, _ in site.said] == ["refused w1"]
+    for name, box in zip("abc", good, strict=True):
+        assert box.progress.refused is None
+        assert (await site.info(name))["rows"] == 10
+    assert not site.uplink._alone, "the others travel together again"
+
+
+async def test_the_servers_word_on_one_stream_is_for_that_stream(site: Site) -> None:
+    good, bad = site.run("good"), site.run("bad", resume="must")  # there is no such run
+    site.send(good, bad)
+    await site.settle(good, bad)
+    assert bad.progress.refused
+    assert good.progress.refused is None
+    assert (await site.info("good"))["rows"] == 10
+
+
+@pytest.mark.parametrize("trimmed", [False, True], ids=["all kept", "trimmed"])
+async def test_a_server_restored_from_a_backup_is_sent_what_it_lacks(
+    site: Site, trimmed: bool
+) -> None:
+    early = site.run("r", 50)
+    site.send(early)
+    await site.settle(early)
+    w = site.writers["r"]
+    for i in range(50, 500):
+        w.inbox.log({"i": i})
+    box = Outbox(early.head, JournalSource(Reader(LiveSegments(w.journal))), Progress())
+    while box.fill():
+        pass
+    box.acknowledge(w.inbox.next_seq)  # by the server as it was before
+    gone = 0
+    if trimmed:
+        w.journal.trim(w.inbox.next_seq)
+        gone = w.journal.segments[0].first_seq - 51
+        assert gone > 0
+    w.inbox.log({"i": 500})
+    site.send(box)
+    await site.settle(box)
+    info = await site.info("r")
+    assert (info["rows"], info["lost"], info["summary"]["i"]) == (501 - gone, gone, 500)
+    assert (box.progress.rows, box.progress.lost) == (501, gone)
+
+
+async def test_a_silent_run_says_that_it_lives(site: Site) -> None:
+    box = site.run("r")
+    site.uplink._heartbeat = 0.01
+    site.uplink.add(box)
+    await site.line.sent_at_least(4)
+    assert box.progress.connected
+    assert box.progress.run_path is not None
+    assert box.progress.rows == 10
