@@ -1,0 +1,113 @@
+"""asyncwb: an asyncio-native experiment tracker.
+
+    import asyncwb
+
+    with asyncwb.init(project="mnist") as run:              # or, from a coroutine:
+        run.log({"loss": 0.3, "acc": 0.9})                  #   async with asyncwb.init_async(...)
+
+Names are loaded when they are first used, so that importing asyncwb costs a process little.
+`asyncwb.run`, `asyncwb.config` and `asyncwb.summary` are those of the current run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from asyncwb.version import __version__
+
+if TYPE_CHECKING:  # for readers and type checkers; at run time `_HOME` says where a name lives
+    from asyncwb.client.api import Api as Api
+    from asyncwb.client.api_async import AsyncApi as AsyncApi
+    from asyncwb.client.config import Config as Config
+    from asyncwb.client.init import init as init
+    from asyncwb.client.init import init_async as init_async
+    from asyncwb.client.module import define_metric as define_metric
+    from asyncwb.client.module import finish as finish
+    from asyncwb.client.module import finish_async as finish_async
+    from asyncwb.client.module import flush as flush
+    from asyncwb.client.module import flush_async as flush_async
+    from asyncwb.client.module import log as log
+    from asyncwb.client.module import log_async as log_async
+    from asyncwb.client.module import log_nowait as log_nowait
+    from asyncwb.client.run import Run as Run
+    from asyncwb.client.run_async import AsyncRun as AsyncRun
+    from asyncwb.client.summary import Summary as Summary
+    from asyncwb.errors import AuthenticationError as AuthenticationError
+    from asyncwb.errors import BatchError as BatchError
+    from asyncwb.errors import CommError as CommError
+    from asyncwb.errors import ConfigError as ConfigError
+    from asyncwb.errors import EngineStopped as EngineStopped
+    from asyncwb.errors import Error as Error
+    from asyncwb.errors import FinishTimeout as FinishTimeout
+    from asyncwb.errors import FrameError as FrameError
+    from asyncwb.errors import JournalCorrupt as JournalCorrupt
+    from asyncwb.errors import JournalFull as JournalFull
+    from asyncwb.errors import LogTypeError as LogTypeError
+    from asyncwb.errors import RunNotFoundError as RunNotFoundError
+    from asyncwb.errors import SettingsError as SettingsError
+    from asyncwb.errors import StepError as StepError
+    from asyncwb.errors import UnsupportedError as UnsupportedError
+    from asyncwb.errors import UsageError as UsageError
+    from asyncwb.settings import Settings as Settings
+
+    run: AsyncRun | Run | None
+    config: Config
+    summary: Summary
+
+_HOME = {
+    "asyncwb.client.api": ("Api",),
+    "asyncwb.client.api_async": ("AsyncApi",),
+    "asyncwb.client.config": ("Config",),
+    "asyncwb.client.init": ("init", "init_async"),
+    "asyncwb.client.module": (
+        "define_metric",
+        "finish",
+        "finish_async",
+        "flush",
+        "flush_async",
+        "log",
+        "log_async",
+        "log_nowait",
+    ),
+    "asyncwb.client.run": ("Run",),
+    "asyncwb.client.run_async": ("AsyncRun",),
+    "asyncwb.client.summary": ("Summary",),
+    "asyncwb.errors": (
+        "AuthenticationError",
+        "BatchError",
+        "CommError",
+        "ConfigError",
+        "EngineStopped",
+        "Error",
+        "FinishTimeout",
+        "FrameError",
+        "JournalCorrupt",
+        "JournalFull",
+        "LogTypeError",
+        "RunNotFoundError",
+        "SettingsError",
+        "StepError",
+        "UnsupportedError",
+        "UsageError",
+    ),
+    "asyncwb.settings": ("Settings",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_OF_CURRENT_RUN = ("config", "run", "summary")
+
+__all__ = ["__version__", *sorted(_MODULE_OF), *_OF_CURRENT_RUN]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_CURRENT_RUN:
+        return importlib.import_module("asyncwb.client.module").of_current_run(name)
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'asyncwb' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,35 @@
+"""The same names, async: `import asyncwb.aio as wandb`, then `await`.
+
+async with wandb.init(project="mnist") as run:
+    await wandb.log({"loss": 0.3})
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncwb.client.api_async import AsyncApi as Api
+    from asyncwb.client.init import init_async as init
+    from asyncwb.client.module import define_metric, log_nowait
+    from asyncwb.client.module import finish_async as finish
+    from asyncwb.client.module import flush_async as flush
+    from asyncwb.client.module import log_async as log
+    from asyncwb.client.run_async import AsyncRun as Run
+
+_ASYNC = {
+    "Api": "AsyncApi",
+    "Run": "AsyncRun",
+    "finish": "finish_async",
+    "flush": "flush_async",
+    "init": "init_async",
+    "log": "log_async",
+}
+
+__all__ = ["Api", "Run", "define_metric", "finish", "flush", "init", "log", "log_nowait"]
+
+
+def __getattr__(name: str) -> Any:
+    # The front door itself says which names there are, and which run is the current one.
+    return getattr(importlib.import_module("asyncwb"), _ASYNC.get(name, name))

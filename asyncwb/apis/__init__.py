@@ -1,0 +1,1 @@
+"""The query API under the names by which users of wandb import it: `asyncwb.apis.public`."""

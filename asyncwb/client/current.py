@@ -1,0 +1,59 @@
+"""The current run: what `asyncwb.run`, `asyncwb.log` and `asyncwb.config` mean.
+
+It is a context variable, so concurrent tasks each have the run that they started. Where a context
+has none (a worker thread, say), the run that was started last in this process stands in.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from asyncwb.errors import UsageError
+
+_of_context: ContextVar[Any] = ContextVar("asyncwb_run", default=None)
+_started: list[Any] = []
+"""open runs of this process, in the order of their start."""
+
+
+def enter(run: Any) -> None:
+    """Make a run the current one of this context."""
+    _started.append(run)
+    _of_context.set(run)
+
+
+def leave(run: Any) -> None:
+    """Forget a run that has finished, by whichever of its faces."""
+    _started[:] = [other for other in _started if other._state is not run._state]
+    mine = _of_context.get()
+    if mine is not None and mine._state is run._state:
+        _of_context.set(None)
+
+
+def open_runs() -> list[Any]:
+    """Return the runs of this process that have not finished."""
+    return list(_started)
+
+
+def forget_all() -> None:
+    """In a forked child: the parent's runs are the parent's to finish."""
+    _started.clear()
+
+
+def current() -> Any:
+    """Return the current run, or None."""
+    run = _of_context.get()
+    if run is not None and run in _started:
+        return run
+    return _started[-1] if _started else None
+
+
+def need(what: str) -> Any:
+    """Return the current run; raises UsageError that names the call where there is none."""
+    run = current()
+    if run is None:
+        raise UsageError(
+            f"{what} needs a run, and none was started here: nothing was recorded. "
+            "Call asyncwb.init() first."
+        )
+    return run

@@ -1,0 +1,113 @@
+"""Runs that nobody finished: what happens when the interpreter exits, and with which code.
+
+`sys.exit(3)` and an uncaught exception are noticed by wrapping `sys.exit` and `sys.excepthook`
+from the first run on; both call what was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+from typing import Any, NoReturn
+
+from asyncwb.client import current
+from asyncwb.client.state import RunState
+from asyncwb.client.waiting import wait
+from asyncwb.engine.thread import at_exit
+from asyncwb.errors import EngineStopped
+
+INTERRUPTED = 255
+FAILED = 1
+
+
+class _Watch:
+    """Remembers how the process is about to end. Mutable state: `exit_code`, `installed`."""
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        self.installed = False
+        self.children: list[RunState] = []
+        """runs of the parent's that this forked child has logged to"""
+
+    def _leave(self, state: RunState) -> None:
+        """Send what a forked child has logged; the run is its parent's to finish."""
+        session = state.session
+        complete = False
+        try:
+            complete = wait(session.finish(None, session.settings.finish_timeout))
+        except EngineStopped as error:
+            session.notices.warn(error.message)
+        finally:
+            session.release(complete=complete)
+
+    def install(self) -> None:
+        if self.installed:
+            return
+        self.installed = True
+        previous_hook, previous_exit = sys.excepthook, sys.exit
+
+        def hook(
+            kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+        ) -> Any:
+            self.exit_code = exit_code_of(error)
+            return previous_hook(kind, error, traceback)
+
+        def leave(status: Any = None, /) -> NoReturn:
+            self.exit_code = exit_code_of(SystemExit(status))
+            previous_exit(status)
+
+        sys.excepthook, sys.exit = hook, leave
+        at_exit(self.finish_all)
+
+    def finish_all(self) -> None:
+        """Finish what is still open; each run by its own deadline."""
+        for state in self.children:
+            self._leave(state)
+        futures = [(run, run._state.start_finish(self.exit_code)) for run in current.open_runs()]
+        for run, future in futures:
+            complete = False
+            try:
+                complete = future is not None and wait(future)
+            except EngineStopped as error:
+                run._session.notices.warn(error.message)
+            finally:
+                current.leave(run)
+                if future is not None:
+                    run._state.end_finish(complete)
+
+
+_watch = _Watch()
+
+
+def adopt(state: RunState) -> None:
+    """In a forked child that has logged: send its rows when it exits."""
+    _watch.children.append(state)
+
+
+def watch() -> None:
+    """From now on, finish open runs when the interpreter exits."""
+    _watch.install()
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """Return the exit code that an exception (or its absence) means for a run."""
+    if error is None:
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, SystemExit):
+        if error.code is None:
+            return 0
+        return error.code if isinstance(error.code, int) else FAILED
+    return FAILED
+
+
+def _forget_all() -> None:
+    current.forget_all()
+    _watch.children.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    # In a forked child the parent's runs are the parent's to finish.
+    os.register_at_fork(after_in_child=_forget_all)

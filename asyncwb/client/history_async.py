@@ -1,0 +1,126 @@
+"""Reading a run's history, async: table by table, or row by row.
+
+A batch of frames is always on its way while the one before is read. A connection that is cut is
+opened again after the last row that came, which loses and repeats nothing, since rows come in
+ascending order of step and once a step.
+
+The sync face is generated from this file.
+"""
+
+from __future__ import annotations
+
+import asyncio  # sync: drop
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from typing import Any
+
+from asyncwb.client.download import Download
+from asyncwb.client.paths import RunPath
+from asyncwb.client.query import Connection
+from asyncwb.client.rows import Selection, as_dicts, matching
+from asyncwb.client.waiting import wait_async
+from asyncwb.errors import CommError
+from asyncwb.wire import frames
+from asyncwb.wire.columns import Table
+
+
+class AsyncTables:
+    """Reads a selection of a run's history in pieces. `close` it, whatever happens.
+
+    Mutable state: `_download` and `_ahead`, the batch on its way; `_last_step`, the step of the
+    last row that came; `_failed`, whether the connection was cut and nothing came since.
+    """
+
+    def __init__(self, connection: Connection, path: RunPath, selection: Selection) -> None:
+        self._connection = connection
+        self._path = path
+        self._selection = selection
+        self._download: Download | None = None
+        self._ahead: Future[list[bytes]] | None = None
+        self._last_step: int | None = None
+        self._failed = False
+
+    async def next(self) -> list[Table] | None:
+        """Return the next tables, rows ascending by step; None after the last.
+
+        Raises:
+            CommError: the connection was cut twice with nothing between, or the server refused.
+            FrameError: what the server sent is damaged.
+        """
+        while True:
+            download, ahead = self._open()
+            try:
+                batch = await wait_async(ahead)
+            except CommError as error:
+                self._cut(error)
+                continue
+            if not batch:
+                return None
+            self._ahead = download.next()
+            self._failed = False
+            return await asyncio.to_thread(self._decode, batch)  # sync: return self._decode(batch)
+
+    def close(self) -> None:
+        """Give the connection back; never waits."""
+        if self._download is not None:
+            self._download.close()
+        self._download = self._ahead = None
+
+    def _open(self) -> tuple[Download, Future[list[bytes]]]:
+        if self._download is None or self._ahead is None:
+            start = None if self._last_step is None else self._last_step + 1
+            params = self._selection.params(start)
+            self._download = Download(self._connection, self._path, params, afresh=self._failed)
+            self._ahead = self._download.next()
+        return self._download, self._ahead
+
+    def _cut(self, error: CommError) -> None:
+        """Get ready to go on after the last row, or give up."""
+        self.close()
+        sampled = self._selection.sampled_by_server and self._last_step is not None
+        if error.status is not None or self._failed or sampled:
+            raise error
+        self._failed = True
+
+    def _decode(self, batch: list[bytes]) -> list[Table]:
+        tables = [frames.decode(frame).table for frame in batch]
+        self._last_step = next((int(t.steps[-1]) for t in reversed(tables) if t.n), self._last_step)
+        return [matching(table, self._selection.names) for table in tables]
+
+
+class AsyncHistoryScan:
+    """Every row of a history as a dict, ascending by step; made by `run.scan_history()`.
+
+        async for row in run.scan_history(keys=["loss"]):
+            print(row["loss"])
+
+    Each loop over it reads the history anew. Memory stays bounded, however long the history is.
+    """
+
+    def __init__(
+        self, connection: Connection, path: RunPath, selection: Selection, page_size: int
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._selection = selection
+        self._page_size = page_size
+        self._rows: AsyncIterator[dict[str, Any]] | None = None
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        tables = AsyncTables(self._connection, self._path, self._selection)
+        try:
+            while (batch := await tables.next()) is not None:
+                for table in batch:
+                    for start in range(0, table.n, self._page_size):
+                        page = table.slice(start, start + self._page_size)
+                        # sync: yield from as_dicts(page, self._selection.names)
+                        # sync: drop
+                        for row in as_dicts(page, self._selection.names):
+                            yield row
+        finally:
+            tables.close()
+
+    async def __anext__(self) -> dict[str, Any]:
+        if self._rows is None:
+            self._rows = aiter(self)
+        return await anext(self._rows)

@@ -1,0 +1,94 @@
+"""Paths of projects and runs as users write them: `entity/project/id` and its short forms.
+
+Pure: what a path leaves out comes from the defaults that the caller passes in; an entity that
+nobody names stays None, which is the API key's own user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+_RUN_FORMS: Final = "'entity/project/id', 'entity/project/runs/id', 'project/id' or 'id'"
+_PROJECT_FORMS: Final = "'entity/project' or 'project'"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPath:
+    """A project; `entity` None is the key's own user."""
+
+    entity: str | None
+    project: str
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.entity, self.project)))
+
+
+@dataclass(frozen=True, slots=True)
+class RunPath:
+    """A run; `entity` None is the key's own user."""
+
+    entity: str | None
+    project: str
+    run: str
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.entity, self.project, self.run)))
+
+
+def parse_run(text: str, entity: str | None, project: str, run: str | None) -> RunPath:
+    """Read a run's path: `e/p/id`, `e/p/runs/id`, `p/id`, `id`, `e/p:id`; a "/" may lead.
+
+    The rest of the arguments are what stands where the path says nothing.
+
+    Raises:
+        ValueError: it has another form, or names no run.
+
+    >>> parse_run("/mnist/runs/abc", None, "other", None)
+    RunPath(entity=None, project='mnist', run='abc')
+    """
+    parts = _parts(text, _RUN_FORMS)
+    head, colon, tail = parts[-1].rpartition(":") if parts else ("", "", "")
+    if colon and head and tail and len(parts) < 3:
+        parts = [*parts[:-1], head, tail]
+    elif len(parts) > 2 and parts[-2] == "runs":
+        parts = [*parts[:-2], parts[-1]]
+    if not parts and run is not None:
+        parts = [run]
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"{text!r} is not the path of a run: write {_RUN_FORMS}")
+    *names, run = parts
+    where = _fill(names, entity, project)
+    return RunPath(where.entity, where.project, run)
+
+
+def parse_project(text: str | None, entity: str | None, project: str) -> ProjectPath:
+    """Read a project's path: `e/p` or `p`; nothing is the default project.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    parts = _parts(text or "", _PROJECT_FORMS)
+    if len(parts) > 2:
+        raise ValueError(f"{text!r} is not the path of a project: write {_PROJECT_FORMS}")
+    return _fill(parts, entity, project)
+
+
+def route(*parts: str) -> str:
+    """Write names as the path of a URL, each as one segment."""
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def _fill(names: list[str], entity: str | None, project: str) -> ProjectPath:
+    """Complete `[entity, project]`, of which the first or both may be missing."""
+    return ProjectPath(names[0] if len(names) == 2 else entity, names[-1] if names else project)
+
+
+def _parts(text: str, forms: str) -> list[str]:
+    stripped = text.strip().strip("/")
+    parts = stripped.split("/") if stripped else []
+    # Dots alone would climb in the URL that is made of them.
+    if any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{text!r} has an empty part: write {forms}")
+    return parts

@@ -1,0 +1,118 @@
+"""`asyncwb sync`: bring what lies in run folders to the server, several at a time.
+
+One bad folder does not stop the others. It may run while the runs log, again and again, after a
+crash and after damage to the disk: the server counts every row once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from asyncwb.client.backlog import UnsentRun, look
+from asyncwb.engine.drain import drain
+from asyncwb.engine.embedded import Address, Embedded
+from asyncwb.engine.folder import Description, RunFolder
+from asyncwb.engine.http import Http
+from asyncwb.engine.progress import Progress
+from asyncwb.errors import Error
+from asyncwb.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SyncProgress:
+    """How far one folder is: `sent` of `total` rows are acknowledged."""
+
+    path: Path
+    run: str
+    sent: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What became of one folder: rows `sent` and `lost`, and what went wrong, if anything."""
+
+    path: Path
+    run: str
+    sent: int
+    lost: int
+    error: str | None
+
+
+Report = Callable[[SyncProgress], None]
+
+
+async def sync(
+    paths: Sequence[Path], *, settings: Settings, jobs: int, report: Report
+) -> list[SyncResult]:
+    """Send everything that waits in these folders.
+
+    Args:
+        paths: run folders, or folders of run folders.
+        settings: which server (an explicit `base_url` wins over the one that a run was started
+            with), which key, how patient.
+        jobs: folders to send at a time.
+        report: called with every step forward.
+    """
+    http = Http(settings.http_timeout)
+    turns = asyncio.Semaphore(jobs)
+
+    async def one(waiting: UnsentRun) -> SyncResult:
+        async with turns:
+            return await _one(waiting, settings, http, report)
+
+    try:
+        found = await asyncio.to_thread(lambda: [*_find(paths)])
+        return await asyncio.gather(*(one(waiting) for waiting in found))
+    finally:
+        await http.close()
+
+
+def _find(paths: Sequence[Path]) -> Iterable[UnsentRun]:
+    for path in paths:
+        folders = [path] if (path / _RUN).exists() else sorted(path.glob(f"*/{_RUN}"))
+        for folder in folders:
+            waiting = look(folder if folder.is_dir() else folder.parent)
+            if waiting is not None:
+                yield waiting
+
+
+_RUN: Final = "run.json"
+
+
+async def _one(waiting: UnsentRun, settings: Settings, http: Http, report: Report) -> SyncResult:
+    folder = RunFolder(waiting.path)
+
+    def moved(progress: Progress) -> None:
+        report(SyncProgress(waiting.path, waiting.run, progress.rows, waiting.rows))
+
+    try:
+        description = folder.describe()
+        report(SyncProgress(waiting.path, waiting.run, 0, waiting.rows))
+        drained = await drain(
+            folder,
+            _where(description, settings, http),
+            http,
+            memory=settings.memory_max_bytes,
+            patience=settings.finish_timeout,
+            moved=moved,
+        )
+    except (Error, OSError) as error:
+        return SyncResult(waiting.path, waiting.run, 0, 0, str(error))
+    return SyncResult(waiting.path, waiting.run, drained.sent, drained.lost, drained.error)
+
+
+def _where(description: Description, settings: Settings, http: Http) -> Address | Embedded:
+    """The server that the user names now, else the one that the run was started with."""
+    url = settings.base_url
+    key = settings.api_key
+    if "base_url" not in settings.given and description.base_url is not None:
+        url = description.base_url
+        key = Settings.resolve({"base_url": url, "data_dir": settings.data_dir}).api_key
+    if url is not None:
+        return Address(url, key)
+    return Embedded(settings.server_dir, http, idle_timeout=settings.server_idle_timeout)

@@ -1,0 +1,152 @@
+"""Starting a run: arguments, modes, resume, reinit, and how little it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import asyncwb
+from asyncwb.client.run import Run
+from asyncwb.client.run_async import AsyncRun
+from asyncwb.errors import CommError, Error, SettingsError, UsageError
+from asyncwb.settings import Settings
+from tests.client.conftest import Ask
+
+
+def test_a_mode_decides_what_is_kept(data_folder: Path) -> None:
+    with asyncwb.init("p", mode="disabled") as run:
+        run.log({"a": 1})
+        assert run.summary["a"] == 1
+        assert run.url is None
+        assert run.disabled
+    assert not data_folder.exists()
+    with asyncwb.init("p", mode="offline", name="n") as run:
+        run.log({"a": 1})
+        assert run.offline
+        assert run.url is None
+    (folder,) = (data_folder / "runs").iterdir()
+    assert json.loads((folder / "run.json").read_text())["mode"] == "offline"
+    assert not list((folder / "journal").glob("*.seg")), "it is sealed"
+    assert (folder / "sealed" / "frames.awf").stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mode": "sometimes"},
+        {"project": "a/b"},
+        {"id": ""},
+        {"tags": ["x" * 65]},
+        {"reinit": "maybe"},
+        {"resume": "perhaps"},
+        {"settings": {"no_such": 1}},
+        {"config": 5},
+        {"config": "/no/such/file.yaml"},
+    ],
+    ids=repr,
+)
+def test_an_argument_at_fault_starts_nothing(arguments: Any, data_folder: Path) -> None:
+    with pytest.raises((Error, TypeError)):
+        asyncwb.init(**arguments)
+    assert asyncwb.run is None
+    assert not (data_folder / "runs").exists()
+    with pytest.raises(TypeError):
+        asyncwb.init(no_such_argument=1)  # type: ignore[call-arg]
+
+
+def test_resume_asks_the_server(to_server: Settings, ask: Ask) -> None:
+    def start(**more: Any) -> Run:
+        return asyncwb.init("p", settings=to_server, **more)
+
+    with pytest.raises(UsageError, match="no run p/r"):
+        start(id="r", resume="must")
+    with start(id="r", resume="never", config={"a": 1}) as run:
+        assert not run.resumed
+        run.log({"x": 1}, step=9, commit=True)
+    with pytest.raises(UsageError, match="has a run p/r"):
+        start(id="r", resume="never")
+    for resume in ("must", "allow"):
+        with start(id="r", resume=resume, config={"b": resume}) as run:
+            assert run.resumed
+            assert run.config.a == 1
+            step = run.step
+            run.log({"x": 2})
+        assert step == (10 if resume == "must" else 11)
+    with start(id="new", resume="allow") as run:
+        assert (run.step, run.resumed) == (0, False)
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["last_step"], info["state"]) == (3, 11, "finished")
+    assert info["config"] == {"a": 1, "b": "allow"}
+
+
+def test_resume_without_a_server_is_an_error_and_in_time() -> None:
+    settings = {"base_url": "http://127.0.0.1:9", "api_key": "k", "init_timeout": 5}
+    with pytest.raises(CommError, match="no answer"):
+        asyncwb.init("p", id="r", resume="allow", settings=settings)
+    assert asyncwb.run is None
+
+
+def test_reinit_says_what_becomes_of_the_run_before() -> None:
+    first = asyncwb.init("p", mode="offline")
+    again = asyncwb.init("p", mode="offline", reinit="return_previous")
+    assert again is first
+    second = asyncwb.init("p", mode="offline")
+    assert not first._state.finished
+    assert asyncwb.run is second
+    third = asyncwb.init("p", mode="offline", reinit="finish_previous")
+    assert second._state.finished
+    assert asyncwb.run is third
+    third.finish()
+    assert asyncwb.run is first, "the run that is still open"
+    first.finish()
+    assert asyncwb.run is None
+
+
+@pytest.mark.anyio
+async def test_init_async_is_awaited_or_entered() -> None:
+    run = await asyncwb.init_async("p", mode="offline")
+    assert isinstance(run, AsyncRun)
+    await run.finish()
+    async with asyncwb.init_async("p", mode="offline") as run:
+        await run.log({"a": 1})
+        previous = await asyncwb.init_async("p", reinit="return_previous")
+        assert previous._state is run._state
+    assert run._state.finished
+    with pytest.raises(UsageError, match="finished"):
+        await run.__aenter__()
+    with pytest.raises(SettingsError):
+        asyncwb.init_async("p", mode="sometimes")
+
+
+@pytest.mark.anyio
+async def test_an_exception_in_the_block_is_exit_code_1(to_server: Settings, ask: Ask) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with asyncwb.init_async("p", id="r", settings=to_server):
+            raise ZeroDivisionError
+    info = await asyncio.to_thread(ask, "runs/{entity}/p/r")
+    assert (info["state"], info["exit_code"]) == ("failed", 1)
+
+
+def test_init_needs_no_server_and_says_so_once(capfd: pytest.CaptureFixture[str]) -> None:
+    settings = {"base_url": "http://127.0.0.1:9", "api_key": "k", "detach_uploader": False}
+    run = asyncwb.init("p", settings=settings)
+    deadline = time.monotonic() + 10
+    while run.status().last_error is None:
+        assert time.monotonic() < deadline
+        run.log({"a": 1})
+    run.finish(timeout=0)
+    said = capfd.readouterr().err
+    assert said.count("The run goes on.") == 1
+    assert str(run._session.folder.path) in said
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Error, match="Set `dir` or `data_dir`"):
+        asyncwb.init("p", mode="offline", dir=tmp_path / "file")
+    assert asyncwb.run is None

@@ -1,0 +1,316 @@
+"""A run, in both faces, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import pickle
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import asyncwb
+from asyncwb.client.run import Run
+from asyncwb.client.run_async import AsyncRun
+from asyncwb.engine.journal import Segment
+from asyncwb.engine.thread import Engine
+from asyncwb.errors import LogTypeError, UsageError
+from asyncwb.settings import Settings
+from tests.client.conftest import Ask
+
+Rows = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The URL of a server that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(50)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_what_is_logged_is_there(to_server: Settings, ask: Ask, rows_of: Rows) -> None:
+    with asyncwb.init("p", id="r", config={"lr": 0.1}, tags=["t"], settings=to_server) as run:
+        run.log({"loss": 0.5, "n": 1, "ok": True})
+        run.log({"loss": float("nan"), "nested": {"x": 1}}, commit=False)
+        run.log({"text": "a"})
+        run.log({"late": 1}, step=0)
+        run.config.batch = 32
+        run.summary["best"] = 7
+        run.name, run.notes, run.tags = "second", "note", ("a", "b")
+    info = ask("runs/{entity}/p/r")
+    assert (info["state"], info["exit_code"], info["lost"], info["rows"]) == ("finished", 0, 0, 4)
+    assert info["config"] == {"lr": 0.1, "batch": 32}
+    assert (info["name"], info["notes"], info["tags"]) == ("second", "note", ["a", "b"])
+    assert info["summary"]["best"] == 7
+    assert rows_of("r")[0] == {"_step": 0, "loss": 0.5, "n": 1, "ok": True, "late": 1}
+    assert rows_of("r")[1]["nested.x"] == 1
+    assert rows_of("r")[1]["text"] == "a"
+    assert run.url == info["url"]
+    assert run.path == f"{info['entity']}/p/r"
+    status = run.status()
+    assert (status.accepted, status.acknowledged, status.journaled, status.lost) == (4, 4, 0, 0)
+    assert not Path(run.dir).exists(), "everything is acknowledged: nothing stays on disk"
+
+
+@pytest.mark.anyio
+async def test_both_faces_share_one_session(to_server: Settings, rows_of: Rows) -> None:
+    async with asyncwb.init_async("p", id="r", settings=to_server) as run:
+        twin = Run(run._state)
+        for i in range(10):
+            await run.log({"i": 2 * i})
+            twin.log({"i": 2 * i + 1})
+        assert run.log_nowait({"i": 20})
+        assert await run.flush()
+        assert run.status().acknowledged == twin.status().acknowledged == 21
+        assert run.summary["i"] == twin.summary["i"] == 20
+        assert run.step == twin.step == 21
+    assert twin._state.finished
+    await asyncio.to_thread(twin.finish)
+    assert [row["i"] for row in await asyncio.to_thread(rows_of, "r")] == list(range(21))
+
+
+def test_the_summary_has_a_row_at_once() -> None:
+    with asyncwb.init("p", mode="offline") as run:
+        for i in range(50):
+            run.log({"i": i, "inner": {"x": i}})
+            assert run.summary["i"] == i
+            assert run.summary["inner"]["x"] == i
+        run.summary["i"] = "mine"
+        assert run.summary["i"] == "mine"
+        run.log({"i": 50})
+        assert run.summary["i"] == 50
+
+
+def test_step_metrics_are_filled_in(to_server: Settings, rows_of: Rows) -> None:
+    with asyncwb.init("p", id="r", settings=to_server) as run:
+        run.log({"val/loss": 9})
+        run.log({"batch": 7})
+        run.define_metric("val/*", step_metric="epoch")
+        run.define_metric("speed", step_metric="batch")
+        run.log({"val/loss": 1})
+        run.log({"epoch": 3, "train": 1})
+        run.log({"val/loss": 2, "val/acc": 3})
+        run.log({"other": 1})
+        run.log({"speed": 1})
+    found = [{k: v for k, v in row.items() if k != "_step"} for row in rows_of("r")]
+    assert found == [
+        {"val/loss": 9},
+        {"batch": 7},
+        {"val/loss": 1, "epoch": 0},
+        {"epoch": 3, "train": 1},
+        {"val/loss": 2, "val/acc": 3, "epoch": 3},
+        {"other": 1},
+        {"speed": 1, "batch": 7},
+    ]
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_bad_rows_and_use_after_finish(mode: str) -> None:
+    run = asyncwb.init("p", mode=mode)
+    for bad, key in ((5, ""), ({1: 2}, ""), ({"a": {"b": object()}}, "a.b")):
+        with pytest.raises(LogTypeError) as caught:
+            run.log(bad)  # type: ignore[arg-type]
+        assert caught.value.key == key
+        assert key.split(".")[-1] in str(caught.value)
+    run.log({"good": 1})
+    assert Path(run.dir).is_dir()
+    run.finish()
+    run.finish()
+    assert run.flush() in (True, False)
+    for use in (
+        lambda: run.log({"a": 1}),
+        lambda: run.log_nowait({"a": 1}),
+        lambda: run.define_metric("a"),
+        lambda: run.__enter__(),
+        lambda: run.summary.update({"a": 1}),
+        lambda: run.config.update({"a": 1}),
+        lambda: setattr(run, "name", "x"),
+    ):
+        with pytest.raises(UsageError, match="finished"):
+            use()
+    assert run.step == 1
+    assert run.summary["good"] == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(3)])
+def test_what_passes_through_the_block_is_the_exit_code(
+    error: BaseException, to_server: Settings, ask: Ask
+) -> None:
+    def train() -> None:
+        with asyncwb.init("p", id="r", settings=to_server) as run:
+            run.log({"a": 1})
+            raise error
+
+    with pytest.raises(type(error)):
+        train()
+    info = ask("runs/{entity}/p/r")
+    codes = {ValueError: 1, KeyboardInterrupt: 255, SystemExit: 3}
+    assert (info["state"], info["exit_code"]) == ("failed", codes[type(error)])
+
+
+@pytest.mark.parametrize("where", ["hangs", "refuses"])
+def test_finish_returns_in_time_and_says_how_to_go_on(
+    where: str, nowhere: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = nowhere if where == "hangs" else "http://127.0.0.1:9"
+    run = asyncwb.init("p", settings={"base_url": url, "api_key": "k", "detach_uploader": False})
+    for i in range(100):
+        run.log({"i": i})
+    started = time.monotonic()
+    run.finish(timeout=0.3)
+    assert time.monotonic() - started < 3
+    said = capfd.readouterr().err
+    assert "0 of 100 rows have arrived" in said
+    assert f"asyncwb sync {run._session.folder.path}" in said
+    assert said.count("asyncwb sync") <= 2
+    assert run.status().journaled == 100
+    assert list(run._session.folder.journal.iterdir())
+
+
+def test_an_engine_that_cannot_start_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("asyncwb.engine.thread.importlib.import_module", _no_module)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    run = asyncwb.init("p", settings={"journal_max_bytes": 2**16, "overflow_timeout": 0.1})
+    for i in range(3000):
+        run.log({"i": i})  # beyond the bound: nobody will make room
+    started = time.monotonic()
+    run.finish()
+    assert time.monotonic() - started < 5
+    said = capfd.readouterr().err
+    assert "the logging engine has stopped" in said
+    assert "asyncwb sync" in said
+    status = run.status()
+    assert status.accepted + status.dropped["overflow"] == 3000
+    assert status.accepted > 500
+    assert Engine._current is None or Engine._current._stopped
+
+
+def _no_module(name: str) -> Any:
+    raise ImportError(f"no {name}")
+
+
+def test_block_waits_for_room_until_its_deadline(to_server: Settings, rows_of: Rows) -> None:
+    settings = {**to_server.given, "journal_max_bytes": 2**16}
+    with asyncwb.init("p", id="r", settings=settings) as run:
+        for i in range(20_000):  # many times the bound
+            run.log({"i": i})
+    assert run.status().lost == 0
+    assert [row["i"] for row in rows_of("r")] == list(range(20_000))
+
+
+def test_block_gives_up_at_the_deadline_and_counts(
+    nowhere: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = asyncwb.init(
+        "p",
+        settings={
+            "base_url": nowhere,
+            "api_key": "k",
+            "journal_max_bytes": 2**16,
+            "overflow_timeout": 0.05,
+            "finish_timeout": 0.1,
+            "detach_uploader": False,
+        },
+    )
+    for i in range(3000):
+        run.log({"i": i})
+    status = run.status()
+    assert status.dropped["overflow"] + status.accepted == 3000
+    assert not run.log_nowait({"i": 1})
+    assert run.status().dropped["overflow"] == status.dropped["overflow"] + 1
+    run.finish()
+    assert capfd.readouterr().err.count("is full: rows are dropped") == 1
+
+
+def test_finish_in_a_handler_that_interrupts_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = asyncwb.init("p", mode="offline")
+    run.log({"a": 1})
+    write = Segment.write
+
+    def interrupted(segment: Segment, offset: int, data: bytes) -> None:
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGUSR1)
+        write(segment, offset, data)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: run.finish())
+    monkeypatch.setattr(Segment, "write", interrupted)
+    try:
+        run.log({"new": 1})
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert "in the middle of log()" in capfd.readouterr().err
+    run.log({"a": 2})
+    run.finish()
+    assert run.status().acknowledged == 3
+
+
+def test_threads_log_into_one_run(to_server: Settings, ask: Ask) -> None:
+    with asyncwb.init("p", id="r", settings=to_server) as run:
+        threads = [
+            threading.Thread(target=lambda: [run.log_nowait({"x": i}) for i in range(500)])
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["last_step"]) == (4000, 3999)
+
+
+def test_a_full_disk_is_said_once_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, to_server: Settings, ask: Ask, capfd: Any
+) -> None:
+    run = asyncwb.init("p", id="r", settings=to_server)
+    create, full = Segment.create, threading.Event()
+    full.set()
+
+    def make(*args: Any, **more: Any) -> Segment:
+        if full.is_set():
+            raise OSError(28, "No space left on device")
+        return create(*args, **more)
+
+    monkeypatch.setattr(Segment, "create", make)
+    monkeypatch.setattr("asyncwb.engine.inbox._RETRY_DISK", 0.0)
+    run.log({"text": "x" * 2**21})  # into a segment of its own size, for which there is no room
+    deadline = time.monotonic() + 10
+    said = ""
+    while "cannot grow" not in said:
+        assert time.monotonic() < deadline
+        said += capfd.readouterr().err
+        run.log({"text": "x" * 2**21})
+    assert "No space left on device" in str(run.status().last_error)
+    full.clear()
+    run.log({"text": "x" * 2**21})
+    run.finish()
+    dropped = run.status().dropped["disk_full"]
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["lost"]) == (1, dropped)
+    assert (said + capfd.readouterr().err).count("cannot grow") == 1
+
+
+def test_a_live_run_is_not_pickled() -> None:
+    with (
+        asyncwb.init("p", id="r", mode="disabled") as run,
+        pytest.raises(TypeError, match="id='r'"),
+    ):
+        pickle.dumps(run)
+
+
+def test_every_public_name_of_a_face_is_documented() -> None:
+    for face in (Run, AsyncRun):
+        for name, member in vars(face).items():
+            if not name.startswith("_"):
+                assert inspect.getdoc(member), f"{face.__name__}.{name}"

@@ -1,0 +1,122 @@
+"""`asyncwb sync` from Python: offline and cut-off runs, again and again, live, in parallel."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import asyncwb
+from asyncwb.client.sync import SyncResult, sync
+from asyncwb.settings import Settings
+from tests.client.conftest import Ask
+
+pytestmark = pytest.mark.anyio
+
+
+async def send(settings: Settings, *paths: Path, jobs: int = 4) -> list[SyncResult]:
+    """Sync folders; check that what is reported never goes beyond what there is."""
+    steps: list[Any] = []
+    results = await sync(paths, settings=settings, jobs=jobs, report=steps.append)
+    assert all(0 <= step.sent <= step.total for step in steps)
+    return results
+
+
+def offline(run_id: str, rows: int) -> Path:
+    """Log an offline run; return its folder."""
+    with asyncwb.init("p", id=run_id, mode="offline", settings={"flush_interval": 0.01}) as run:
+        for i in range(rows):
+            run.log({"i": i, "s": str(i % 3)})
+            if i == rows // 2:
+                run.flush()
+        return run._session.folder.path
+
+
+async def test_offline_runs_arrive_once_however_often_they_are_synced(
+    to_server: Settings, ask: Ask, data_folder: Path
+) -> None:
+    folders = [await asyncio.to_thread(offline, f"r{n}", 200) for n in range(3)]
+    results = await send(to_server, data_folder / "runs")
+    assert [(r.sent, r.lost, r.error) for r in results] == [(200, 0, None)] * 3
+    again = await send(to_server, *folders)
+    assert [(r.sent, r.error) for r in again] in ([], [(0, None)] * 3)
+    for folder in folders:  # as if it had never been noted what the server has
+        (folder / "synced.json").unlink()
+    third = await send(to_server, *folders)
+    assert [r.error for r in third] == [None] * 3
+    for n in range(3):
+        info = await asyncio.to_thread(ask, f"runs/{{entity}}/p/r{n}")
+        assert (info["rows"], info["lost"], info["state"]) == (200, 0, "finished")
+
+
+async def test_two_syncs_at_once_and_a_run_that_goes_on(to_server: Settings, ask: Ask) -> None:
+    nowhere = {"base_url": "http://127.0.0.1:9", "api_key": "k", "detach_uploader": False}
+    run = asyncwb.init("p", id="r", settings=nowhere)
+    folder = run._session.folder.path
+    for part in range(4):
+        for i in range(500):
+            run.log({"i": 500 * part + i})
+        results = await asyncio.gather(*(send(to_server, folder) for _ in range(2)))
+        assert [r.error for (r,) in results] == [None, None]
+        info = await asyncio.to_thread(ask, "runs/{entity}/p/r")
+        assert (info["rows"], info["lost"], info["state"]) == (500 * (part + 1), 0, "running")
+    run.log({"i": 2000})
+    await asyncio.to_thread(run.finish, timeout=0)
+    results = await asyncio.gather(*(send(to_server, folder) for _ in range(2)))
+    assert [r.error for found in results for r in found] == [None] * sum(map(len, results))
+    info = await asyncio.to_thread(ask, "runs/{entity}/p/r")
+    assert (info["rows"], info["lost"], info["state"]) == (2001, 0, "finished")
+    assert not list(folder.glob("journal/*")), "what the server has is cleared away"
+
+
+async def test_a_damaged_run_gives_what_can_be_read_and_stops_nobody(
+    to_server: Settings, ask: Ask
+) -> None:
+    good, sealed = [await asyncio.to_thread(offline, name, 100) for name in ("good", "sealed")]
+    nowhere = {"base_url": "http://127.0.0.1:9", "api_key": "k", "detach_uploader": False}
+    run = asyncwb.init("p", id="cut", settings=nowhere)
+    for i in range(100):
+        run.log({"i": i})
+    await asyncio.to_thread(run.finish, timeout=0)
+    cut = run._session.folder.path
+    (segment,) = cut.glob("journal/*.seg")
+    data = bytearray(segment.read_bytes())
+    end = run._session.inbox._end
+    data[end - 400] ^= 1
+    segment.write_bytes(bytes(data))
+    frames = sealed / "sealed" / "frames.awf"
+    whole = frames.read_bytes()
+    frames.write_bytes(whole[:-20])
+    unreadable = good.parent / "unreadable"
+    shutil.copytree(good, unreadable)
+    (unreadable / "run.json").write_text("{")
+
+    results = {r.path.name: r for r in await send(to_server, good.parent)}
+    assert results[good.name].error is None
+    assert "run.json" in str(results["unreadable"].error)
+    assert "checksum" in str(results[cut.name].error)
+    assert "frames.awf" in str(results[sealed.name].error)
+    infos = [await asyncio.to_thread(ask, f"runs/{{entity}}/p/{n}") for n in ("good", "cut")]
+    assert infos[0]["rows"] == 100
+    assert 80 <= infos[1]["rows"] < 100
+    assert infos[1]["summary"]["i"] == infos[1]["rows"] - 1, "a prefix"
+    frames.write_bytes(whole)
+    (result,) = await send(to_server, sealed)
+    assert result.error is None
+    info = await asyncio.to_thread(ask, "runs/{entity}/p/sealed")
+    assert (info["rows"], info["lost"]) == (100, 0)
+
+
+async def test_a_wrong_key_and_a_server_that_is_away_are_said(to_server: Settings) -> None:
+    folder = await asyncio.to_thread(offline, "r", 10)
+    wrong = Settings(**{**to_server.given, "api_key": "wrong"})
+    (result,) = await send(wrong, folder)
+    assert "does not accept the API key" in str(result.error)
+    away = {**to_server.given, "base_url": "http://127.0.0.1:9", "finish_timeout": 0.2}
+    (result,) = await send(Settings(**away), folder)
+    assert "no answer" in str(result.error)
+    (result,) = await send(to_server, folder)
+    assert (result.sent, result.error) == (10, None)

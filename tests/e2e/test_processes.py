@@ -1,0 +1,188 @@
+"""How a process ends, forks and spawns: what it logged is there, and its run says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwb.client.sync import sync
+from asyncwb.settings import Settings
+from tests.client.conftest import Ask
+from tests.conftest import stop_embedded
+from tests.e2e.conftest import Script, end
+from tests.fix_server import ServerHandle
+
+Rows = Callable[[str], list[dict[str, Any]]]
+
+_LOGS = """
+import asyncwb, sys
+run = asyncwb.init()
+for i in range(100):
+    run.log({"i": i})
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "process_code", "run_code"),
+    [
+        ("", 0, 0),
+        ("raise ValueError('boom')", 1, 1),
+        ("sys.exit(3)", 3, 3),
+        ("sys.exit('a message')", 1, 1),
+        ("sys.exit()", 0, 0),
+        ("run.finish(7)", 0, 7),
+        ("import threading; threading.Thread(target=lambda: run.log({'i': 100})).start()", 0, 0),
+        ("import asyncio\nasync def f(): sys.exit(5)\nasyncio.run(f())", 5, 5),
+    ],
+    ids=["end", "exception", "exit 3", "exit text", "exit", "finish 7", "thread", "in a loop"],
+)
+def test_a_run_that_nobody_finishes_ends_with_its_process(
+    script: Script, ask: Ask, ending: str, process_code: int, run_code: int
+) -> None:
+    _, err = end(script(_LOGS + ending), process_code)
+    info = ask("runs/{entity}/p/r")
+    assert (info["state"], info["exit_code"]) == ("failed" if run_code else "finished", run_code)
+    assert info["rows"] in (100, 101)
+    assert ("boom" in err) == ("boom" in ending)
+    assert err.count("Traceback") == ("boom" in ending)
+
+
+def test_ctrl_c_is_exit_code_255(script: Script, ask: Ask) -> None:
+    process = script(_LOGS + "print('ready', flush=True)\nwhile True: run.log({'i': 0})")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    end(process, None)
+    info = ask("runs/{entity}/p/r")
+    assert (info["state"], info["exit_code"]) == ("failed", 255)
+    assert info["rows"] >= 100
+
+
+def test_what_os_exit_leaves_behind_is_synced(
+    script: Script, ask: Ask, server: ServerHandle, data_folder: Path
+) -> None:
+    end(script(_LOGS + "import os; os._exit(9)"), 9)
+    settings = Settings(base_url=server.url, api_key=server.api_key)
+    runs = [data_folder / "runs"]
+    results = asyncio.run(sync(runs, settings=settings, jobs=2, report=lambda _: None))
+    assert [result.error for result in results] == [None]
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["lost"], info["state"]) == (100, 0, "running")
+
+
+_FORKS = """
+import asyncwb, os, sys, multiprocessing
+run = asyncwb.init()
+
+def child(n):
+    assert "i" not in dict(run.summary)
+    for i in range(50):
+        run.log({"child": n, "i": i})
+    assert run.summary["i"] == 49
+    assert run.status().accepted == 50
+
+if __name__ == "__main__":
+    for i in range(100):
+        run.log({"parent": i})
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=child, args=(n,)) for n in range(3)]
+    for c in children:
+        c.start()
+    for i in range(100, 200):
+        run.log({"parent": i})
+    for c in children:
+        c.join()
+        assert c.exitcode == 0, c.exitcode
+    run.log({"parent": 200})
+"""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_logs_as_another_writer(script: Script, ask: Ask, rows_of: Rows) -> None:
+    _, err = end(script(_FORKS))
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["lost"]) == (201 + 150, 0), err
+    # A child leaves without a word, so the server gives its writer time before it calls the run
+    # finished; the parent's exit code is there at once.
+    assert (info["state"], info["exit_code"]) == ("running", 0)
+    found = rows_of("r")
+    assert [row["parent"] for row in found if "parent" in row] == list(range(201))
+
+
+_SPAWNS = """
+import asyncwb, multiprocessing
+
+def child(n):
+    with asyncwb.init(id=f"child{n}") as run:
+        for i in range(50):
+            run.log({"i": i})
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with asyncwb.init() as run:
+        children = [context.Process(target=child, args=(n,)) for n in range(2)]
+        for c in children:
+            c.start()
+        run.log({"parent": 1})
+        for c in children:
+            c.join()
+            assert c.exitcode == 0, c.exitcode
+"""
+
+
+def test_spawned_children_have_runs_of_their_own(script: Script, ask: Ask) -> None:
+    end(script(_SPAWNS))
+    for name, rows in (("r", 1), ("child0", 50), ("child1", 50)):
+        info = ask(f"runs/{{entity}}/p/{name}")
+        assert (info["rows"], info["state"]) == (rows, "finished")
+
+
+def test_the_detached_uploader_delivers_once_the_server_is_there(
+    script: Script, server: ServerHandle, ask: Ask, data_folder: Path
+) -> None:
+    # The server is told in code, not in the environment: the uploader must know all the same.
+    url, key, port = server.url, server.api_key, int(server.url.rpartition(":")[2])
+    server.stop()
+    code = f"""
+import asyncwb
+run = asyncwb.init("p", id="r", settings={{"base_url": {url!r}, "api_key": {key!r}}})
+for i in range(100):
+    run.log({{"i": i}})
+run.finish(timeout=0.2)
+"""
+    process = script(code, base_url="http://127.0.0.1:9", api_key="wrong", detach_uploader="true")
+    _, err = end(process)
+    (folder,) = (data_folder / "runs").iterdir()
+    assert f"asyncwb sync {folder}" in err
+    object.__setattr__(server.config, "port", port)
+    server.start()
+    assert server.url == url
+    deadline = time.monotonic() + 40
+    while (info := ask("runs/{entity}/p/r")) is None or folder.exists():
+        assert time.monotonic() < deadline, (folder / "sync.log").read_text()
+        time.sleep(0.05)
+    assert (info["rows"], info["state"]) == (100, "finished")
+
+
+def test_without_an_address_a_server_is_started(
+    script: Script, data_folder: Path, request: pytest.FixtureRequest
+) -> None:
+
+    request.addfinalizer(lambda: stop_embedded(data_folder))
+    code = """
+import asyncwb
+with asyncwb.init() as run:
+    for i in range(100):
+        run.log({"i": i})
+api = asyncwb.Api()
+print(len(list(api.run(run.path).scan_history())), run.url)
+"""
+    out, err = end(script(code, base_url="embedded", api_key="", server_idle_timeout=60))
+    assert out.startswith("100 http://127.0.0.1:"), err
+    assert stop_embedded(data_folder)
