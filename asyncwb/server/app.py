@@ -1,0 +1,119 @@
+"""The application: a table of routes, what they share, and the tasks that run beside them.
+
+Every route is private unless its handler says `@public`; the order of the middlewares is: count,
+turn errors into the one shape, let in. The address of an API route never falls through to the
+page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import web
+
+from asyncwb.server import history, ingest, login, pages, runs
+from asyncwb.server.activity import ACTIVITY, Activity, activity_middleware
+from asyncwb.server.auth import KEYS, KeyCache, auth_middleware, ensure_admin, public
+from asyncwb.server.config import ServerConfig
+from asyncwb.server.crash import watch
+from asyncwb.server.errors import error_middleware, error_response
+from asyncwb.server.live import Hub
+from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
+from asyncwb.server.state import STATE, State
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.ingest import IngestStore
+from asyncwb.server.store.migrate import migrate
+from asyncwb.server.store.runs import Runs
+from asyncwb.server.store.users import Users
+from asyncwb.settings import default_entity
+from asyncwb.version import __version__
+
+INGEST_VERSION: Final = 1
+READY: web.AppKey[asyncio.Event] = web.AppKey("ready", asyncio.Event)
+
+
+def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) -> web.Application:
+    """Make the application of one server; nothing is opened before it starts up.
+
+    Args:
+        config: what the server is told.
+        clock: unix seconds; another one in tests.
+    """
+    metrics, database = Metrics(), Database(config.database_url)
+    app = web.Application(
+        client_max_size=config.max_body,
+        middlewares=[activity_middleware, counting(metrics), error_middleware, auth_middleware],
+    )
+    app[STATE] = State(
+        config=config,
+        database=database,
+        users=Users(database),
+        runs=Runs(database),
+        ingest=IngestStore(database),
+        hub=Hub(),
+        metrics=metrics,
+        clock=clock,
+    )
+    app[KEYS] = KeyCache(app[STATE].users)
+    app[READY] = asyncio.Event()
+    app[ACTIVITY] = Activity()
+    app.add_routes(_own_routes(config))
+    for room in (history, ingest, login, runs):
+        app.add_routes(room.routes())
+    app.add_routes(pages.routes())
+    app.on_response_prepare.append(pages.add_security_headers)
+    app.on_shutdown.append(_stop_answering)
+    app.cleanup_ctx.extend((_open_database, history.background, _crash_detection))
+    return app
+
+
+def _own_routes(config: ServerConfig) -> list[web.RouteDef]:
+    # On loopback, behind no key: an embedded server's counters are its user's own.
+    shown = public(_open_metrics) if config.embedded else _metrics
+    return [web.get("/ready", ready), web.get("/metrics", shown)]
+
+
+@public
+async def ready(request: web.Request) -> web.Response:
+    """Say whether the server takes requests."""
+    if not request.app[READY].is_set():
+        return error_response(503, "unavailable", "The server is starting or stopping.")
+    return web.json_response({"status": "ready", "version": __version__, "ingest": INGEST_VERSION})
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    """Answer the counters as Prometheus text."""
+    return web.Response(
+        body=request.app[STATE].metrics.text().encode(), headers={"Content-Type": CONTENT_TYPE}
+    )
+
+
+async def _open_metrics(request: web.Request) -> web.Response:
+    return await _metrics(request)
+
+
+async def _stop_answering(app: web.Application) -> None:
+    app[READY].clear()
+    app[STATE].hub.close()
+
+
+async def _open_database(app: web.Application) -> AsyncIterator[None]:
+    state = app[STATE]
+    try:
+        await migrate(state.database)
+        await ensure_admin(state, default_entity())
+        yield
+    finally:
+        await state.database.close()
+
+
+async def _crash_detection(app: web.Application) -> AsyncIterator[None]:
+    task = asyncio.create_task(watch(app[STATE]), name="crash detection")
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

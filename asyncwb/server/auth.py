@@ -1,0 +1,178 @@
+"""Who sends a request: deny by default.
+
+The middleware lets a request through where its handler declared itself `@public`, or where it
+carries what a user has: an API key (`Authorization: Bearer KEY`, or Basic with the key as the
+password, as W&B clients do) or the page's session cookie. A cookie travels with requests that
+other sites cause, so what changes something must then come from this server's own pages.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from asyncwb.server.errors import ApiError
+from asyncwb.server.state import STATE, USER, State
+from asyncwb.server.store.users import User, Users, digest
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+H = TypeVar("H", bound=Callable[..., Any])
+
+COOKIE: Final = "asyncwb_session"
+SESSION_LIFETIME: Final = 30 * 86400.0
+LINK_LIFETIME: Final = 600.0
+_CACHE_SECONDS: Final = 10.0
+_CACHE_SIZE: Final = 1024
+_SAFE: Final = ("GET", "HEAD", "OPTIONS")
+_PUBLIC: Final = "__asyncwb_public__"
+_KEY: Final = re.compile(r"[!-~]{1,256}")
+
+
+def public(handler: H) -> H:
+    """Declare a handler open to requests without a key."""
+    setattr(handler, _PUBLIC, True)
+    return handler
+
+
+def is_public(handler: Any) -> bool:
+    """Tell whether a handler declared itself open."""
+    return bool(getattr(handler, _PUBLIC, False))
+
+
+@web.middleware
+async def auth_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a request through, or answer 401; puts the user on the request."""
+    if is_public(request.match_info.handler) or request.match_info.http_exception is not None:
+        return await handler(request)
+    user, by_cookie = await _identify(request)
+    if user is None:
+        raise ApiError(
+            401,
+            "unauthorized",
+            "This needs an API key that the server knows. Nothing was written; check the key, or "
+            "run `asyncwb login`.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+    if by_cookie and request.method not in _SAFE:
+        require_same_origin(request)
+    request[USER] = user
+    return await handler(request)
+
+
+async def _identify(request: web.Request) -> tuple[User | None, bool]:
+    state = request.app[STATE]
+    header = request.headers.get("Authorization")
+    if header is not None:
+        key = key_of(header)
+        return (await request.app[KEYS].user(key, state.clock()) if key else None), False
+    token = request.cookies.get(COOKIE)
+    if token is None:
+        return None, False
+    return await state.users.by_session(token, state.clock()), True
+
+
+def key_of(header: str) -> str | None:
+    """Return the API key in an Authorization header; None where there is none."""
+    scheme, _, rest = header.strip().partition(" ")
+    key = rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            key = base64.b64decode(key, validate=True).decode().partition(":")[2]
+        except (binascii.Error, ValueError):
+            return None
+    elif scheme.lower() != "bearer":
+        return None
+    return key if _KEY.fullmatch(key) else None
+
+
+def require_same_origin(request: web.Request) -> None:
+    """Refuse a request that another site's page caused.
+
+    Browsers say where a request comes from: `Sec-Fetch-Site`, older ones only `Origin`.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None:
+        fine = site == "same-origin"
+    else:
+        fine = origin is not None and urlsplit(origin).netloc == request.host
+    if not fine:
+        raise ApiError(
+            403, "cross_site", "Another site sent this request. Nothing was written; use the page."
+        )
+
+
+class KeyCache:
+    """Users by key for a few seconds, so that a busy client costs no look-up a request."""
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+        self._known: dict[str, tuple[User, float]] = {}
+
+    async def user(self, key: str, now: float) -> User | None:
+        """Return whose key this is; a revoked key may still be known for ten seconds."""
+        name = digest(key)
+        known = self._known.get(name)
+        if known is not None and now - _CACHE_SECONDS < known[1] <= now:
+            return known[0]
+        user = await self._users.by_key(key)
+        if user is None:
+            self._known.pop(name, None)
+            return None
+        if len(self._known) >= _CACHE_SIZE:
+            self._known.clear()
+        self._known[name] = user, now
+        return user
+
+
+KEYS: web.AppKey[KeyCache] = web.AppKey("keys", KeyCache)
+
+
+def new_token() -> str:
+    """Return 43 characters of [A-Za-z0-9_-] that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+async def ensure_admin(state: State, name: str) -> None:
+    """Create the first user at first boot, with the configured key or a fresh one.
+
+    The key is written into the data folder before the account exists, so that a crash between
+    the two leaves no account whose key nobody has. Of several servers that start on one new
+    database one creates the account; the others take their file back.
+    """
+    if await state.users.first() is not None:
+        return
+    path = state.config.data / "api_key"
+    key = state.config.admin_key or read_key(path) or new_token()
+    write_private(path, key.encode() + b"\n")
+    if not await state.users.create_first_admin(name, key, state.clock()):
+        path.unlink()
+
+
+def read_key(path: Path) -> str | None:
+    """Return the key in a key file; None where there is no such file or nothing in it."""
+    try:
+        return path.read_text(encoding="ascii").strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Put a file where only its owner can read it, whole or not at all."""
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

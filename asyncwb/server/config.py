@@ -1,0 +1,90 @@
+"""What a server is told when it starts; nothing reads the environment after this."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from asyncwb.errors import SettingsError
+
+MIN_KEY_LENGTH: Final = 40
+MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """The settings of one server process, checked when it is made.
+
+    Args:
+        data: the folder for the database, objects, key and `server.json`.
+        host, port: where to listen; port 0 takes a free one.
+        database: SQLAlchemy URL of PostgreSQL or SQLite; None is a SQLite file in `data`.
+        objects: URL of the object store; None is the folder `objects` in `data`.
+        admin_key: the first admin's API key, used at first boot only; None makes one.
+        idle_timeout: seconds without a request or a running run before stopping; None: never.
+        embedded: started by a client for itself: gives way quietly where one runs already, and
+            `/metrics` needs no key.
+        crash_after: seconds without a heartbeat after which a running run counts as crashed.
+        max_body: bytes of one request body.
+        max_raw: bytes that one request may decompress to.
+        public_url: how users reach the server where that is not `http://host:port`.
+
+    Raises:
+        SettingsError: a key too short for W&B clients, or a number out of range.
+    """
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    database: str | None = None
+    objects: str | None = None
+    admin_key: str | None = None
+    idle_timeout: float | None = None
+    embedded: bool = False
+    crash_after: float = 60.0
+    max_body: int = 32 * MIB
+    max_raw: int = 256 * MIB
+    public_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.admin_key is not None and len(self.admin_key) < MIN_KEY_LENGTH:
+            raise SettingsError(
+                f"ASYNCWB_API_KEY has {len(self.admin_key)} characters; a server's key needs at "
+                f"least {MIN_KEY_LENGTH}, because W&B clients refuse shorter ones. Nothing was "
+                "started; give a longer key, or none and one is made.",
+                "api_key",
+            )
+        if self.admin_key is not None and not (
+            self.admin_key.isascii() and self.admin_key.isprintable() and " " not in self.admin_key
+        ):
+            raise SettingsError(
+                "ASYNCWB_API_KEY may only have visible ASCII characters. Nothing was started; "
+                "give another key, or none and one is made.",
+                "api_key",
+            )
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"port {self.port} is not between 0 and 65535", "port")
+        for name in ("crash_after", "max_body", "max_raw"):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"{name} must be above 0", name)
+
+    @property
+    def database_url(self) -> str:
+        """The database's SQLAlchemy URL with an async driver."""
+        if self.database is None:
+            return f"sqlite+aiosqlite:///{self.data / 'asyncwb.db'}"
+        scheme, _, rest = self.database.partition("://")
+        drivers = {
+            "postgres": "postgresql+asyncpg",
+            "postgresql": "postgresql+asyncpg",
+            "sqlite": "sqlite+aiosqlite",
+        }
+        return f"{drivers.get(scheme, scheme)}://{rest}"
+
+
+def admin_key_from(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Read the first admin's key from `ASYNCWB_API_KEY`; empty counts as not given."""
+    return environ.get("ASYNCWB_API_KEY") or None

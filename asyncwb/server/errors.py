@@ -1,0 +1,133 @@
+"""How the server says that something failed: one shape, whoever notices it.
+
+    {"error": {"code": "snake_case", "message": "what failed; is the data safe; what to do"}}
+
+Handlers raise `ApiError`; the middleware turns it, aiohttp's own refusals (404, 405, 413) and
+anything unforeseen into that shape. An unforeseen error is logged with its traceback and tells
+the client nothing of the inside.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from asyncwb.server.store.database import DatabaseError
+
+log = logging.getLogger("asyncwb.server")
+
+_CODES: Final = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    429: "too_many_requests",
+    503: "unavailable",
+}
+_SAID: Final = {
+    404: "There is nothing at this address. Check the path.",
+    405: "This address does not take that method.",
+    413: "The request's body is larger than this server takes. Nothing was written; send less.",
+}
+
+
+class ApiError(Exception):
+    """A refusal of the whole request; nothing was written.
+
+    Args:
+        status: the HTTP status, 4xx or 503.
+        code: what a program goes by, snake_case.
+        message: what failed; is the data safe; what to do next.
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+class StreamError(Exception):
+    """A refusal of one stream of a batch; the other streams go on.
+
+    `retry` says whether sending again can help, `next_seq` from which number (None: unknown).
+    """
+
+    def __init__(
+        self, code: str, message: str, *, retry: bool = False, next_seq: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry = retry
+        self.next_seq = next_seq
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the entry for this stream in the answer."""
+        error = {"code": self.code, "message": self.message, "retry": self.retry}
+        return {"error": error, "next": self.next_seq}
+
+
+def unavailable(what: str) -> ApiError:
+    """Return the 503 for a server that cannot do it now and will later."""
+    return ApiError(503, "unavailable", what, {"Retry-After": "2"})
+
+
+def error_response(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return an answer in the one shape."""
+    body = orjson.dumps({"error": {"code": code, "message": message}})
+    response = web.Response(status=status, body=body, content_type="application/json")
+    response.headers.update(headers or {})
+    return response
+
+
+@web.middleware
+async def error_middleware(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Turn whatever a handler raises into the one shape.
+
+    The broad `except` is the top of a request: it must answer, and it is logged and counted (by
+    status, in the metrics).
+    """
+    try:
+        response: web.StreamResponse = await handler(request)
+    except ApiError as error:
+        return error_response(error.status, error.code, error.message, error.headers)
+    except web.HTTPException as error:
+        return _from_aiohttp(error)
+    except ConnectionResetError:  # the client has gone: nobody reads this, and it is no fault
+        return error_response(400, "disconnected", "The connection was lost. Send it again.")
+    except (DatabaseError, OSError) as error:
+        # Not the whole of a database error: its text has the statement's parameters in it.
+        log.error("the storage failed: %s", getattr(error, "orig", error))
+        return error_response(
+            503,
+            "storage_unavailable",
+            "The server's storage cannot take this now. Nothing was written; send it again.",
+            {"Retry-After": "5"},
+        )
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        message = "The server failed. Nothing was written; its log says why. Try again later."
+        return error_response(500, "internal", message)
+    return response
+
+
+def _from_aiohttp(error: web.HTTPException) -> web.StreamResponse:
+    if error.status < 400:
+        return web.Response(status=error.status, headers=error.headers)
+    code = _CODES.get(error.status, "refused")
+    message = _SAID.get(error.status, f"The request was refused: {error.reason}.")
+    headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    return error_response(error.status, code, message, headers)

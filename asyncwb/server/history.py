@@ -1,0 +1,251 @@
+"""A run's numbers over HTTP: series for charts, and whole histories as a stream.
+
+    GET .../series     buckets of one or more keys, JSON          (chart.py)
+    GET .../history    all rows, or a sample, merged by step      (rows.py)
+
+A history is streamed window by window in one of three formats: `frames` (wire frames, each
+behind its length as a little-endian u32: what our client reads), `arrow` (an IPC stream) and
+`jsonl` (one object a line; NaN and infinities are bare tokens). A failure after the first byte
+cuts the connection, so that a short answer cannot be taken for a whole one.
+
+`background` is what the application runs beside its requests: it opens the object store, makes
+the `Sources` that the handlers share, and keeps sealing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import struct
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Final, Protocol
+
+import orjson
+from aiohttp import web
+
+from asyncwb.server import chart, rows
+from asyncwb.server.chart import AXES, Query
+from asyncwb.server.errors import ApiError
+from asyncwb.server.objects import Objects
+from asyncwb.server.parquet import ArrowStream, kinds_of
+from asyncwb.server.rows import Selection
+from asyncwb.server.runs import not_found, path_of
+from asyncwb.server.seal import Sealer
+from asyncwb.server.sources import Sources
+from asyncwb.server.state import STATE
+from asyncwb.server.store.segments import RunRef, Segments
+from asyncwb.wire import frames
+from asyncwb.wire.columns import Table
+from asyncwb.wire.values import dumps
+
+log = logging.getLogger("asyncwb.server")
+
+SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
+SEALER: web.AppKey[Sealer] = web.AppKey("sealer", Sealer)
+
+MAX_KEYS: Final = 200
+"""keys in one request: more would not fit the length of an address anyway."""
+MAX_BUCKETS: Final = 100_000
+MAX_SAMPLES: Final = 1_000_000
+_STEP_LIMIT: Final = 2**63
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes of series and histories."""
+    run = "/api/v1/runs/{entity}/{project}/{run}"
+    return [web.get(f"{run}/series", get_series), web.get(f"{run}/history", get_history)]
+
+
+async def background(app: web.Application) -> AsyncIterator[None]:
+    """Open the object store and seal beside the requests (a cleanup context of aiohttp)."""
+    state = app[STATE]
+    place = state.config.objects or state.config.data / "objects"
+    objects = await asyncio.to_thread(Objects.open, place)
+    store = Segments(state.database)
+    app[SOURCES] = Sources(store, objects)
+    app[SEALER] = Sealer(store, objects, clock=state.clock)
+    task = asyncio.create_task(app[SEALER].run(), name="sealing")
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def get_series(request: web.Request) -> web.Response:
+    """Answer buckets of the keys asked for, all from one moment of the run."""
+    run = await _run(request)
+    queries = _queries(request, run)
+    sources = request.app[SOURCES]
+    answers = await chart.read(sources, run.id, queries)
+    entries = [chart.as_json(q, a) for q, a in zip(queries, answers, strict=True)]
+    body = orjson.dumps(
+        {"x": queries[0].axis, "series": entries}, option=orjson.OPT_SERIALIZE_NUMPY
+    )
+    return web.Response(body=body, content_type="application/json")
+
+
+async def get_history(request: web.Request) -> web.StreamResponse:
+    """Stream the rows asked for."""
+    run = await _run(request)
+    selection, samples = _selection(request), _whole(request, "samples", 1, MAX_SAMPLES)
+    sources = request.app[SOURCES]
+    encoder = await _encoder(request, sources, run, selection)
+    response = web.StreamResponse(headers={"Content-Type": encoder.content_type})
+    async with aclosing(rows.read(sources, run, selection)) as tables:
+        if samples is not None:
+            sampled = await rows.sample(tables, samples)
+            await _stream(request, response, encoder, _one(sampled))
+        else:
+            await _stream(request, response, encoder, tables)
+    return response
+
+
+async def _one(table: Table) -> AsyncIterator[Table]:
+    if table.n:
+        yield table
+
+
+async def _stream(
+    request: web.Request,
+    response: web.StreamResponse,
+    encoder: Encoder,
+    tables: AsyncIterator[Table],
+) -> None:
+    try:
+        async for table in tables:
+            data = await asyncio.to_thread(encoder.encode, table)
+            if not response.prepared:  # not before: an error of the first window is a 5xx
+                await response.prepare(request)
+            await response.write(data)
+        if not response.prepared:
+            await response.prepare(request)
+        await response.write(encoder.end())
+        await response.write_eof()
+    except ConnectionResetError:
+        raise
+    except Exception as error:
+        if not response.prepared:
+            raise
+        log.exception("%s ended early", request.path)
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the history could not be read to its end") from error
+
+
+class Encoder(Protocol):
+    """One format of a history. `encode` blocks; tables come in order."""
+
+    content_type: str
+
+    def encode(self, table: Table) -> bytes:
+        """Return the bytes of the next rows."""
+
+    def end(self) -> bytes:
+        """Return what follows the last row."""
+
+
+class _Frames:
+    content_type = "application/vnd.asyncwb.frames"
+
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def encode(self, table: Table) -> bytes:
+        frame = frames.encode(self._rows, table)
+        self._rows += table.n
+        return struct.pack("<I", len(frame)) + frame
+
+    def end(self) -> bytes:
+        return b""
+
+
+class _JsonLines:
+    content_type = "application/x-ndjson"
+
+    def encode(self, table: Table) -> bytes:
+        return b"".join(dumps(row) + b"\n" for row in table.iter_rows())
+
+    def end(self) -> bytes:
+        return b""
+
+
+class _Arrow(ArrowStream):
+    content_type = "application/vnd.apache.arrow.stream"
+
+
+async def _encoder(
+    request: web.Request, sources: Sources, run: RunRef, selection: Selection
+) -> Encoder:
+    match request.query.get("format", "frames"):
+        case "frames":
+            return _Frames()
+        case "jsonl":
+            return _JsonLines()
+        case "arrow":
+            return _Arrow(list(kinds_of(await rows.kinds(sources, run, selection))))
+    raise _bad("format must be frames, arrow or jsonl.")
+
+
+async def _run(request: web.Request) -> RunRef:
+    path = path_of(request)
+    run = await request.app[SOURCES].store.locate(path)
+    if run is None:
+        raise not_found(path)
+    return run
+
+
+def _selection(request: web.Request) -> Selection:
+    asked = [*request.query.getall("key", [])]
+    for several in request.query.getall("keys", []):
+        asked += [key for key in several.split(",") if key]
+    keys = tuple(dict.fromkeys(asked)) or None
+    if keys is not None and ("" in keys or len(keys) > MAX_KEYS):
+        raise _bad(f"Ask for at most {MAX_KEYS} keys, none of them empty; leave out key for all.")
+    low = _whole(request, "min_step", -_STEP_LIMIT, _STEP_LIMIT - 1)
+    high = _whole(request, "max_step", -_STEP_LIMIT, _STEP_LIMIT - 1)
+    return Selection(keys, low, high)
+
+
+def _queries(request: web.Request, run: RunRef) -> list[Query]:
+    keys = list(dict.fromkeys(request.query.getall("key", [])))
+    if not keys or "" in keys or len(keys) > MAX_KEYS:
+        raise _bad(f"Name 1 to {MAX_KEYS} keys, each as key=NAME.")
+    buckets = _whole(request, "buckets", 1, MAX_BUCKETS)
+    axis = next((axis for axis in AXES if axis == request.query.get("x", AXES[0])), None)
+    if axis is None:
+        raise _bad(f"x must be one of {', '.join(AXES)}.")
+    low, high = _real(request, "min"), _real(request, "max")
+    if low is not None and high is not None and low >= high:
+        raise _bad("min must be below max.")
+    return [Query(key, axis, buckets or 1000, low, high, run.began) for key in keys]
+
+
+def _whole(request: web.Request, name: str, least: int, most: int) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+        raise _bad(f"{name} must be a whole number.")
+    if not least <= int(text) <= most:
+        raise _bad(f"{name} must be from {least} to {most}.")
+    return int(text)
+
+
+def _real(request: web.Request, name: str) -> float | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise _bad(f"{name} must be a finite number.")
+    return value
+
+
+def _bad(message: str) -> ApiError:
+    return ApiError(400, "bad_request", message)

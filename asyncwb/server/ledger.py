@@ -1,0 +1,279 @@
+"""What a request of ingest does to one run: decided here, on values alone, written elsewhere.
+
+Frames are judged by the writer's next sequence number (`wire.ingest.admit`); what is admitted is
+folded into the summary and its events change the run. The rules of a run's state:
+
+    contact from a writer that has not finished   -> running, whatever the run was
+    finish, and no other open writer was heard    -> finished (exit code 0) or failed
+      within `crash_after`
+    finish while others still write               -> stays running; its exit code is remembered
+    no contact for `crash_after`                  -> whoever spoke last decides: finished or failed
+                                                     if that was a finish, else crashed
+
+A run that comes back to life (a new writer, or one that was only slow) forgets its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncwb.server.errors import StreamError
+from asyncwb.server.store.records import NewFrame, RunChange, RunRecord, WriterRecord
+from asyncwb.wire.frames import Frame, FrameInfo
+from asyncwb.wire.ingest import Admission, admit
+from asyncwb.wire.summary import Fold
+from asyncwb.wire.values import dumps
+
+_TEXTS = {"notes": "notes", "group": "group_name", "job_type": "job_type"}
+_ORIGIN = {"host": "host", "program": "program", "python": "python", "client": "client"}
+INT32 = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFrame:
+    """A frame that was checked and decoded; `data` is what came."""
+
+    info: FrameInfo
+    frame: Frame
+    data: bytes
+
+
+@dataclass(slots=True)
+class Ledger:
+    """One run during one request. Feed it streams with `take`, then ask for `change`.
+
+    `config` is the run's config where an event of the request touches it, else None.
+    `fold` likewise is only there where rows or events came.
+    """
+
+    record: RunRecord
+    now: float
+    crash_after: float
+    fold: Fold | None = None
+    config: dict[str, Any] | None = None
+    created: bool = False
+    # What came of it; `_touched` names the writers that changed.
+    frames: list[NewFrame] = field(default_factory=list)
+    fields: dict[str, Any] = field(default_factory=dict)
+    _touched: set[str] = field(default_factory=set)
+
+    def take(self, writer_id: str, received: Sequence[ReceivedFrame]) -> int:
+        """Apply one stream; returns the sequence number expected next.
+
+        Raises:
+            StreamError: a hole in the sequence, or the writer may not start here. What came
+                before the hole is applied; all else of the stream is not.
+        """
+        writer = self.record.writers.get(writer_id)
+        if writer is None:
+            writer = self._open(writer_id, received)
+        self._touched.add(writer_id)
+        heard = writer.finished_at is None
+        gap: StreamError | None = None
+        for item in received:
+            verdict, skip = admit(writer.next_seq, item.info)
+            if verdict is Admission.GAP:
+                gap = _gap(writer, item.info)
+                break
+            if verdict is not Admission.DUPLICATE:
+                self._admit(writer, item, skip)
+        if heard and writer.finished_at is None:
+            self._contact(writer)
+        if gap is not None:
+            raise gap
+        return writer.next_seq
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything of the run is to be written."""
+        return bool(self._touched)
+
+    def _open(self, writer_id: str, received: Sequence[ReceivedFrame]) -> WriterRecord:
+        if not received:
+            raise StreamError(
+                "writer_not_found",
+                f"run {self.record.path} does not know this writer. Nothing was written; "
+                "send its frames from 0.",
+                next_seq=0,
+            )
+        writer = WriterRecord(writer_id, opened_at=self.now, heartbeat_at=self.now)
+        if received[0].info.first_seq > 0:
+            raise _gap(writer, received[0].info)
+        resume = _start_of(received[0].frame).get("resume")
+        if resume == "never" and not self.created:
+            raise StreamError(
+                "run_exists",
+                f"run {self.record.path} exists and resume='never' forbids to continue it. "
+                "Nothing was written; choose another id, or resume='allow'.",
+            )
+        self.record.writers[writer_id] = writer
+        return writer
+
+    def _admit(self, writer: WriterRecord, item: ReceivedFrame, skip: int) -> None:
+        frame, data = item.frame, item.data
+        if skip:
+            frame = frame.skip(skip)
+            data = frame.encode()
+        steps = frame.table.steps
+        low, high = (int(steps.min()), int(steps.max())) if len(steps) else (None, None)
+        self.frames.append(
+            NewFrame(
+                self.record.id,
+                writer.writer,
+                frame.first_seq,
+                frame.count,
+                frame.table.n,
+                low,
+                high,
+                data,
+            )
+        )
+        writer.next_seq = frame.first_seq + frame.count
+        writer.rows += frame.table.n
+        self.record.rows += frame.table.n
+        if high is not None:
+            last = self.record.last_step
+            self.record.last_step = high if last is None else max(high, last)
+        assert self.fold is not None
+        self.fold.apply(frame.table, frame.events, writer.writer)
+        for _, event in frame.events:
+            self._event(writer, event)
+
+    def _contact(self, writer: WriterRecord) -> None:
+        record = self.record
+        writer.heartbeat_at = record.heartbeat_at = self.now
+        if record.state != "running":
+            record.state = "running"
+            record.finished_at = record.exit_code = None
+
+    # Events. Whatever has not the expected type is passed over: the stream must go on.
+
+    def _event(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+        match event.get("t"):
+            case "start":
+                self._start(writer, event)
+            case "config":
+                self._set_config(event.get("set"), event.get("delete"))
+            case "attrs":
+                self._attributes(event)
+            case "lost":
+                rows = event.get("rows")
+                if isinstance(rows, int) and 0 < rows < 2**53:
+                    writer.lost += rows
+                    self.record.lost += rows
+            case "finish":
+                self._finish(writer, event)
+
+    def _start(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+        at = event.get("at")
+        started = float(at) if isinstance(at, (int, float)) else self.now
+        if self.record.started_at is None:
+            self.record.started_at = started
+        writer.finished_at = writer.exit_code = None
+        self._contact(writer)
+        self._set_config(event.get("config"), None)
+        self._attributes(event)
+        for name, column in _ORIGIN.items():
+            if isinstance(event.get(name), str):
+                self.fields[column] = _text(event[name])
+
+    def _set_config(self, values: Any, deleted: Any) -> None:
+        if self.config is None or not (values or deleted):
+            return
+        if isinstance(values, dict):
+            self.config.update(values)
+        for key in deleted if isinstance(deleted, list) else ():
+            if isinstance(key, str):
+                self.config.pop(key, None)
+        self.fields["config"] = self.config
+
+    def _attributes(self, event: Mapping[str, Any]) -> None:
+        name, tags = event.get("name"), event.get("tags")
+        if isinstance(name, str) and name:
+            self.fields["name"] = _text(name)
+        if isinstance(tags, list) and (tags or event.get("t") == "attrs"):
+            self.fields["tags"] = [tag for tag in tags if isinstance(tag, str)]
+        for key, column in _TEXTS.items():
+            if isinstance(event.get(key), str):
+                self.fields[column] = _text(event[key])
+            elif event.get("t") == "attrs" and key in event and event[key] is None:
+                self.fields[column] = None
+
+    def _finish(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+        record, code, at = self.record, event.get("exit_code"), event.get("at")
+        writer.exit_code = code if isinstance(code, int) and -INT32 <= code < INT32 else 0
+        writer.finished_at = float(at) if isinstance(at, (int, float)) else self.now
+        writer.heartbeat_at = record.heartbeat_at = self.now
+        record.exit_code = writer.exit_code or record.exit_code or 0
+        record.finished_at = writer.finished_at
+        since = self.now - self.crash_after
+        others = (w for w in record.writers.values() if w.finished_at is None)
+        record.state = (
+            "running" if any(w.heartbeat_at > since for w in others) else _ended(record.exit_code)
+        )
+
+    # The end of the request.
+
+    def change(self) -> RunChange:
+        """Return what is to be written; encoding a wide run's fold takes time."""
+        self.record.version += 1
+        if self.frames and self.fold is not None:
+            self.fields["fold"] = dumps(self.fold.state()).decode()
+            self.fields["summary"] = dumps(self.fold.as_dict()).decode()
+        writers = tuple(self.record.writers[name] for name in sorted(self._touched))
+        return RunChange(self.record, writers, self.fields)
+
+
+def expire(record: RunRecord) -> RunChange:
+    """End a run whose writers have all gone silent."""
+    finished = [w for w in record.writers.values() if w.finished_at is not None]
+    silent = [w.heartbeat_at for w in record.writers.values() if w.finished_at is None]
+    last = max(finished, key=lambda w: w.heartbeat_at, default=None)
+    if last is not None and last.heartbeat_at >= max(silent, default=0.0):
+        record.state = _ended(record.exit_code or 0)
+    else:
+        record.state = "crashed"
+        record.finished_at = record.heartbeat_at
+        record.exit_code = None
+    record.version += 1
+    return RunChange(record, (), {})
+
+
+def touches_config(frame: Frame) -> bool:
+    """Tell whether the run's config must be at hand to apply this frame."""
+    return any(event.get("t") in ("start", "config") for _, event in frame.events)
+
+
+def _start_of(frame: Frame) -> Mapping[str, Any]:
+    for _, event in frame.events[:1]:
+        if event.get("t") == "start":
+            return event
+    return {}
+
+
+def requires_run(received: Sequence[ReceivedFrame]) -> bool:
+    """Tell whether a stream may not create its run: a heartbeat, a later part, resume="must"."""
+    if not received or received[0].info.first_seq > 0:
+        return True
+    return _start_of(received[0].frame).get("resume") == "must"
+
+
+def _gap(writer: WriterRecord, info: FrameInfo) -> StreamError:
+    return StreamError(
+        "sequence_gap",
+        f"expected number {writer.next_seq} and got {info.first_seq}. What came before is safe; "
+        f"send again from {writer.next_seq}.",
+        retry=True,
+        next_seq=writer.next_seq,
+    )
+
+
+def _ended(exit_code: int) -> str:
+    return "finished" if exit_code == 0 else "failed"
+
+
+def _text(value: str) -> str:
+    """PostgreSQL's text cannot hold NUL, and UTF-8 no lone surrogates."""
+    return value.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,191 @@
+"""The life of a server process: one a data folder, announced once ready, gone without a trace.
+
+    lock the folder -> listen -> open the database, run migrations -> /ready -> server.json
+    SIGTERM, SIGINT or long idle -> server.json removed, /ready 503 -> requests in progress
+    finish -> tasks end -> checkpoint -> lock released
+
+The lock is the operating system's: it goes with the process, however that dies. `server.json`
+may be left behind by SIGKILL; who reads it asks `/ready` before believing it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+import uvloop
+from aiohttp import web
+
+from asyncwb.errors import UsageError
+from asyncwb.server.activity import ACTIVITY
+from asyncwb.server.app import READY, create_app
+from asyncwb.server.auth import write_private
+from asyncwb.server.config import ServerConfig
+from asyncwb.server.errors import log
+from asyncwb.server.state import STATE
+from asyncwb.version import __version__
+
+_SHUTDOWN_SECONDS: Final = 15.0
+_BACKLOG: Final = 512
+_ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class AlreadyRunning(UsageError):  # noqa: N818 - a state of the folder, not a fault of the caller
+    """Another server process holds the data folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers: its address, settings and application."""
+
+    url: str
+    config: ServerConfig
+    app: web.Application
+
+
+def serve(config: ServerConfig, announce: Callable[[str], None] | None = None) -> None:
+    """Run a server in this process until SIGTERM, SIGINT or its idle timeout; blocks.
+
+    Args:
+        config: what the server is told.
+        announce: called once with the server's URL when it answers.
+
+    Raises:
+        AlreadyRunning: another process serves this data folder (an embedded server just returns,
+            since whoever started it can use the other one).
+        UsageError: the address is taken, or not one of this machine's.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config, announce))
+    except AlreadyRunning:
+        if not config.embedded:
+            raise
+        log.info("another server has %s; this one is not needed", config.data)
+
+
+async def _serve(config: ServerConfig, announce: Callable[[str], None] | None) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with run_server(config) as server:
+        log.info("ready at %s, data in %s", server.url, config.data)
+        if announce is not None:
+            announce(server.url)
+        async with asyncio.TaskGroup() as tasks:
+            idle = tasks.create_task(_stop_when_idle(server, stop))
+            await stop.wait()
+            idle.cancel()
+        log.info("stopping")
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def run_server(
+    config: ServerConfig, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[RunningServer]:
+    """Run a server on the current loop for the length of the block.
+
+    Raises:
+        AlreadyRunning, UsageError: as `serve`.
+    """
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _folder_lock(config.data / "server.lock"), _listen(config) as listener:
+        app = create_app(config, clock=clock)
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handle_signals=False
+        )
+        url = _url(config, listener)
+        about = config.data / "server.json"
+        try:
+            await runner.setup()
+            await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+            app[READY].set()
+            await _announce(about, url, app)
+            yield RunningServer(url, config, app)
+        finally:
+            app[READY].clear()
+            about.unlink(missing_ok=True)
+            await runner.cleanup()
+
+
+@contextmanager
+def _folder_lock(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunning(
+                f"a server runs already on {path.parent}. Its data is untouched; use that one "
+                f"(its address is in {path.parent / 'server.json'}), stop it, or give another "
+                "--data."
+            ) from error
+        yield
+
+
+@contextmanager
+def _listen(config: ServerConfig) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, config.port))
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {config.host}:{config.port}: {error.strerror or error}. "
+                "Nothing was started; choose another --host or --port."
+            ) from error
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+        yield listener
+
+
+def _url(config: ServerConfig, listener: socket.socket) -> str:
+    host = _ANY_HOST.get(config.host, config.host)
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+async def _announce(path: Path, url: str, app: web.Application) -> None:
+    state = app[STATE]
+    admin = await state.users.first()
+    about = {
+        "url": url,
+        "pid": os.getpid(),
+        "version": __version__,
+        "started_at": state.clock(),
+        "entity": admin.name if admin else None,
+    }
+    write_private(path, orjson.dumps(about))
+
+
+async def _stop_when_idle(server: RunningServer, stop: asyncio.Event) -> None:
+    timeout = server.config.idle_timeout
+    if timeout is None:
+        return
+    activity, runs = server.app[ACTIVITY], server.app[STATE].runs
+    while True:
+        await asyncio.sleep(min(30.0, timeout / 4))
+        if activity.idle_seconds() < timeout:
+            continue
+        if await runs.running():
+            activity.touch()
+            continue
+        log.info("idle for %.0f s", timeout)
+        stop.set()
+        return

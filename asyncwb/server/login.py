@@ -1,0 +1,116 @@
+"""Logging the page in: by a one-time link, or by an API key typed into its form.
+
+A link is made by whoever has a key (the client prints it), works once and for ten minutes, and
+leaves a session cookie that scripts cannot read and that other sites cannot make use of.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from asyncwb.server.auth import (
+    COOKIE,
+    KEYS,
+    LINK_LIFETIME,
+    SESSION_LIFETIME,
+    new_token,
+    public,
+    require_same_origin,
+)
+from asyncwb.server.errors import ApiError
+from asyncwb.server.pages import page
+from asyncwb.server.state import STATE, USER
+from asyncwb.server.store.users import User
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes of logging in and out."""
+    return [
+        web.get("/api/v1/viewer", viewer),
+        web.post("/api/v1/login/links", make_link),
+        web.get("/login", use_link, allow_head=False),
+        web.post("/api/v1/login", log_in),
+        web.post("/api/v1/logout", log_out),
+    ]
+
+
+async def viewer(request: web.Request) -> web.Response:
+    """Say who the key or the session belongs to."""
+    user = request[USER]
+    return web.json_response({"username": user.name, "entity": user.name, "admin": user.admin})
+
+
+async def make_link(request: web.Request) -> web.Response:
+    """Make a link that logs a browser in once."""
+    state, token = request.app[STATE], new_token()
+    await state.users.add_login_link(request[USER], token, state.clock(), LINK_LIFETIME)
+    return web.json_response({"url": f"{base_url(request)}/login?token={token}"})
+
+
+@public
+async def use_link(request: web.Request) -> web.StreamResponse:
+    """Use a login link up; without a good one, show the page's login form."""
+    state, token = request.app[STATE], request.query.get("token")
+    user = await state.users.use_login_link(token, state.clock()) if token else None
+    if user is None:
+        return await page(request)
+    response = web.Response(status=303, headers={"Location": "/"})
+    await _open_session(request, user, response)
+    return response
+
+
+@public
+async def log_in(request: web.Request) -> web.Response:
+    """Open a session for whoever knows a key."""
+    require_same_origin(request)
+    state, key = request.app[STATE], _key_in(await request.read())
+    user = await request.app[KEYS].user(key, state.clock()) if key else None
+    if user is None:
+        raise ApiError(401, "unauthorized", "The server does not know this key. Check it.")
+    response = web.json_response({"username": user.name, "entity": user.name, "admin": user.admin})
+    await _open_session(request, user, response)
+    return response
+
+
+@public
+async def log_out(request: web.Request) -> web.Response:
+    """Close the session; fine without one."""
+    require_same_origin(request)
+    token = request.cookies.get(COOKIE)
+    if token is not None:
+        await request.app[STATE].users.close_session(token)
+    response = web.json_response({})
+    response.del_cookie(COOKIE, path="/")
+    return response
+
+
+def base_url(request: web.Request) -> str:
+    """Return the address that the client knows the server by."""
+    public_url = request.app[STATE].config.public_url
+    return public_url.rstrip("/") if public_url else f"{request.scheme}://{request.host}"
+
+
+async def _open_session(request: web.Request, user: User, response: web.Response) -> None:
+    state, token = request.app[STATE], new_token()
+    await state.users.open_session(user, token, state.clock(), SESSION_LIFETIME)
+    response.set_cookie(
+        COOKIE,
+        token,
+        max_age=int(SESSION_LIFETIME),
+        path="/",
+        httponly=True,
+        samesite="Lax",
+        secure=base_url(request).startswith("https://"),
+    )
+
+
+def _key_in(body: bytes) -> str | None:
+    try:
+        said: Any = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ApiError(400, "bad_request", 'The body must be JSON: {"key": "..."}.') from error
+    key = said.get("key") if isinstance(said, dict) else None
+    return key if isinstance(key, str) else None

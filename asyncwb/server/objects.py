@@ -1,0 +1,181 @@
+"""The object store: whole, immutable byte strings under names that the server made up.
+
+A local folder or a bucket, by URL, through obstore: `/srv/data/objects`, `file:///srv/objects`,
+`s3://bucket/prefix`, `memory:///` (for one process). An object appears whole or not at all, and
+once `put` has returned it survives a crash. Names are made of internal ids; one that could leave
+its place (`..`, a leading slash) is refused here, so nothing from a user becomes a path.
+
+Every method blocks: call them from a worker thread.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from asyncwb.errors import SettingsError
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)*")
+_READ_AHEAD: Final = 64 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object in a listing: `size` in bytes, `modified` in unix seconds of the store's clock."""
+
+    name: str
+    size: int
+    modified: float
+
+
+class Objects:
+    """One store. Stateless and safe to share between threads."""
+
+    def __init__(self, store: obstore.store.ObjectStore, folder: Path | None) -> None:
+        self._store = store
+        self._folder = folder
+
+    @classmethod
+    def open(cls, place: str | Path) -> Objects:
+        """Open the store at a folder (made where it is missing) or at a URL.
+
+        Credentials of a bucket come from the environment, as obstore documents.
+
+        Raises:
+            SettingsError: the URL is none that obstore can open.
+        """
+        text = os.fspath(place)
+        url = urlsplit(text)
+        if url.scheme == "file":
+            text = unquote(url.path)
+        elif "://" in text:
+            try:
+                return cls(from_url(text), None)
+            except (BaseError, ValueError) as error:
+                raise SettingsError(
+                    f"{text!r} cannot be opened as an object store: {str(error).splitlines()[0]}. "
+                    "Nothing was started; give a folder, file:///folder or s3://bucket/prefix.",
+                    "objects",
+                ) from error
+        folder = Path(text).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(LocalStore(folder), folder)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store `data` under a new or an old name, whole, and on disk once this returns."""
+        obstore.put(self._store, _checked(name), data)
+        if self._folder is not None:
+            self._sync(self._folder / name)
+
+    def _sync(self, file: Path) -> None:
+        # The rows' frames are deleted from the database next: the file must not be in the
+        # page cache only, nor a folder above it.
+        assert self._folder is not None
+        for path in (file, *file.parents):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if path == self._folder:
+                break
+
+    def get(self, name: str) -> bytes:
+        """Return an object's bytes.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        return bytes(obstore.get(self._store, _checked(name)).bytes())
+
+    def get_range(self, name: str, start: int, stop: int) -> bytes:
+        """Return bytes [start, stop) of an object.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        if stop <= start:
+            return b""
+        return bytes(obstore.get_range(self._store, _checked(name), start=start, end=stop))
+
+    def reader(self, name: str, size: int) -> io.BufferedIOBase | io.RawIOBase:
+        """Open an object of a known size for seeking and reading.
+
+        An object that is deleted meanwhile stays readable in a local folder; in a bucket the
+        next read says FileNotFoundError.
+        """
+        if self._folder is not None:
+            return (self._folder / _checked(name)).open("rb")
+        return _Reader(self, _checked(name), size)
+
+    def delete(self, name: str) -> None:
+        """Delete an object; one that is gone already is no error."""
+        try:
+            obstore.delete(self._store, _checked(name))
+        except FileNotFoundError:
+            return
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield the objects in a folder and below it."""
+        for chunk in obstore.list(self._store, prefix=_checked(prefix)):
+            for meta in chunk:
+                yield Stored(meta["path"], meta["size"], meta["last_modified"].timestamp())
+
+
+class _Reader(io.RawIOBase):
+    """A seekable view of an object in a bucket; a request for each read that is not small."""
+
+    def __init__(self, objects: Objects, name: str, size: int) -> None:
+        self._objects = objects
+        self._name = name
+        self._size = size
+        self._at = 0
+        self._ahead = (0, b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._size - self._at)
+        size = left if size is None or size < 0 else min(size, left)
+        start, data = self._ahead
+        if not start <= self._at <= self._at + size <= start + len(data):
+            # Readers ask for a file's end twice, first its last words, then the directory there.
+            start = max(0, min(self._at, self._size - _READ_AHEAD))
+            start = start if size < _READ_AHEAD else self._at
+            stop = min(self._size, max(self._at + size, start + _READ_AHEAD))
+            data = self._objects.get_range(self._name, start, stop)
+            self._ahead = (start, data)
+        piece = data[self._at - start : self._at - start + size]
+        self._at += len(piece)
+        return piece
+
+    def readall(self) -> bytes:
+        return self.read()
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name[:80]!r} is no name of an object")
+    return name

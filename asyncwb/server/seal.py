@@ -1,0 +1,311 @@
+"""Sealing: the live tail becomes Parquet in the object store, behind everybody's back.
+
+Ingest stores frames as they come, which is quick to write and slow to read back by column. The
+sealer takes a run's oldest frames (and small segments just before them), merges them by step,
+and replaces them by one file with rollups. The order of its steps is what makes it safe:
+
+    1. lease the run, so that only one server process works on it
+    2. read frames, build the file                      a crash here: nothing has changed
+    3. put the file in the object store, under a new name    here: an orphan, swept later
+    4. ONE transaction: check the lease, delete exactly those frames and segments, insert the
+       segment and its rollups                          here: the database undoes it
+    5. delete the files of the segments that were merged away    here: orphans, swept later
+
+A row is at every moment in frames or in a segment, and a reader that looks in between finds it
+once. Small segments are merged like the digits of a binary counter: a segment is taken along
+while it is no larger than what is being sealed, so each row is rewritten a logarithmic number of
+times while the run is small, and not at all later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from asyncwb.server import parquet
+from asyncwb.server.objects import Objects
+from asyncwb.server.parquet import Segment
+from asyncwb.server.points import of_columns
+from asyncwb.server.series import Rollup
+from asyncwb.server.store.segments import (
+    FrameRow,
+    Lease,
+    NewSegment,
+    SealConflictError,
+    SegmentRow,
+    Segments,
+    Tail,
+)
+from asyncwb.wire import frames
+from asyncwb.wire.columns import JSON, STEP, TIME, Column, Table, concat
+
+logger = logging.getLogger(__name__)
+
+FOLDER: Final = "segments"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealPolicy:
+    """When a tail is sealed, and how much at a time.
+
+    Args:
+        rows, frames, size: a running run's tail is sealed from so many rows, frames or bytes.
+        idle: seconds without a new frame after which any tail is sealed.
+        turn_rows, turn_size, turn_raw: what one turn takes of the tail at most, in rows, in bytes
+            as stored and in bytes decompressed.
+        full: rows from which a segment is left alone while its run is running.
+        most_rows, most_cells: what a segment may grow to by merging.
+        lease: seconds that one turn may take before another process may try.
+        grace: seconds after which a file that no segment names counts as an orphan.
+        pause: seconds between looks for work.
+    """
+
+    rows: int = 2**18
+    frames: int = 64
+    size: int = 32 * 2**20
+    idle: float = 300.0
+    turn_rows: int = 2**18
+    turn_size: int = 32 * 2**20
+    turn_raw: int = 128 * 2**20
+    full: int = 65_536
+    most_rows: int = 2**20
+    most_cells: int = 2**24
+    lease: float = 60.0
+    grace: float = 6 * 3600.0
+    pause: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class SealStatistics:
+    """What a sealer has done since it started."""
+
+    segments: int
+    frames: int
+    rows: int
+    conflicts: int
+    failures: int
+    orphans: int
+
+
+class Sealer:
+    """The background task of one server process.
+
+    Args:
+        store: the statements.
+        objects: where the files go.
+        policy: when and how much.
+        clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: Segments,
+        objects: Objects,
+        policy: SealPolicy | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._objects = objects
+        self._policy = policy or SealPolicy()
+        self._clock = clock
+        self._owner = uuid.uuid4().hex
+        self._counts: Counter[str] = Counter()
+        # run id -> (highest frame id, when it was first seen): how a silent tail is recognised.
+        self._seen: dict[int, tuple[int, float]] = {}
+        # run id -> (no new try before, failures in a row)
+        self._aside: dict[int, tuple[float, int]] = {}
+
+    def statistics(self) -> SealStatistics:
+        """Return what it has done so far."""
+        return SealStatistics(**{name: self._counts[name] for name in SealStatistics.__slots__})
+
+    async def run(self) -> None:
+        """Seal whatever is due, until cancelled."""
+        swept = self._clock()
+        while True:
+            began = time.monotonic()
+            try:
+                busy = await self.turn()
+                if self._clock() - swept > self._policy.grace / 2:
+                    swept = self._clock()
+                    await self.sweep()
+            except Exception:  # the database may be away for a while; the task must not die
+                self._counts["failures"] += 1
+                busy = False
+                logger.exception("sealing failed; nothing is lost, it is tried again")
+            # At most half of the time, so that ingest beside it keeps its share of a core.
+            took = time.monotonic() - began
+            await asyncio.sleep(min(took, self._policy.pause) if busy else self._policy.pause)
+
+    async def turn(self) -> bool:
+        """Seal a part of the largest tail that is due; False where there is none."""
+        tails = await self._store.tails()
+        now = self._clock()
+        self._remember(tails, now)
+        for tail in tails:
+            wait_until, failed = self._aside.get(tail.run_id, (0.0, 0))
+            if now < wait_until or not self._due(tail, now):
+                continue
+            try:
+                if await self._seal_leased(tail):
+                    self._aside.pop(tail.run_id, None)
+                    return True
+            except SealConflictError as error:
+                self._counts["conflicts"] += 1
+                logger.info("run %d is being sealed elsewhere: %s", tail.run_id, error)
+            except Exception:
+                # One run that cannot be sealed (a full disk, a damaged frame) stays readable
+                # as frames, and must not keep the others from being sealed.
+                self._counts["failures"] += 1
+                delay = min(600.0, self._policy.pause * 2**failed)
+                self._aside[tail.run_id] = (now + delay, min(failed + 1, 20))
+                logger.exception("run %d could not be sealed; its rows are safe", tail.run_id)
+        return False
+
+    def _remember(self, tails: Sequence[Tail], now: float) -> None:
+        old = self._seen
+        self._seen = {
+            tail.run_id: old[tail.run_id]
+            if old.get(tail.run_id, (None,))[0] == tail.last_frame
+            else (tail.last_frame, now)
+            for tail in tails
+        }
+        self._aside = {run: aside for run, aside in self._aside.items() if run in self._seen}
+
+    def _due(self, tail: Tail, now: float) -> bool:
+        policy = self._policy
+        large = tail.rows >= policy.rows or tail.frames >= policy.frames or tail.size >= policy.size
+        silent = now - self._seen[tail.run_id][1] >= policy.idle
+        return large or silent or not tail.running
+
+    async def _seal_leased(self, tail: Tail) -> bool:
+        lease = Lease(f"seal/{tail.run_id}", self._owner)
+        now = self._clock()
+        if not await self._store.lease(lease, now, now + self._policy.lease):
+            return False
+        try:
+            return await self._seal(tail, lease)
+        finally:
+            await self._store.release(lease)
+
+    async def _seal(self, tail: Tail, lease: Lease) -> bool:
+        policy = self._policy
+        oldest = await self._store.oldest_frames(tail.run_id, policy.turn_rows, policy.turn_size)
+        sealed = _bounded(oldest, policy.turn_raw)
+        if not sealed:
+            return False
+        rows = sum(row.rows for row in sealed)
+        segments = await self._store.segments(tail.run_id)
+        absorbed = absorb(segments, rows, tail.running, policy)
+        new = await asyncio.to_thread(self._build, tail.run_id, absorbed, sealed)
+        await self._store.replace(tail.run_id, lease, self._clock(), sealed, absorbed, new)
+        self._counts["segments"] += new is not None
+        self._counts["frames"] += len(sealed)
+        self._counts["rows"] += rows
+        for row in absorbed:
+            await asyncio.to_thread(self._objects.delete, row.path)
+        return True
+
+    def _build(
+        self, run_id: int, absorbed: Sequence[SegmentRow], sealed: Sequence[FrameRow]
+    ) -> NewSegment | None:
+        old, writers = self._read(absorbed)
+        rows = [row for row in sealed if row.data is not None]
+        new = [frames.decode(row.data).table for row in rows if row.data is not None]
+        table = concat([*old, *new]).merge_steps()
+        if not table.n:
+            return None
+        data = parquet.write(table, writers | {row.writer for row in rows if row.rows})
+        path = f"{FOLDER}/{run_id}/{uuid.uuid4().hex}.parquet"
+        self._objects.put(path, data)
+        steps = table.steps
+        return NewSegment(
+            path,
+            table.n,
+            int(steps[0]),
+            int(steps[-1]),
+            parquet.names(table),
+            len(data),
+            list(rollups_of(table)),
+        )
+
+    def _read(self, absorbed: Sequence[SegmentRow]) -> tuple[list[Table], set[str]]:
+        tables: list[Table] = []
+        writers: set[str] = set()
+        for row in absorbed:
+            segment = Segment(self._objects.reader(row.path, row.size))
+            try:
+                tables.append(segment.table(range(len(segment.groups))))
+                writers |= segment.writers
+            finally:
+                segment.close()
+        return tables, writers
+
+    async def sweep(self) -> None:
+        """Delete files that no segment names and that are older than the grace period.
+
+        A younger one may belong to a transaction that is about to commit: the grace is much
+        longer than a lease, and a commit needs a valid lease.
+        """
+        before = self._clock() - self._policy.grace
+        stored = await asyncio.to_thread(lambda: list(self._objects.list(FOLDER)))
+        old = [found.name for found in stored if found.modified < before]
+        known = await self._store.known_paths(old)
+        for name in old:
+            if name not in known:
+                await asyncio.to_thread(self._objects.delete, name)
+                self._counts["orphans"] += 1
+
+
+def absorb(
+    segments: Sequence[SegmentRow], rows: int, running: bool, policy: SealPolicy
+) -> list[SegmentRow]:
+    """Choose the newest segments to be merged with `rows` rows of the tail, oldest first.
+
+    While a run is running, those that are no larger than what is merged so far and not full;
+    once it has ended, whatever fits into one segment.
+    """
+    chosen: list[SegmentRow] = []
+    total, cells = rows, 0
+    for row in reversed(segments):
+        total, cells = total + row.rows, cells + row.cells
+        fits = total <= policy.most_rows and cells <= policy.most_cells
+        small = row.rows < policy.full and row.rows <= total - row.rows
+        if not fits or (running and not small):
+            break
+        chosen.append(row)
+    if not rows and len(chosen) < 2:
+        return []
+    return chosen[::-1]
+
+
+def rollups_of(table: Table) -> list[tuple[str, str, bytes]]:
+    """Return (key, kinds, encoded rollup) of every key with numbers in a merged table."""
+    groups: dict[str, list[Column]] = {}
+    for column in table.columns:
+        if column.key not in (STEP, TIME) and column.kind != JSON:
+            groups.setdefault(column.key, []).append(column)
+    found = []
+    for key, columns in groups.items():
+        rows = of_columns(table.steps, table.times, columns)
+        rollup = Rollup.build(rows.steps, rows.times, rows.values)
+        found.append((key, "".join(column.kind for column in columns), rollup.encode()))
+    return found
+
+
+def _bounded(rows: Sequence[FrameRow], size: int) -> list[FrameRow]:
+    """Return the first frames that decompress to about `size` bytes, at least one."""
+    taken: list[FrameRow] = []
+    for row in rows:
+        if size <= 0:
+            break
+        assert row.data is not None
+        size -= frames.peek(row.data).raw_size
+        taken.append(row)
+    return taken

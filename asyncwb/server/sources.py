@@ -1,0 +1,113 @@
+"""Where a run's rows are, ready to be read: sealed files and the decoded live tail.
+
+A `View` is one consistent moment of a run. Frames and segments never change once they are there,
+so what was decoded for one reader serves the next: a live page that asks every second decodes
+only the frames of that second. Both caches have a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asyncwb.server.objects import Objects
+from asyncwb.server.parquet import Segment
+from asyncwb.server.series import Rollup
+from asyncwb.server.store.segments import FrameRow, SegmentRow, Segments
+from asyncwb.wire import frames
+from asyncwb.wire.columns import Table
+
+_MEMORY: Final = 128 * 2**20
+"""bytes that decoded frames, and as many that decoded rollups, may take."""
+_FOOTERS: Final = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One moment of a run: segments, oldest first, then the tables of the tail, in order."""
+
+    segments: tuple[SegmentRow, ...]
+    tail: tuple[Table, ...]
+
+
+class Sources:
+    """Opens a server's history. Its coroutines belong to one loop; `open` may run anywhere."""
+
+    def __init__(self, store: Segments, objects: Objects, memory: int = _MEMORY) -> None:
+        self.store = store
+        self._objects = objects
+        self._memory = memory
+        # State of the loop: decoded frames by run, the run read last at the end; and rollups.
+        self._tails: OrderedDict[int, dict[int, Table]] = OrderedDict()
+        self._rollups: OrderedDict[tuple[int, str], Rollup] = OrderedDict()
+        # Shared by threads, under the lock: footers of segments by path.
+        self._footers: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    async def view(self, run_id: int) -> View:
+        """Return one consistent moment of a run; decodes frames that it has not seen yet."""
+        have = self._tails.get(run_id, {})
+        holdings = await self.store.holdings(run_id, have)
+        new = [row for row in holdings.frames if row.data is not None and row.rows]
+        decoded = dict(zip((r.id for r in new), await asyncio.to_thread(_decode, new), strict=True))
+        tables = {
+            row.id: decoded[row.id] if row.id in decoded else have[row.id]
+            for row in holdings.frames
+            if row.rows
+        }
+        self._keep_tail(run_id, tables)
+        return View(holdings.segments, tuple(tables.values()))
+
+    def _keep_tail(self, run_id: int, tables: dict[int, Table]) -> None:
+        self._tails.pop(run_id, None)
+        if tables:
+            self._tails[run_id] = tables
+        total = sum(_size(table) for tail in self._tails.values() for table in tail.values())
+        while total > self._memory and self._tails:
+            _, dropped = self._tails.popitem(last=False)
+            total -= sum(_size(table) for table in dropped.values())
+
+    async def rollups(self, segment_ids: Sequence[int], key: str) -> dict[int, Rollup]:
+        """Return one key's rollup of each segment that has one."""
+        have = {i: self._rollups[i, key] for i in segment_ids if (i, key) in self._rollups}
+        missing = [i for i in segment_ids if i not in have]
+        if missing:
+            data = await self.store.rollups(missing, key)
+            rollups = await asyncio.to_thread(lambda: [Rollup.decode(d) for d in data.values()])
+            have.update(zip(data, rollups, strict=True))
+        for i, rollup in have.items():
+            self._rollups[i, key] = rollup
+            self._rollups.move_to_end((i, key))
+        total = sum(80 * len(rollup) for rollup in self._rollups.values())
+        while total > self._memory:
+            total -= 80 * len(self._rollups.popitem(last=False)[1])
+        return have
+
+    def open(self, row: SegmentRow) -> Segment:
+        """Open a sealed segment; blocks.
+
+        Raises:
+            FileNotFoundError: it was merged into another one meanwhile.
+        """
+        with self._lock:
+            footer = self._footers.get(row.path)
+        segment = Segment(self._objects.reader(row.path, row.size), footer)
+        with self._lock:
+            self._footers[row.path] = segment.footer
+            self._footers.move_to_end(row.path)
+            while len(self._footers) > _FOOTERS:
+                self._footers.popitem(last=False)
+        return segment
+
+
+def _decode(rows: Sequence[FrameRow]) -> list[Table]:
+    return [frames.decode(row.data).table for row in rows if row.data is not None]
+
+
+def _size(table: Table) -> int:
+    texts = sum(len(column.values) for column in table.texts)
+    return sum(block.words.nbytes for block in table.blocks) + 64 * texts

@@ -1,0 +1,34 @@
+"""What the handlers of one server share, found in the application under `STATE`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from asyncwb.server.config import ServerConfig
+from asyncwb.server.live import Hub
+from asyncwb.server.metrics import Metrics
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.ingest import IngestStore
+from asyncwb.server.store.runs import Runs
+from asyncwb.server.store.users import User, Users
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The parts of a running server. `clock` gives unix seconds."""
+
+    config: ServerConfig
+    database: Database
+    users: Users
+    runs: Runs
+    ingest: IngestStore
+    hub: Hub
+    metrics: Metrics
+    clock: Callable[[], float]
+
+
+STATE: web.AppKey[State] = web.AppKey("state", State)
+USER: web.RequestKey[User] = web.RequestKey("user", User)

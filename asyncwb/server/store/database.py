@@ -1,0 +1,126 @@
+"""One engine for SQLite and PostgreSQL; the few places where they differ are here.
+
+SQLite runs in WAL mode with synchronous=FULL: a commit has reached the disk when it returns.
+Writers take turns before they reach the database: in one process by an asyncio lock (waiting on
+a lock costs no thread and no retry), across processes by BEGIN IMMEDIATE and the busy timeout.
+PostgreSQL locks rows (`for_update`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+__all__ = ["AsyncConnection", "Database", "DatabaseError"]
+
+DatabaseError = DBAPIError
+"""What a statement raises when the database cannot do it: a full disk, a lost connection."""
+
+_BUSY_TIMEOUT: Final = 30.0
+_WRITE: Final = "asyncwb_write"
+
+
+class Database:
+    """The way to the database: `connect` to read, `transaction` to write.
+
+    Args:
+        url: SQLAlchemy URL with an async driver (`sqlite+aiosqlite://`, `postgresql+asyncpg://`).
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection whose reads all see one moment; nothing may be written on it."""
+        async with self.engine.connect() as connection:
+            if not self.is_sqlite:  # where a transaction is one snapshot anyway
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection that commits at the end of the block, or rolls back on any error.
+
+        On SQLite only one such block runs at a time; keep everything slow outside of it.
+        """
+        async with self._one_at_a_time(), self.engine.connect() as connection:
+            await connection.execution_options(**{_WRITE: True})
+            async with connection.begin():
+                yield connection
+
+    def _one_at_a_time(self) -> AbstractAsyncContextManager[Any]:
+        return self._turn if self.is_sqlite else nullcontext()
+
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """Return an INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    async def lock_schema(self, connection: AsyncConnection) -> None:
+        """Make other processes wait until this transaction ends before they touch the schema.
+
+        On SQLite every write transaction already excludes the others.
+        """
+        if not self.is_sqlite:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(4710233102)"))
+
+    async def close(self) -> None:
+        """Checkpoint SQLite's log into its file and close every connection."""
+        try:
+            if self.is_sqlite:
+                await self._checkpoint()
+        finally:
+            await self.engine.dispose()
+
+    async def _checkpoint(self) -> None:
+        # On the driver: a transaction, which SQLAlchemy would begin, forbids it. Where it fails
+        # (a full disk, a damaged file) nothing is lost: the log is read at the next start.
+        with suppress(sqlite3.Error, DBAPIError):
+            async with self._turn, self.engine.connect() as connection:
+                raw = await connection.get_raw_connection()
+                assert raw.driver_connection is not None
+                async with raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"):
+                    pass
+
+
+def _sqlite_engine(url: str) -> AsyncEngine:
+    engine = create_async_engine(url, connect_args={"timeout": _BUSY_TIMEOUT}, pool_size=8)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgres_engine(url: str) -> AsyncEngine:
+    return create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+        "cache_size=-16384",
+        "journal_size_limit=67108864",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITE)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,238 @@
+"""The statements of one ingest request: few, however many runs and frames it holds.
+
+All of them take part in the caller's transaction. Rows of runs are locked first, in the order of
+their ids, so that two requests for the same runs follow one another and cannot deadlock, and so
+that the frame ids of one run grow in commit order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Select, Update, bindparam, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.records import NewFrame, RunChange, RunPath, RunRecord, WriterRecord
+from asyncwb.server.store.schema import frames, projects, runs, writers
+
+T = TypeVar("T")
+
+_CHUNK: Final = 1000
+"""entries in one IN list; drivers take at most 32,767 parameters a statement."""
+
+_RECORD: Final = (
+    runs.c.state,
+    runs.c.version,
+    runs.c.rows,
+    runs.c.lost,
+    runs.c.last_step,
+    runs.c.heartbeat_at,
+    runs.c.started_at,
+    runs.c.finished_at,
+    runs.c.exit_code,
+)
+_WRITER: Final = tuple(column for column in writers.c if column.name != "run_id")
+
+
+class IngestStore:
+    """Reads, creates and changes runs for ingest and for crash detection.
+
+    Its statements are built once; building them anew would take longer than running them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        upsert = database.insert(writers)
+        said = {column.name: upsert.excluded[column.name] for column in _WRITER[1:]}
+        key = [writers.c.run_id, writers.c.writer]
+        self._put_writers = upsert.on_conflict_do_update(index_elements=key, set_=said)
+        self._new_projects = database.insert(projects).on_conflict_do_nothing()
+        self._new_runs = database.insert(runs).on_conflict_do_nothing()
+        self._updates: dict[tuple[str, ...], Update] = {}  # by the columns that they set
+        self._known: dict[tuple[str, str], int] = {}  # ids of projects, which never change
+
+    async def lock(
+        self, connection: AsyncConnection, paths: Collection[RunPath]
+    ) -> dict[RunPath, RunRecord]:
+        """Lock the runs that exist at these paths, and return them with their writers."""
+        names = {path[:2] for path in paths}
+        unknown = names - self._known.keys()
+        if unknown:
+            self._known |= await _project_ids(connection, unknown)
+        ids = {name: self._known[name] for name in names if name in self._known}
+        return await _lock_runs(connection, paths, ids)
+
+    async def create(
+        self, connection: AsyncConnection, paths: Collection[RunPath], now: float
+    ) -> dict[RunPath, RunRecord]:
+        """Create projects and runs that do not exist yet, and return all of them as `lock` does."""
+        names = sorted({path[:2] for path in paths})
+        rows = [{"entity": e, "name": n, "created_at": now} for e, n in names]
+        await connection.execute(self._new_projects, rows)
+        ids = await _project_ids(connection, names)  # not to be remembered before the commit
+        new = [_new_run(ids[path[:2]], path, now) for path in sorted(paths)]
+        await connection.execute(self._new_runs, new)
+        return await _lock_runs(connection, paths, ids)
+
+    async def folds(self, connection: AsyncConnection, run_ids: Collection[int]) -> dict[int, str]:
+        """Return the state of these runs' folds, JSON as text; "{}" where nothing was folded."""
+        return await _by_id(connection, _FOLDS, run_ids)
+
+    async def configs(
+        self, connection: AsyncConnection, run_ids: Collection[int]
+    ) -> dict[int, dict[str, Any]]:
+        """Return these runs' configs."""
+        return await _by_id(connection, _CONFIGS, run_ids)
+
+    async def add_frames(self, connection: AsyncConnection, new: Sequence[NewFrame]) -> None:
+        """Store frames in this order."""
+        if new:
+            await connection.execute(_ADD_FRAMES, [_frame_row(frame) for frame in new])
+
+    async def apply(self, connection: AsyncConnection, changes: Sequence[RunChange]) -> None:
+        """Write the changed runs and writers; runs that change in the same columns go together."""
+        shapes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for change in changes:
+            row = {**_record_row(change.record), **change.fields}
+            named = {f"new_{name}": value for name, value in row.items()}
+            shapes.setdefault(tuple(sorted(row)), []).append(named)
+        for shape, rows in shapes.items():
+            await connection.execute(self._update(shape), rows)
+        changed = [
+            _writer_row(change.record.id, writer) for change in changes for writer in change.writers
+        ]
+        if changed:
+            await connection.execute(self._put_writers, changed)
+
+    def _update(self, shape: tuple[str, ...]) -> Update:
+        if shape not in self._updates:
+            new: dict[str, Any] = {name: bindparam(f"new_{name}") for name in shape if name != "id"}
+            self._updates[shape] = update(runs).where(runs.c.id == bindparam("new_id")).values(new)
+        return self._updates[shape]
+
+    async def silent(
+        self, connection: AsyncConnection, heard_before: float, limit: int = 500
+    ) -> list[RunRecord]:
+        """Lock running runs whose last heartbeat is older than `heard_before`; at most `limit`."""
+        asked = {"heard_before": heard_before, "most": limit}
+        rows = await connection.execute(_SILENT, asked)
+        found = [RunRecord(row[3], RunPath(*row[:3]), *tuple(row)[4:]) for row in rows]
+        await _add_writers(connection, found)
+        return found
+
+
+_RUN_NAME: Final = tuple_(runs.c.project_id, runs.c.run)
+_LOCK: Final = (
+    select(runs.c.project_id, runs.c.run, runs.c.id, *_RECORD)
+    .where(_RUN_NAME.in_(bindparam("some", expanding=True)))
+    .order_by(runs.c.id)
+    .with_for_update()
+)
+_PROJECT_NAME: Final = tuple_(projects.c.entity, projects.c.name)
+_PROJECTS: Final = select(projects.c.entity, projects.c.name, projects.c.id).where(
+    _PROJECT_NAME.in_(bindparam("some", expanding=True))
+)
+_WRITERS: Final = select(writers.c.run_id, *_WRITER).where(
+    writers.c.run_id.in_(bindparam("some", expanding=True))
+)
+_SOME_RUNS: Final = runs.c.id.in_(bindparam("some", expanding=True))
+_FOLDS: Final = select(runs.c.id, runs.c.fold).where(_SOME_RUNS)
+_CONFIGS: Final = select(runs.c.id, runs.c.config).where(_SOME_RUNS)
+_ADD_FRAMES: Final = insert(frames)
+_SILENT: Final = (
+    select(projects.c.entity, projects.c.name, runs.c.run, runs.c.id, *_RECORD)
+    .join(projects, projects.c.id == runs.c.project_id)
+    .where(runs.c.state == "running", runs.c.heartbeat_at < bindparam("heard_before"))
+    .order_by(runs.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(of=runs, skip_locked=True)
+)
+
+
+async def _lock_runs(
+    connection: AsyncConnection, paths: Collection[RunPath], ids: Mapping[tuple[str, str], int]
+) -> dict[RunPath, RunRecord]:
+    names = {number: name for name, number in ids.items()}
+    keys = [(ids[path[:2]], path.run) for path in sorted(paths) if path[:2] in ids]
+    found: dict[RunPath, RunRecord] = {}
+    for chunk in _chunks(keys):
+        for row in await connection.execute(_LOCK, {"some": chunk}):
+            path = RunPath(*names[row[0]], row[1])
+            found[path] = RunRecord(row[2], path, *tuple(row)[3:])
+    await _add_writers(connection, found.values())
+    return found
+
+
+async def _add_writers(connection: AsyncConnection, records: Collection[RunRecord]) -> None:
+    # A statement of its own, after the lock: on PostgreSQL a joined row would be the one from
+    # before the wait for the lock.
+    by_id = {record.id: record for record in records}
+    for chunk in _chunks(list(by_id)):
+        for row in await connection.execute(_WRITERS, {"some": chunk}):
+            by_id[row[0]].writers[row[1]] = WriterRecord(*tuple(row)[1:])
+
+
+async def _project_ids(
+    connection: AsyncConnection, names: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    ids: dict[tuple[str, str], int] = {}
+    for chunk in _chunks(sorted(names)):
+        for entity, name, number in await connection.execute(_PROJECTS, {"some": chunk}):
+            ids[entity, name] = number
+    return ids
+
+
+async def _by_id(
+    connection: AsyncConnection, statement: Select[Any], run_ids: Collection[int]
+) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for chunk in _chunks(list(run_ids)):
+        found.update((r[0], r[1]) for r in await connection.execute(statement, {"some": chunk}))
+    return found
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
+
+
+def _new_run(project_id: int, path: RunPath, now: float) -> dict[str, Any]:
+    return {
+        "project_id": project_id,
+        "run": path.run,
+        "name": path.run,
+        "state": "running",
+        "created_at": now,
+        "heartbeat_at": now,
+        "rows": 0,
+        "lost": 0,
+        "version": 0,
+        "tags": [],
+        "config": {},
+        "summary": "{}",
+        "fold": "{}",
+    }
+
+
+def _record_row(record: RunRecord) -> dict[str, Any]:
+    row = {column.name: getattr(record, column.name) for column in _RECORD}
+    return {"id": record.id, **row}
+
+
+def _writer_row(run_id: int, writer: WriterRecord) -> dict[str, Any]:
+    return {"run_id": run_id, **{c.name: getattr(writer, c.name) for c in _WRITER}}
+
+
+def _frame_row(frame: NewFrame) -> dict[str, Any]:
+    return {
+        "run_id": frame.run_id,
+        "writer": frame.writer,
+        "first_seq": frame.first_seq,
+        "count": frame.count,
+        "rows": frame.rows,
+        "min_step": frame.min_step,
+        "max_step": frame.max_step,
+        "size": len(frame.data),
+        "data": frame.data,
+    }

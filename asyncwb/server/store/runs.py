@@ -1,0 +1,142 @@
+"""Projects and runs as readers see them: lists, pages and one run's full account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, case, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.schema import projects, runs
+
+_LISTED: Final = tuple(c for c in runs.c if c.name not in ("project_id", "config", "fold"))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One run as it was committed last.
+
+    `columns` are those of the table `runs` by name (in a list: without config and fold);
+    `summary` and `fold` in it are JSON text.
+    """
+
+    id: int
+    path: RunPath
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProject:
+    """A project with the number of its runs; `updated_at` is its last sign of life."""
+
+    entity: str
+    name: str
+    runs: int
+    running: int
+    updated_at: float
+
+
+class Runs:
+    """Reads projects and runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def projects(self, entity: str | None) -> list[StoredProject]:
+        """Return the projects of one entity, or of all (None), the last active first."""
+        updated = func.coalesce(func.max(runs.c.heartbeat_at), projects.c.created_at)
+        running = func.coalesce(func.sum(case((runs.c.state == "running", 1), else_=0)), 0)
+        statement = (
+            select(projects.c.entity, projects.c.name, func.count(runs.c.id), running, updated)
+            .outerjoin(runs, runs.c.project_id == projects.c.id)
+            .group_by(projects.c.id)
+            .order_by(updated.desc(), projects.c.id)
+        )
+        if entity is not None:
+            statement = statement.where(projects.c.entity == entity)
+        async with self._database.connect() as connection:
+            return [StoredProject(*row) for row in await connection.execute(statement)]
+
+    async def project_exists(self, entity: str, project: str) -> bool:
+        """Tell whether there is such a project."""
+        statement = select(projects.c.id).where(
+            projects.c.entity == entity, projects.c.name == project
+        )
+        async with self._database.connect() as connection:
+            return (await connection.execute(statement)).first() is not None
+
+    async def page(
+        self,
+        entity: str,
+        project: str,
+        *,
+        limit: int,
+        before: int | None = None,
+        state: str | None = None,
+        search: str | None = None,
+    ) -> list[StoredRun]:
+        """Return up to `limit` runs, newest first, that were created before run id `before`.
+
+        Pages are cut by id, which only grows: a run that is added meanwhile moves no page.
+        """
+        statement = _joined(_LISTED).where(projects.c.entity == entity, projects.c.name == project)
+        if before is not None:
+            statement = statement.where(runs.c.id < before)
+        if state is not None:
+            statement = statement.where(runs.c.state == state)
+        if search:
+            statement = statement.where(
+                or_(
+                    runs.c.name.icontains(search, autoescape=True),
+                    runs.c.run.icontains(search, autoescape=True),
+                )
+            )
+        statement = statement.order_by(runs.c.id.desc()).limit(limit)
+        async with self._database.connect() as connection:
+            return [_stored(row) for row in await connection.execute(statement)]
+
+    async def get(self, path: RunPath) -> StoredRun | None:
+        """Return the run at `path` with all its columns."""
+        async with self._database.connect() as connection:
+            return await self.get_on(connection, path)
+
+    async def get_on(self, connection: AsyncConnection, path: RunPath) -> StoredRun | None:
+        """Return the run at `path` as the caller's connection sees it."""
+        row = (await connection.execute(_at(_joined(tuple(runs.c)), path))).first()
+        return None if row is None else _stored(row)
+
+    async def find(self, path: RunPath) -> tuple[int, int] | None:
+        """Return the (inner id, version) of the run at `path`; cheap."""
+        statement = _at(select(runs.c.id, runs.c.version).join(projects), path)
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).first()
+        return None if row is None else (row[0], row[1])
+
+    async def running(self) -> int:
+        """Return how many runs are running."""
+        statement = select(func.count(runs.c.id)).where(runs.c.state == "running")
+        async with self._database.connect() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+
+def _joined(columns: tuple[Any, ...]) -> Select[Any]:
+    return select(projects.c.entity, projects.c.name.label("project"), *columns).join(
+        projects, projects.c.id == runs.c.project_id
+    )
+
+
+def _at(statement: Select[Any], path: RunPath) -> Select[Any]:
+    return statement.where(
+        projects.c.entity == path.entity,
+        projects.c.name == path.project,
+        runs.c.run == path.run,
+    )
+
+
+def _stored(row: Row[Any]) -> StoredRun:
+    columns = dict(row._mapping)
+    path = RunPath(columns.pop("entity"), columns.pop("project"), columns["run"])
+    return StoredRun(columns["id"], path, columns)

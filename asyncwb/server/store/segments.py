@@ -1,0 +1,387 @@
+"""The statements of sealed history: a run's frames and segments, rollups, and who may seal.
+
+A row is in a frame or in a segment, never in both and never in neither: `replace` swaps them in
+one transaction. Ids of frames grow in commit order within a run, and a segment knows the highest
+one inside it, so a reader can tell a frame that has just been sealed from one that has not,
+whatever moment each of its statements sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.schema import frames, leases, projects, rollups, runs, segments
+
+_T = TypeVar("_T")
+
+_LONGEST_KEY: Final = 500
+_AT_ONCE: Final = 500
+"""values in one IN (...): SQLite allows 32,766 parameters, its planner likes fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """A run for readers: its inner id, and when it began (unix seconds, the origin of runtime)."""
+
+    id: int
+    began: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    """A frame of the live tail; `data` is None where the reader said that it has it."""
+
+    id: int
+    writer: str
+    rows: int
+    min_step: int | None
+    max_step: int | None
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """A sealed segment: an object of `size` bytes with `rows` rows, one a step.
+
+    `columns` lists (column name, key, kind) in the order of the file.
+    """
+
+    id: int
+    path: str
+    rows: int
+    min_step: int
+    max_step: int
+    columns: tuple[tuple[str, str, str], ...]
+    size: int
+    sorted_after_frame: int
+
+    @property
+    def cells(self) -> int:
+        """How many values it would have if every key were in every row."""
+        return self.rows * len(self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Where a run's rows are: sealed segments, oldest first, then frames in order."""
+
+    segments: tuple[SegmentRow, ...]
+    frames: tuple[FrameRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """How much of a run is not sealed: frames, their rows and bytes, the highest frame id."""
+
+    run_id: int
+    frames: int
+    rows: int
+    size: int
+    last_frame: int
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewSegment:
+    """A file that stands in the object store, about to become part of a run's history."""
+
+    path: str
+    rows: int
+    min_step: int
+    max_step: int
+    columns: Sequence[tuple[str, str, str]]
+    size: int
+    rollups: Sequence[tuple[str, str, bytes]]
+    """(key, kinds, encoded rollup)"""
+
+
+class SealConflictError(Exception):
+    """The lease was lost, or what should be replaced is no longer there; nothing was changed."""
+
+
+class Segments:
+    """Reads and swaps frames and segments."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def locate(self, path: RunPath) -> RunRef | None:
+        """Return the run at `path`, or None; cheap."""
+        began = func.coalesce(runs.c.started_at, runs.c.created_at)
+        statement = (
+            select(runs.c.id, began)
+            .join(projects, projects.c.id == runs.c.project_id)
+            .where(
+                projects.c.entity == path.entity,
+                projects.c.name == path.project,
+                runs.c.run == path.run,
+            )
+        )
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).first()
+        return None if row is None else RunRef(row[0], row[1])
+
+    async def holdings(self, run_id: int, have: Container[int] = ()) -> Holdings:
+        """Return a consistent view of where a run's rows are, frames' bytes included.
+
+        Args:
+            run_id: the run.
+            have: ids of frames whose bytes the caller does not need.
+        """
+        async with self._database.connect() as connection:
+            # Frames first: one that is sealed between the statements is then in both answers,
+            # and known by its id. The other way round it could be in neither.
+            found = await self._frame_heads(connection, run_id)
+            missing = [row.id for row in found if row.id not in have]
+            data = await self._frame_data(connection, missing)
+            sealed = await self._segments(connection, run_id)
+        after = max((row.sorted_after_frame for row in sealed), default=-1)
+        live = (row for row in found if row.id > after and (row.id in data or row.id in have))
+        tail = (
+            FrameRow(row.id, row.writer, row.rows, row.min_step, row.max_step, data.get(row.id))
+            for row in live
+        )
+        return Holdings(tuple(sealed), tuple(tail))
+
+    async def _frame_heads(self, connection: AsyncConnection, run_id: int) -> Sequence[Any]:
+        statement = (
+            select(
+                frames.c.id, frames.c.writer, frames.c.rows, frames.c.min_step, frames.c.max_step
+            )
+            .where(frames.c.run_id == run_id)
+            .order_by(frames.c.id)
+        )
+        return (await connection.execute(statement)).all()
+
+    async def _frame_data(
+        self, connection: AsyncConnection, ids: Sequence[int]
+    ) -> dict[int, bytes]:
+        data: dict[int, bytes] = {}
+        for some in _chunks(ids):
+            statement = select(frames.c.id, frames.c.data).where(frames.c.id.in_(some))
+            data.update((row.id, row.data) for row in await connection.execute(statement))
+        return data
+
+    async def _segments(self, connection: AsyncConnection, run_id: int) -> list[SegmentRow]:
+        statement = (
+            select(segments)
+            .where(segments.c.run_id == run_id)
+            .order_by(segments.c.sorted_after_frame, segments.c.id)
+        )
+        return [_segment(row) for row in await connection.execute(statement)]
+
+    async def rollups(self, segment_ids: Sequence[int], key: str) -> dict[int, bytes]:
+        """Return the encoded rollups of one key by segment; a segment without the key has none."""
+        found: dict[int, bytes] = {}
+        async with self._database.connect() as connection:
+            for some in _chunks(segment_ids):
+                statement = select(rollups.c.segment_id, rollups.c.data).where(
+                    rollups.c.segment_id.in_(some), rollups.c.key == _indexed(key)
+                )
+                found.update(
+                    (row.segment_id, row.data) for row in await connection.execute(statement)
+                )
+        return found
+
+    async def tails(self) -> list[Tail]:
+        """Return every run that has unsealed frames, the largest tail first."""
+        count, rows = func.count(), func.sum(frames.c.rows)
+        statement = (
+            select(
+                frames.c.run_id, count, rows, func.sum(frames.c.size), func.max(frames.c.id),
+                runs.c.state,
+            )
+            .join(runs, runs.c.id == frames.c.run_id)
+            .group_by(frames.c.run_id, runs.c.state)
+            .order_by(rows.desc(), frames.c.run_id)
+        )  # fmt: skip
+        async with self._database.connect() as connection:
+            return [
+                Tail(run_id, int(n), int(total), int(size), last, state == "running")
+                for run_id, n, total, size, last, state in await connection.execute(statement)
+            ]
+
+    async def oldest_frames(self, run_id: int, rows: int, size: int) -> list[FrameRow]:
+        """Return a run's first frames, about `rows` rows or `size` bytes of them, at least one."""
+        heads = (
+            select(frames.c.id, frames.c.rows, frames.c.size)
+            .where(frames.c.run_id == run_id)
+            .order_by(frames.c.id)
+        )
+        async with self._database.connect() as connection:
+            last = None
+            for row in (await connection.execute(heads)).all():
+                rows, size, last = rows - row.rows, size - row.size, row.id
+                if rows <= 0 or size <= 0:
+                    break
+            if last is None:
+                return []
+            columns = (frames.c[name] for name in FrameRow.__slots__)
+            statement = (
+                select(*columns)
+                .where(frames.c.run_id == run_id, frames.c.id <= last)
+                .order_by(frames.c.id)
+            )
+            return [FrameRow(*row) for row in await connection.execute(statement)]
+
+    async def segments(self, run_id: int) -> list[SegmentRow]:
+        """Return a run's sealed segments, oldest first."""
+        async with self._database.connect() as connection:
+            return await self._segments(connection, run_id)
+
+    async def replace(
+        self,
+        run_id: int,
+        lease: Lease,
+        now: float,
+        sealed: Sequence[FrameRow],
+        absorbed: Sequence[SegmentRow],
+        segment: NewSegment | None,
+    ) -> None:
+        """Put a new segment in the place of frames and older segments, in one transaction.
+
+        `segment` is None where the frames held no rows.
+
+        Raises:
+            SealConflictError: the lease is not ours any more, or some of them are gone; nothing was
+                changed.
+        """
+        async with self._database.transaction() as connection:
+            await self._keep_lease(connection, lease, now)
+            if sealed:
+                await self._delete_frames(connection, run_id, sealed)
+            if absorbed:
+                await self._delete_segments(connection, absorbed)
+            if segment is not None:
+                after = max(
+                    [row.id for row in sealed] + [row.sorted_after_frame for row in absorbed]
+                )
+                await self._insert(connection, run_id, segment, after, now)
+
+    async def _keep_lease(self, connection: AsyncConnection, lease: Lease, now: float) -> None:
+        statement = (
+            select(leases.c.name)
+            .where(leases.c.name == lease.name, leases.c.owner == lease.owner, leases.c.until > now)
+            .with_for_update()
+        )
+        if (await connection.execute(statement)).first() is None:
+            raise SealConflictError(f"the lease {lease.name} has run out")
+
+    async def _delete_frames(
+        self, connection: AsyncConnection, run_id: int, sealed: Sequence[FrameRow]
+    ) -> None:
+        statement = delete(frames).where(
+            frames.c.run_id == run_id, frames.c.id >= sealed[0].id, frames.c.id <= sealed[-1].id
+        )
+        gone = (await connection.execute(statement)).rowcount
+        if gone != len(sealed):
+            raise SealConflictError(f"{gone} frames are there instead of {len(sealed)}")
+
+    async def _delete_segments(
+        self, connection: AsyncConnection, absorbed: Sequence[SegmentRow]
+    ) -> None:
+        for some in _chunks([row.id for row in absorbed]):
+            await connection.execute(delete(rollups).where(rollups.c.segment_id.in_(some)))
+            gone = await connection.execute(delete(segments).where(segments.c.id.in_(some)))
+            if gone.rowcount != len(some):
+                raise SealConflictError(
+                    f"{gone.rowcount} segments are there instead of {len(some)}"
+                )
+
+    async def _insert(
+        self, connection: AsyncConnection, run_id: int, new: NewSegment, after: int, now: float
+    ) -> None:
+        statement = insert(segments).values(
+            run_id=run_id,
+            path=new.path,
+            rows=new.rows,
+            min_step=new.min_step,
+            max_step=new.max_step,
+            columns=[list(column) for column in new.columns],
+            size=new.size,
+            sorted_after_frame=after,
+            created_at=now,
+        )
+        inserted = (await connection.execute(statement)).inserted_primary_key
+        assert inserted is not None
+        if new.rollups:
+            rows = [
+                {"segment_id": inserted[0], "key": _indexed(key), "kind": kind, "data": data}
+                for key, kind, data in new.rollups
+            ]
+            await connection.execute(insert(rollups), rows)
+
+    async def lease(self, lease: Lease, now: float, until: float) -> bool:
+        """Take a lease, or extend our own; False where another process holds it."""
+        async with self._database.transaction() as connection:
+            free = self._database.insert(leases).values(name=lease.name, owner="", until=0.0)
+            await connection.execute(free.on_conflict_do_nothing())
+            statement = (
+                select(leases.c.name)
+                .where(
+                    leases.c.name == lease.name,
+                    or_(leases.c.until <= now, leases.c.owner == lease.owner),
+                )
+                .with_for_update(skip_locked=True)
+            )
+            if (await connection.execute(statement)).first() is None:
+                return False
+            taken = update(leases).where(leases.c.name == lease.name)
+            await connection.execute(taken.values(owner=lease.owner, until=until))
+            return True
+
+    async def release(self, lease: Lease) -> None:
+        """Give a lease back; nothing happens where it is not ours."""
+        statement = delete(leases).where(leases.c.name == lease.name, leases.c.owner == lease.owner)
+        async with self._database.transaction() as connection:
+            await connection.execute(statement)
+
+    async def known_paths(self, paths: Sequence[str]) -> set[str]:
+        """Return those of the paths that a segment has."""
+        known: set[str] = set()
+        async with self._database.connect() as connection:
+            for some in _chunks(paths):
+                statement = select(segments.c.path).where(segments.c.path.in_(some))
+                known.update(await connection.scalars(statement))
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A right that one process has at a time: what to, and who holds it."""
+
+    name: str
+    owner: str
+
+
+def _segment(row: Any) -> SegmentRow:
+    return SegmentRow(
+        row.id,
+        row.path,
+        row.rows,
+        row.min_step,
+        row.max_step,
+        tuple((name, key, kind) for name, key, kind in row.columns),
+        row.size,
+        row.sorted_after_frame,
+    )
+
+
+def _indexed(key: str) -> str:
+    """Return the key as the table has it: PostgreSQL indexes no 3 KiB and stores no NUL."""
+    if len(key) <= _LONGEST_KEY and "\0" not in key:
+        return key
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+
+
+def _chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(values), _AT_ONCE):
+        yield values[start : start + _AT_ONCE]

@@ -1,0 +1,151 @@
+"""A real server on a real socket, in a thread of the test process, with its own data folder.
+
+`server` runs on SQLite. A test (or module) marked `both_databases` runs twice, the second time
+on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import uvloop
+from aiohttp import web
+
+from asyncwb.server import RunningServer, ServerConfig, run_server
+
+T = TypeVar("T")
+
+both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@dataclass
+class FakeTime:
+    """Unix seconds that pass when the test says so."""
+
+    now: float = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class ServerHandle:
+    """A server under test. `clock` None is the real one."""
+
+    config: ServerConfig
+    clock: Callable[[], float] | None = None
+    _running: RunningServer | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    _stop: asyncio.Event | None = None
+    _thread: threading.Thread | None = None
+    _started: Future[None] = field(default_factory=Future)
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        assert self._running is not None
+        return self._running.url
+
+    @property
+    def app(self) -> web.Application:
+        """The application; touch it through `call` only."""
+        assert self._running is not None
+        return self._running.app
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self.config.data
+
+    @property
+    def api_key(self) -> str:
+        """The first admin's key, as the server wrote it down."""
+        return (self.data / "api_key").read_text().strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that let a request in."""
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+    def start(self) -> None:
+        """Start the server; raises what its start raises."""
+        self._started = Future()
+        self._thread = threading.Thread(target=self._run, name="server under test", daemon=True)
+        self._thread.start()
+        self._started.result(timeout=30)
+
+    def stop(self) -> None:
+        """Stop the server as SIGTERM would; nothing where it is stopped."""
+        if self._thread is None:
+            return
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=30)
+        assert not self._thread.is_alive(), "the server does not stop"
+        self._thread = self._loop = self._stop = None
+
+    def call(self, function: Callable[[web.Application], Awaitable[T]]) -> T:
+        """Run a coroutine function on the server's loop, with its application."""
+        assert self._loop is not None
+
+        async def run() -> T:
+            return await function(self.app)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=30)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        options: dict[str, Any] = {} if self.clock is None else {"clock": self.clock}
+        async with AsyncExitStack() as stack:
+            try:
+                self._running = await stack.enter_async_context(run_server(self.config, **options))
+            except BaseException as error:
+                self._started.set_exception(error)
+                return
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            self._started.set_result(None)
+            await self._stop.wait()
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """The database under test: None is SQLite in the data folder."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    return None
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, database_url: str | None) -> Iterator[Callable[..., ServerHandle]]:
+    """Start servers with other settings than the default; all are stopped at the end."""
+    handles: list[ServerHandle] = []
+
+    def start(*, clock: Callable[[], float] | None = None, **settings: Any) -> ServerHandle:
+        settings.setdefault("data", tmp_path / "server")
+        settings.setdefault("database", database_url)
+        handle = ServerHandle(ServerConfig(**settings), clock)
+        handle.start()
+        handles.append(handle)
+        return handle
+
+    yield start
+    for handle in handles:
+        handle.stop()
+
+
+@pytest.fixture
+def server(start_server: Callable[..., ServerHandle]) -> ServerHandle:
+    """A running server with default settings."""
+    return start_server()

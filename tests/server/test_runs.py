@@ -1,0 +1,80 @@
+"""Lists that stay right while runs are added, and live events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from asyncwb.wire.frames import encode
+from tests.fix_server import ServerHandle, both_databases
+from tests.server.ingest_client import Client, connect, event_frame, first_frame, head, rows
+
+pytestmark = [pytest.mark.anyio, both_databases]
+
+
+async def create(client: Client, *names: str) -> str:
+    """Create runs, one after another; returns their entity."""
+    answers = [await client.send(first_frame(1, name=f"Name {n}"), run=n) for n in names]
+    return str(answers[0]["run"].split("/")[0])
+
+
+async def page(client: Client, entity: str, **query: Any) -> tuple[list[str], str | None]:
+    answer = await client.get(f"projects/{entity}/p/runs", **query)
+    return [run["id"] for run in answer["runs"]], answer["next"]
+
+
+async def test_pages_stay_right_while_runs_are_added(server: ServerHandle) -> None:
+    async with connect(server) as client:
+        entity = await create(client, "a", "b", "c", "d", "e")
+        assert await page(client, entity) == (["e", "d", "c", "b", "a"], None)
+        first, cursor = await page(client, entity, limit=2)
+        await create(client, "f", "g")
+        second, cursor = await page(client, entity, limit=2, cursor=cursor or "")
+        third, end = await page(client, entity, limit=2, cursor=cursor or "")
+        assert (first, second, third, end) == (["e", "d"], ["c", "b"], ["a"], None)
+
+
+async def test_lists_can_be_searched(server: ServerHandle) -> None:
+    async with connect(server) as client:
+        entity = await create(client, "alpha", "beta%")
+        await client.send(event_frame(2, {"t": "finish", "exit_code": 0, "at": 1.0}), run="alpha")
+        assert await page(client, entity, q="NAME AL") == (["alpha"], None)
+        assert await page(client, entity, q="%") == (["beta%"], None)
+        assert await page(client, entity, state="running") == (["beta%"], None)
+        for query in ({"state": "odd"}, {"limit": "0"}, {"limit": "x"}, {"cursor": "-1"}):
+            async with client.session.get(
+                f"/api/v1/projects/{entity}/p/runs", params=query
+            ) as answer:
+                assert answer.status == 400
+        assert (await client.get("projects"))["projects"][0] | {"updated_at": 0} == {
+            "entity": entity,
+            "name": "p",
+            "runs": 2,
+            "running": 1,
+            "updated_at": 0,
+        }
+
+
+async def events(response: Any) -> Any:
+    """Yield the data of server-sent events."""
+    async for line in response.content:
+        if line.startswith(b"data: "):
+            yield json.loads(line[6:])
+
+
+async def test_a_page_hears_of_every_change_and_of_the_stop(server: ServerHandle) -> None:
+    async with connect(server) as client:
+        entity = await create(client, "r1")
+        async with client.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
+            assert response.content_type == "text/event-stream"
+            told = events(response)
+            assert (await anext(told))["rows"] == 1
+            async with asyncio.timeout(1.5):  # sooner than a poll
+                await client.post([(head(), [encode(2, rows(1, 4))])])
+                change = await anext(told)
+            assert (change["rows"], change["last_step"], change["summary"]["loss"]) == (5, 4, 4.0)
+            await asyncio.to_thread(server.stop)
+            assert [rest async for rest in told] == []

@@ -1,0 +1,72 @@
+"""The schema and its migrations: one truth, on both databases, whoever starts first."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Insert, insert, select
+
+from asyncwb.server.config import ServerConfig
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.migrate import HEAD, alembic_config, current, migrate
+from asyncwb.server.store.schema import metadata, users
+from tests.fix_server import both_databases
+
+pytestmark = [pytest.mark.anyio, both_databases]
+
+
+def url_of(database_url: str | None, folder: Path) -> str:
+    return ServerConfig(data=folder, database=database_url).database_url
+
+
+async def test_migrations_make_the_schema(database_url: str | None, tmp_path: Path) -> None:
+    database = Database(url_of(database_url, tmp_path))
+    await migrate(database)
+    async with database.connect() as connection:
+        assert await connection.run_sync(_differences) == []
+        assert await connection.run_sync(_heads) == [HEAD] == [await connection.run_sync(current)]
+    await database.close()
+
+
+def _differences(connection: Connection) -> Any:
+    context = importlib.import_module("alembic.migration").MigrationContext
+    compare = importlib.import_module("alembic.autogenerate").compare_metadata
+    return compare(context.configure(connection, opts={"compare_type": True}), metadata)
+
+
+def _heads(connection: Connection) -> list[str]:
+    script = importlib.import_module("alembic.script").ScriptDirectory
+    heads: list[str] = script.from_config(alembic_config(connection)).get_heads()
+    return heads
+
+
+async def test_parallel_first_starts_do_not_race(database_url: str | None, tmp_path: Path) -> None:
+    databases = [Database(url_of(database_url, tmp_path)) for _ in range(4)]
+    await asyncio.gather(*(migrate(database) for database in databases))
+    for database in databases:
+        async with database.connect() as connection:
+            assert await connection.run_sync(current) == HEAD
+        await database.close()
+
+
+async def _fail_after(database: Database, statement: Insert) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(statement)
+        raise ZeroDivisionError
+
+
+async def test_a_transaction_is_all_or_nothing(database_url: str | None, tmp_path: Path) -> None:
+    database = Database(url_of(database_url, tmp_path))
+    await migrate(database)
+    row = {"admin": False, "created_at": 0.0}
+    with pytest.raises(ZeroDivisionError):
+        await _fail_after(database, insert(users).values(name="gone", **row))
+    async with database.transaction() as connection:
+        await connection.execute(insert(users).values(name="stays", **row))
+    async with database.connect() as connection:
+        assert (await connection.execute(select(users.c.name))).scalars().all() == ["stays"]
+    await database.close()
