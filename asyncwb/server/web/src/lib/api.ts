@@ -1,0 +1,149 @@
+// The server's HTTP API as the page sees it: types, one way to ask, one kind of error.
+
+export type RunState = "running" | "finished" | "failed" | "crashed" | "killed";
+export type XKey = "_step" | "_timestamp" | "_runtime";
+/** A finite number, or "NaN", "Infinity", "-Infinity"; null where a bucket has no such value. */
+export type WireNumber = number | string | null;
+
+export interface Viewer {
+  username: string;
+  entity: string;
+  admin: boolean;
+}
+
+export interface Project {
+  entity: string;
+  name: string;
+  runs: number;
+  running: number;
+  updated_at: number | null;
+}
+
+export interface RunRow {
+  entity: string;
+  project: string;
+  id: string;
+  name: string | null;
+  state: RunState;
+  created_at: number;
+  started_at: number | null;
+  heartbeat_at: number | null;
+  finished_at: number | null;
+  exit_code: number | null;
+  rows: number;
+  last_step: number | null;
+  lost: number;
+  tags: string[] | null;
+  notes: string | null;
+  group: string | null;
+  job_type: string | null;
+  host: string | null;
+  program: string | null;
+  version: number;
+}
+
+export interface Metric {
+  key: string;
+  kind: string;
+  count: number;
+  hidden: boolean;
+}
+
+export interface RunInfo extends RunRow {
+  config: Record<string, unknown>;
+  summary: Record<string, unknown>;
+  metrics: Metric[];
+}
+
+/** What the live stream says after each committed ingest. */
+export interface LiveState {
+  version: number;
+  state: RunState;
+  rows: number;
+  last_step: number | null;
+  heartbeat_at: number | null;
+  summary: Record<string, unknown>;
+  lost: number;
+}
+
+export interface WireSeries {
+  key: string;
+  exact: boolean;
+  rows: number;
+  x: WireNumber[];
+  min: WireNumber[];
+  max: WireNumber[];
+  mean: WireNumber[];
+  last: WireNumber[];
+  count: number[];
+  /** How many of each bucket's values were numbers; left out by servers that do not say. */
+  valid?: number[];
+}
+
+export interface RunPath {
+  entity: string;
+  project: string;
+  run: string;
+}
+
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Called whenever the server no longer accepts this browser's session. */
+let signedOut: () => void = () => undefined;
+export function onSignedOut(callback: () => void): void {
+  signedOut = callback;
+}
+
+export function apiPath(...parts: string[]): string {
+  return ["/api/v1", ...parts.map(encodeURIComponent)].join("/");
+}
+
+export function runPath(run: RunPath, ...rest: string[]): string {
+  return apiPath("runs", run.entity, run.project, run.run, ...rest);
+}
+
+type Params = [string, string | number][];
+
+export async function get<T>(path: string, params: Params = [], signal?: AbortSignal): Promise<T> {
+  const query = new URLSearchParams(params.map(([k, v]) => [k, String(v)]));
+  const url = params.length > 0 ? `${path}?${query}` : path;
+  return ask<T>(url, signal ? { signal } : {});
+}
+
+export async function post<T>(path: string, body: unknown): Promise<T> {
+  const headers = { "Content-Type": "application/json" };
+  return ask<T>(path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+async function ask<T>(url: string, init: RequestInit): Promise<T> {
+  const response = await fetch(url, { credentials: "same-origin", ...init });
+  if (response.ok) return (response.status === 204 ? undefined : await response.json()) as T;
+  const error = await readError(response);
+  if (response.status === 401) signedOut();
+  throw error;
+}
+
+async function readError(response: Response): Promise<ApiError> {
+  const text = await response.text();
+  try {
+    const { error } = JSON.parse(text) as { error: { code: string; message: string } };
+    return new ApiError(response.status, error.code, error.message);
+  } catch {
+    const message = `The server answered ${response.status} ${response.statusText}.`;
+    return new ApiError(response.status, "unknown", message);
+  }
+}
+
+/** What to tell a person about anything that went wrong while asking the server. */
+export function explain(error: unknown): string {
+  if (error instanceof ApiError) return error.message;
+  return "The server cannot be reached. The page asks again by itself.";
+}

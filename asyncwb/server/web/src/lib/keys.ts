@@ -1,0 +1,71 @@
+// Metric keys: wire paths (nested keys joined with ".", a literal dot written "\.") for people.
+
+/** "a.b\.c" -> "a.b.c" */
+export function display(path: string): string {
+  return path.replace(/\\([.\\])/g, "$1");
+}
+
+export interface Group<T> {
+  name: string;
+  items: T[];
+}
+
+export const UNGROUPED = "charts";
+
+/** The text before the last "/" of a metric's shown name; without one, "charts". */
+export function groupOf(name: string): string {
+  const slash = name.lastIndexOf("/");
+  return slash > 0 ? name.slice(0, slash) : UNGROUPED;
+}
+
+/** What is left of the shown name inside its section. */
+export function shortName(name: string): string {
+  const slash = name.lastIndexOf("/");
+  return slash > 0 && slash < name.length - 1 ? name.slice(slash + 1) : name;
+}
+
+const order = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+
+/** layer2 before layer10. */
+export function naturalOrder(a: string, b: string): number {
+  return order.compare(a, b);
+}
+
+/** Sections in natural order, the ungrouped first and "system" last; items in natural order. */
+export function grouped<T>(items: readonly T[], nameOf: (item: T) => string): Group<T>[] {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const name = groupOf(nameOf(item));
+    const members = groups.get(name);
+    if (members) members.push(item);
+    else groups.set(name, [item]);
+  }
+  return [...groups]
+    .map(([name, members]) => ({
+      name,
+      items: members.sort((a, b) => naturalOrder(nameOf(a), nameOf(b))),
+    }))
+    .sort((a, b) => rank(a.name) - rank(b.name) || naturalOrder(a.name, b.name));
+}
+
+function rank(group: string): number {
+  if (group === UNGROUPED) return 0;
+  return group === "system" || group.startsWith("system/") ? 2 : 1;
+}
+
+/** A filter typed by a person: words that must all occur, or a /regular expression/. */
+export function matcher(filter: string): (name: string) => boolean {
+  const text = filter.trim();
+  if (text === "") return () => true;
+  const regex = /^\/(.+)\/$/.exec(text)?.[1];
+  if (regex !== undefined) {
+    try {
+      const compiled = new RegExp(regex, "i");
+      return (name) => compiled.test(name);
+    } catch {
+      return () => false;
+    }
+  }
+  const words = text.toLowerCase().split(/\s+/);
+  return (name) => words.every((word) => name.toLowerCase().includes(word));
+}

@@ -1,0 +1,83 @@
+// One run as the page knows it: what the server said last, kept fresh by the live stream.
+//
+// The stream carries the header's numbers and the summary; new metrics and changed config need
+// the whole record, which is asked for again a little after the run moved, never in a hurry.
+
+import { ApiError, explain, get, runPath, type LiveState, type RunInfo, type RunPath } from "./api";
+import { LiveStream } from "./live.svelte";
+import { session } from "./session.svelte";
+
+const REFRESH = 2500;
+const FIRST_REFRESH = 250;
+const RETRY = 2000;
+/** Heartbeats alone make no event: while a run says nothing, this is how often it is looked at. */
+const QUIET_REFRESH = 10_000;
+
+export class LiveRun {
+  info = $state.raw<RunInfo | null>(null);
+  missing = $state(false);
+  trouble = $state<string | null>(null);
+  stream = $state.raw<LiveStream | null>(null);
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #due = Infinity;
+  #closed = false;
+
+  constructor(
+    readonly path: RunPath,
+    /** Rows were committed: charts are out of date. */
+    readonly onNews: () => void,
+  ) {
+    void this.#load();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.stream?.close();
+  }
+
+  report(error: unknown): void {
+    this.trouble = explain(error);
+  }
+
+  async #load(): Promise<void> {
+    this.#due = Infinity;
+    try {
+      const info = await get<RunInfo>(runPath(this.path));
+      if (this.#closed) return;
+      this.info = info;
+      this.trouble = null;
+      this.missing = false;
+      if (info.state === "running") this.#loadIn(QUIET_REFRESH);
+      this.stream ??= new LiveStream(
+        this.path,
+        (state) => this.#heard(state),
+        () => void session.check(),
+      );
+    } catch (error) {
+      if (this.#closed) return;
+      // A run that was started a moment ago may not have reached the server yet.
+      this.missing = error instanceof ApiError && error.status === 404;
+      this.report(error);
+      this.#loadIn(RETRY);
+    }
+  }
+
+  #loadIn(delay: number): void {
+    const due = performance.now() + delay;
+    if (due >= this.#due) return;
+    clearTimeout(this.#timer);
+    this.#due = due;
+    this.#timer = setTimeout(() => void this.#load(), delay);
+  }
+
+  #heard(state: LiveState): void {
+    if (!this.info) return;
+    const moved = state.version !== this.info.version || state.rows !== this.info.rows;
+    this.info = { ...this.info, ...state };
+    this.trouble = null;
+    if (!moved) return;
+    this.onNews();
+    this.#loadIn(this.info.metrics.length === 0 ? FIRST_REFRESH : REFRESH);
+  }
+}
