@@ -1,0 +1,72 @@
+"""The command line: parse, call one function, print.
+
+One file a command. Importing this room loads neither the server nor the engine: a command imports
+what it runs when it is run, so that `asyncwb --help` and a typing mistake answer at once.
+Everything that goes wrong ends in one line on stderr and an exit code that is not 0.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from asyncwb.cli.demo import demo
+from asyncwb.cli.login import login
+from asyncwb.cli.server import server
+from asyncwb.cli.status import status
+from asyncwb.cli.sync import sync
+from asyncwb.errors import Error
+
+app = typer.Typer(
+    name="asyncwb",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, server, login, status, sync):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"asyncwb {version('asyncwb')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Track experiments without slowing them down.
+
+    Runs are logged with `asyncwb.init()` in Python. With nothing configured they go to a server on
+    this machine that starts by itself; what a run accepted is on disk first, so nothing is lost
+    while a server is away. Start with: asyncwb demo
+    """
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit code."""
+    try:
+        app(prog_name="asyncwb")
+    except Error as error:
+        _fail(error.message)
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"asyncwb: {message}", err=True)
+    sys.exit(1)

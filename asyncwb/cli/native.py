@@ -1,0 +1,73 @@
+"""One small request to a server's native API, for commands that need a single answer.
+
+Plain blocking HTTP from the standard library: a command waits for its answer anyway, and the
+engine with its connections is not worth loading for it. Failures come out as asyncwb's own errors.
+"""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPException
+from ipaddress import ip_address
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
+
+from asyncwb.errors import AuthenticationError, CommError
+
+
+def ask(
+    base_url: str, path: str, *, key: str, method: str = "GET", timeout: float = 10.0
+) -> dict[str, Any]:
+    """Send one request and return the JSON object of its answer.
+
+    Blocks for at most about `timeout` seconds. Raises AuthenticationError when the server refuses
+    the key, CommError when there is no server, no answer in time, or one that is no JSON object.
+    """
+    request = Request(base_url + path, method=method, headers={"Authorization": f"Bearer {key}"})
+    if method == "POST":
+        request.data = b"{}"
+        request.add_header("Content-Type", "application/json")
+    try:
+        with _opener(base_url).open(request, timeout=timeout) as response:
+            answer = json.loads(response.read())
+    except HTTPError as error:
+        with error:
+            raise _refused(base_url, error) from None
+    except (OSError, HTTPException, ValueError) as error:
+        why = getattr(error, "reason", None) or error
+        raise CommError(
+            f"{base_url} gave no usable answer: {why}. Nothing was changed; check the address and "
+            "that a server runs there."
+        ) from error
+    if not isinstance(answer, dict):
+        raise CommError(f"{base_url} is no asyncwb server: its answer is no object.")
+    return answer
+
+
+def _opener(base_url: str) -> OpenerDirector:
+    """Keep a system-wide proxy out of the way to this very machine."""
+    host = urlsplit(base_url).hostname or ""
+    return build_opener(ProxyHandler({})) if _is_loopback(host) else build_opener()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refused(base_url: str, error: HTTPError) -> CommError:
+    if error.code in (401, 403):
+        return AuthenticationError(
+            f"{base_url} does not accept this API key. Nothing was changed; check the key and "
+            f"run: asyncwb login --host {base_url} --relogin",
+            status=error.code,
+        )
+    return CommError(
+        f"{base_url} answered {error.code} {error.reason}. Nothing was changed; check that this is "
+        "the address of an asyncwb server.",
+        status=error.code,
+    )

@@ -1,0 +1,80 @@
+"""`asyncwb server`: run the server in this process until it is told to stop."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from asyncwb.errors import UnsupportedError
+from asyncwb.settings import Settings
+
+
+def server(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")
+    ] = 8080,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the server's data.", show_default="server/ in the data folder"
+        ),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="PostgreSQL or SQLite URL.", show_default="SQLite in the data folder"),
+    ] = None,
+    objects: Annotated[
+        str | None,
+        typer.Option(
+            help="Where sealed history goes: a folder, or s3://bucket/prefix.",
+            show_default="objects/ in the data folder",
+        ),
+    ] = None,
+    idle_timeout: Annotated[
+        float, typer.Option(min=0, help="Stop after this many seconds without a request; 0: never.")
+    ] = 0.0,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", hidden=True, help="Serve this machine's own runs.")
+    ] = False,
+) -> None:
+    """Run a server for runs, history and the page; Ctrl-C or SIGTERM stops it cleanly.
+
+    At first start it makes an admin's API key (or takes ASYNCWB_API_KEY) and says where it is.
+    """
+    folder = (data or Settings.resolve().server_dir).expanduser().absolute()
+    package = _load()
+    config = package.ServerConfig(
+        data=folder,
+        host=host,
+        port=port,
+        database=database,
+        objects=objects,
+        admin_key=package.admin_key_from(),
+        idle_timeout=idle_timeout or None,
+        embedded=embedded,
+    )
+    package.serve(config, lambda url: _announce(url, folder))
+
+
+def _announce(url: str, folder: Path) -> None:
+    typer.echo(
+        f"Serving at {url}, data in {folder}. The admin's API key is in {folder / 'api_key'}.\n"
+        f"To send runs here: asyncwb login --host {url}"
+    )
+
+
+def _load() -> Any:
+    try:
+        return importlib.import_module("asyncwb.server")
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library == "asyncwb":
+            raise
+        raise UnsupportedError(
+            f"The server needs {library}, which is not installed; no server was started. "
+            "Install it with: pip install 'asyncwb[server]'"
+        ) from None

@@ -1,0 +1,78 @@
+"""`asyncwb status`: what waits on this machine to reach a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from asyncwb.settings import Settings
+
+if TYPE_CHECKING:
+    from asyncwb.client.backlog import UnsentRun
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """List the runs whose rows are on disk and not all at a server yet."""
+    settings = Settings.resolve()
+    backlog = importlib.import_module("asyncwb.client.backlog")
+    runs: list[UnsentRun] = backlog.unsent(settings.runs_dir)
+    if as_json:
+        typer.echo(json.dumps([_plain(run) for run in runs], indent=2))
+    elif not runs:
+        typer.echo(f"Nothing waits in {settings.runs_dir}.")
+    else:
+        Console().print(_table(runs))
+        typer.echo("To send all of it: asyncwb sync")
+
+
+def _table(runs: list[UnsentRun]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    failing = any(run.error for run in runs)
+    table.add_column("run", overflow="fold")
+    table.add_column("mode")
+    for name in ("rows waiting", "size", "last written"):
+        table.add_column(name, justify="right")
+    table.add_column("last error" if failing else "folder", overflow="fold")
+    for run in runs:
+        table.add_row(
+            run.run,
+            f"{run.mode}, logging" if run.live else run.mode,
+            f"{run.rows:,}",
+            size(run.size),
+            age(time.time() - run.written_at),
+            (run.error or "none") if failing else run.path.name,
+        )
+    return table
+
+
+def _plain(run: UnsentRun) -> dict[str, Any]:
+    fields = dataclasses.asdict(run).items()
+    return {key: str(value) if isinstance(value, Path) else value for key, value in fields}
+
+
+def size(count: float) -> str:
+    """Write a number of bytes for people: `size(3_000_000)` gives "2.9 MiB"."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def age(seconds: float) -> str:
+    """Write a span of time for people: `age(7200)` gives "2 h ago"."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"

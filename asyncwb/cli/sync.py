@@ -1,0 +1,87 @@
+"""`asyncwb sync`: bring what is on disk to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from asyncwb.errors import UsageError
+from asyncwb.settings import Settings
+
+if TYPE_CHECKING:
+    from asyncwb.client.sync import SyncProgress, SyncResult
+
+
+def sync(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="DIR",
+            help="Run folders, or folders of run folders. Left out: all on this machine.",
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Runs to send at a time.")] = 4,
+) -> None:
+    """Send offline and interrupted runs to the server.
+
+    Safe while a run still logs, and as often as you like: a row that the server has counts once.
+    A run that cannot be sent does not stop the others; then the exit code is 1.
+    """
+    settings = Settings.resolve()
+    paths = folders or [settings.runs_dir]
+    missing = [str(path) for path in folders or [] if not path.is_dir()]
+    if missing:
+        raise UsageError(
+            f"No such folder: {', '.join(missing)}. Nothing was sent; see: asyncwb status"
+        )
+    engine = importlib.import_module("asyncwb.client.sync")
+    err = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err
+    ) as progress:
+        bars = Bars(progress)
+        results: list[SyncResult] = asyncio.run(
+            engine.sync(paths, settings=settings, jobs=jobs, report=bars.report)
+        )
+    if not results:
+        typer.echo(f"Nothing waits in {', '.join(map(str, paths))}.")
+        return
+    Console().print(table(results))
+    if any(result.error for result in results):
+        raise typer.Exit(1)
+
+
+class Bars:
+    """Keep one progress bar a run. Mutable state: the bar of each run folder."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[Path, TaskID] = {}
+
+    def report(self, state: SyncProgress) -> None:
+        """Show how far a run has come."""
+        if state.path not in self._bars:
+            self._bars[state.path] = self._progress.add_task(state.run or state.path.name)
+        self._progress.update(self._bars[state.path], completed=state.sent, total=state.total)
+
+
+def table(results: list[SyncResult]) -> Table:
+    """Draw what became of every run."""
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for name in ("run", "rows sent", "rows lost", "outcome"):
+        drawn.add_column(
+            name, justify="right" if name.startswith("rows") else "left", overflow="fold"
+        )
+    for result in results:
+        lost = f"[red]{result.lost:,}[/red]" if result.lost else "0"
+        outcome = f"[red]failed:[/red] {result.error}" if result.error else "complete"
+        drawn.add_row(result.run or str(result.path), f"{result.sent:,}", lost, outcome)
+    return drawn

@@ -1,0 +1,41 @@
+"""`asyncwb sync`: everything that can be sent is sent, whatever else fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+
+@pytest.mark.usefixtures("stop_server")
+def test_one_bad_run_does_not_stop_the_rest(
+    cli: Cli, log_offline: Callable[[str, int], Path]
+) -> None:
+    log_offline("good", 300)
+    (log_offline("bad", 10) / "run.json").write_text("{")
+    done = cli("sync")
+    assert done.returncode == 1, done.stderr
+    assert "cli/good" in done.stdout
+    assert "300" in done.stdout
+    assert "failed" in done.stdout
+    (left,) = json.loads(cli("status", "--json").stdout)
+    assert left["rows"] == 10
+
+
+@pytest.mark.usefixtures("stop_server")
+def test_one_folder_again_and_again(cli: Cli, log_offline: Callable[[str, int], Path]) -> None:
+    folder, other = log_offline("one", 300), log_offline("two", 5)
+    for _ in range(2):
+        assert cli("sync", str(folder)).returncode == 0
+    (left,) = json.loads(cli("status", "--json").stdout)
+    assert left["path"] == str(other)
+
+
+def test_nothing_to_send(cli: Cli) -> None:
+    done = cli("sync")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Nothing waits in ")
