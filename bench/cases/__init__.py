@@ -1,0 +1,22 @@
+"""The cases, one module each, in the order in which they run and are reported."""
+
+from __future__ import annotations
+
+from bench.case import Case
+from bench.cases import acked, call, chart, concurrent, memory, scan, startup, ticker
+
+CASES: tuple[Case, ...] = (
+    call.CASE,
+    acked.CASE,
+    concurrent.CASE,
+    ticker.CASE,
+    startup.CASE,
+    memory.CASE,
+    chart.CASE,
+    scan.CASE,
+)
+
+
+def find(name: str) -> Case:
+    """Return the case called `name`; KeyError if there is none."""
+    return {case.name: case for case in CASES}[name]

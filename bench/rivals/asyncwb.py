@@ -1,0 +1,164 @@
+"""asyncwb as a user has it: a run against a server of its own process, over HTTP with a key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import time
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import numpy as np
+
+import asyncwb
+from asyncwb.wire import frames
+from bench.rivals.base import Archive, AsyncLog, Log, Rival, Startup
+from bench.rivals.process import ServerProcess
+
+_PROJECT = "bench"
+_SEAL_SECONDS = 120.0
+
+
+class AsyncwbRival(Rival, Archive):
+    """The client in this process, the server in another, every setting at its default."""
+
+    package = "asyncwb"
+
+    def prepare(self) -> None:
+        """Start the server and keep the client's journal under the folder, too."""
+        self._data = data = self.folder / "server"
+        os.environ["ASYNCWB_DATA_DIR"] = str(self.folder / "client")
+        arguments = ["-m", "asyncwb", "server", "--host", "127.0.0.1", "--port", "0"]
+        self._server = ServerProcess(
+            [*arguments, "--data", str(data)], data / "server.json", self.folder / "server.log"
+        )
+        self._url: str = self._server.start()["url"]
+        self._key = (data / "api_key").read_text().strip()
+        self._http = HTTPConnection(urlsplit(self._url).netloc, timeout=60)
+        self._paths: list[str] = []
+
+    def close(self) -> None:
+        """Stop the server."""
+        self._http.close()
+        self._server.stop()
+
+    def open(self) -> Log:
+        """Begin a run and wait until the server knows it.
+
+        `init` leaves that to the engine's thread. Others do it before their `init` returns, which
+        is not timed either: the start is the case `startup`'s to measure.
+        """
+        self._run = asyncwb.init(project=_PROJECT, settings=self._settings())
+        self._remember(self._run)
+        self._run.flush()
+        return self._run.log
+
+    def finish(self) -> None:
+        """End the run: every row is acknowledged, or this raises."""
+        self._run.finish()
+        require_delivered(self._run)
+
+    async def open_runs(self, count: int) -> list[AsyncLog]:
+        """Begin `count` async runs and wait, as `open` does, until the server knows them."""
+        self._runs = [
+            await asyncwb.init_async(project=_PROJECT, settings=self._settings())
+            for _ in range(count)
+        ]
+        for run in self._runs:
+            self._remember(run)
+        await asyncio.gather(*(run.flush() for run in self._runs))
+        return [run.log for run in self._runs]
+
+    async def finish_runs(self) -> None:
+        """End them all: every row is acknowledged, or this raises."""
+        await asyncio.gather(*(run.finish() for run in self._runs))
+        for run in self._runs:
+            require_delivered(run)
+
+    def stored(self) -> int:
+        """Ask the server how many rows each run of this process has."""
+        return sum(int(self._get(f"/api/v1/runs/{path}")["rows"]) for path in self._paths)
+
+    def startup(self) -> Startup:
+        """The two lines of the README, against a server that is running."""
+        settings = f"asyncwb.Settings(base_url={self._url!r}, api_key={self._key!r})"
+        return Startup(
+            "import asyncwb",
+            f"run = asyncwb.init(project='bench', settings={settings})",
+            "run.finish()",
+        )
+
+    def seal(self) -> None:
+        """Wait until every row has left the live tail for the object store."""
+        database = f"file:{self._data / 'asyncwb.db'}?mode=ro"
+        deadline = time.monotonic() + _SEAL_SECONDS
+        with closing(sqlite3.connect(database, uri=True)) as connection:
+            while time.monotonic() < deadline:
+                (rows,) = connection.execute("SELECT sum(rows) FROM frames").fetchone()
+                if not rows:
+                    return
+                time.sleep(0.1)
+        raise RuntimeError(f"the server left {rows} rows of the finished run unsealed")
+
+    def series(self, key: str, buckets: int) -> int:
+        """Fetch the page's request for one chart; return the number of its buckets."""
+        query = urlencode({"key": key, "buckets": buckets})
+        (series,) = self._get(f"/api/v1/runs/{self._paths[0]}/series?{query}")["series"]
+        return len(series["x"])
+
+    def series_from_rows(self, key: str, buckets: int) -> int:
+        """Read the metric's column of every sealed file and reduce it with the server's code."""
+        # Not at the top: pyarrow would be in the memory and the start of every other measurement.
+        from asyncwb.server import parquet, series
+
+        steps, values = [], []
+        for path in (self._data / "objects").rglob("*.parquet"):
+            segment = parquet.Segment(path.open("rb"))
+            columns = segment.read(range(len(segment.groups)), (key,), ("_step",))
+            segment.close()
+            steps.append(columns["_step", "i"].values)
+            values.append(columns[key, "f"].values)
+        order = np.argsort([part[0] for part in steps])
+        x = np.concatenate([steps[i] for i in order]).astype(np.float64)
+        return len(series.bucketise(x, np.concatenate([values[i] for i in order]), buckets))
+
+    def scan(self, keys: list[str]) -> int:
+        """Fetch all rows as frames and decode them to columns."""
+        query = urlencode([*(("key", key) for key in keys), ("format", "frames")])
+        body = memoryview(self._read(f"/api/v1/runs/{self._paths[0]}/history?{query}"))
+        offset, rows = 0, 0
+        while offset < len(body):
+            size = int.from_bytes(body[offset : offset + 4], "little")
+            rows += frames.decode(body[offset + 4 : offset + 4 + size]).table.n
+            offset += 4 + size
+        return rows
+
+    def _settings(self) -> asyncwb.Settings:
+        return asyncwb.Settings(base_url=self._url, api_key=self._key, silent=True)
+
+    def _remember(self, run: asyncwb.Run | asyncwb.AsyncRun) -> None:
+        entity = self._get("/api/v1/viewer")["entity"]
+        self._paths.append(f"{entity}/{_PROJECT}/{run.id}")
+
+    def _get(self, target: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._read(target))
+        return answer
+
+    def _read(self, target: str) -> bytes:
+        self._http.request("GET", target, headers={"Authorization": f"Bearer {self._key}"})
+        answer = self._http.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"GET {target}: {answer.status} {body[:500]!r}")
+        return body
+
+
+def require_delivered(run: asyncwb.Run | asyncwb.AsyncRun) -> None:
+    """Raise RuntimeError unless every row that was accepted was acknowledged and none dropped."""
+    status = run.status()
+    if status.lost or status.acknowledged != status.accepted:
+        raise RuntimeError(f"not everything arrived: {status}")

@@ -1,0 +1,1 @@
+"""The arithmetic and the order of the benchmarks; no speed is judged here."""
