@@ -12,14 +12,11 @@ further in take the values they need, never the whole of it. Importing this modu
 
 from __future__ import annotations
 
-import difflib
-import getpass
 import json
 import logging
 import math
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -290,6 +287,8 @@ def default_entity() -> str:
 
 
 def _login_name() -> str:
+    import getpass  # only where the password database says nothing
+
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's bare uid has no name at all
@@ -351,6 +350,8 @@ def _known(name: str, where: str) -> str:
 
 
 def _closest(name: str, names: Iterable[str]) -> str:
+    import difflib  # only for a message
+
     near = difflib.get_close_matches(name, list(names), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
@@ -383,10 +384,16 @@ def _from_files(environ: Mapping[str, str], cwd: Path) -> list[_Said]:
     said: list[_Said] = []
     for path in (cwd / "asyncwb.toml", config / "settings.toml"):
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError) as error:
+            raise ConfigError(_unreadable(path, error)) from error
+        import tomllib  # most users have no such file, and 4 ms is much for an import
+
+        try:
+            table = tomllib.loads(text)
+        except ValueError as error:
             raise ConfigError(_unreadable(path, error)) from error
         said += [(f"File {path}, {_known(name, str(path))}", name, v) for name, v in table.items()]
     return said

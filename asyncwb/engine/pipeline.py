@@ -39,8 +39,8 @@ from asyncwb.wire.columns import empty as empty_table
 from asyncwb.wire.frames import Event, Frame
 from asyncwb.wire.values import loads
 
-MAX_ROWS: Final = 16_384
-MAX_BYTES: Final = 2 * 2**20
+MAX_ROWS: Final = 32_768
+MAX_BYTES: Final = 4 * 2**20
 _FIRST_PROBE: Final = 64
 
 

@@ -7,7 +7,6 @@ other half, the outbox, is the engine's. Several faces of one run share one sess
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 import weakref
@@ -243,6 +242,8 @@ class Session:
             "ASYNCWB_DATA_DIR": str(self.settings.data_dir),
             "ASYNCWB_FINISH_TIMEOUT": str(_PATIENCE),
         }
+        import subprocess  # 5 ms that a run which ends well need not wait for
+
         with (self.folder.path / "sync.log").open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -277,7 +278,7 @@ def _text(error: OSError | None) -> str | None:
     return None if error is None else str(error)
 
 
-_uploaders: Final[list[subprocess.Popen[bytes]]] = []
+_uploaders: Final[list[Any]] = []
 """kept, since collecting a live Popen is a warning."""
 
 

@@ -9,7 +9,6 @@ There is one engine a process. A forked child gets a new one when it first logs.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 
 # Registers a hook with the interpreter: impossible once it exits (the engine's thread may still be
@@ -51,7 +50,7 @@ class Engine:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Work[Any], Future[Any]]] = deque()
         self._worker: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Any = None
         self._stopped = False
         self._thread = threading.Thread(target=self._main, name="asyncwb-engine", daemon=True)
         self._thread.start()
@@ -91,8 +90,7 @@ class Engine:
         try:
             with _importing:
                 worker_module = importlib.import_module("asyncwb.engine.worker")
-            with asyncio.Runner(loop_factory=worker_module.new_loop) as runner:
-                runner.run(self._run(worker_module.Worker()))
+            worker_module.run(self._run)
         except BaseException as error:  # whoever waits is told, and nobody waits for ever
             self._end(error)
             raise
@@ -108,7 +106,7 @@ class Engine:
 
     async def _run(self, worker: Any) -> None:
         with self._lock:
-            self._worker, self._loop = worker, asyncio.get_running_loop()
+            self._worker, self._loop = worker, worker.loop
         self._drain()
         await worker.run()
 

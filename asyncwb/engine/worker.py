@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final
 from urllib.parse import quote
@@ -42,10 +42,21 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
 
 
+def run(main: Callable[[Worker], Coroutine[Any, Any, None]]) -> None:
+    """Run `main` with a worker on a loop of its own, until it returns."""
+
+    async def start() -> None:
+        await main(Worker())
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(start())
+
+
 class Worker:
-    """Everything that the engine's loop does; touched by that loop only."""
+    """Everything that the engine's loop does; made and touched on that loop only."""
 
     def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
         self.stopping = asyncio.Event()
         self.sessions: dict[Session, Outbox] = {}
         self._uplinks: dict[tuple[Any, ...], Uplink] = {}
