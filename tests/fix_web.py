@@ -152,7 +152,7 @@ def _training(server: WebServer, name: str, folder: Path) -> Iterator[LiveRun]:
         yield LiveRun(f"/{entity}/vision/runs/{name}", training, log)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium, without a window."""
     names = ("chromium", "chromium-browser", "google-chrome")

@@ -95,7 +95,7 @@ class Outbox:
             self.progress.rows += min(done.rows, max(0, done.end_seq - known))
             known = max(known, done.end_seq)
         if next_seq > self.progress.next_seq:
-            self.progress.next_seq = next_seq
+            self.progress.reach(next_seq)
             self.rejections = 0
             for moved in self.progress.moved:
                 moved(next_seq)

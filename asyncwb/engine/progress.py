@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
+
+_MARKS: Final = 4096
 
 
 @dataclass(slots=True)
 class Progress:
     """How far a writer's data has come; written by the engine, read by anyone.
 
-    `next_seq`: everything below it is acknowledged. `rows`: how many rows that is. `lost`: rows
-    that were in the journal and could not be sent. `error`: the last thing that went wrong.
-    `refused`: the server will not take this writer's data; it stays on disk.
+    `next_seq`: everything below it is acknowledged; `reached_at` (monotonic seconds): everything
+    logged before that is. `rows`: how many rows that is. `lost`: rows that were in the journal and
+    could not be sent. `error`: the last thing that went wrong. `refused`: the server will not take
+    this writer's data; it stays on disk.
     """
 
     next_seq: int = 0
+    reached_at: float | None = None
     rows: int = 0
     lost: int = 0
     error: str | None = None
@@ -26,3 +32,15 @@ class Progress:
     stop_requested: bool = False
     moved: list[Callable[[int], None]] = field(default_factory=list)
     """called on the engine's thread whenever `next_seq` grows, with its value."""
+    marks: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_MARKS))
+    """(next sequence number, when it was that), ascending"""
+
+    def mark(self, next_seq: int, now: float) -> None:
+        """Note how far the inbox is now, to tell later since when all of that has arrived."""
+        self.marks.append((next_seq, now))
+
+    def reach(self, next_seq: int) -> None:
+        """Everything below `next_seq` is acknowledged."""
+        self.next_seq = next_seq
+        while self.marks and self.marks[0][0] <= next_seq:
+            self.reached_at = self.marks.popleft()[1]

@@ -41,8 +41,8 @@ class RunStatus:
 
     `accepted`: rows for which `log()` returned; `journaled`: of these, still on this disk only;
     `acknowledged`: committed by the server (offline: sealed on disk); `dropped`: rows that were
-    lost, by reason; `lag`: seconds since everything accepted was last acknowledged, 0.0 when all
-    is; `last_error`: what last went wrong, None once it is right again.
+    lost, by reason; `lag`: seconds that the oldest row that the server lacks may have waited (to
+    0.1 s), 0.0 when it has all; `last_error`: what last went wrong, None once it is right again.
     """
 
     accepted: int
@@ -108,7 +108,7 @@ class Session:
         self.next_sync = 0.0
         self.synced_seq = 0
         self._start = start
-        self._caught_up_at = time.monotonic()
+        self._began_at = time.monotonic()
         self.greeted = False
         self.overflowing = False
         """a row has waited for room in vain: the next ones do not wait until there is some"""
@@ -193,9 +193,8 @@ class Session:
     def status(self) -> RunStatus:
         """Count what was accepted, acknowledged and dropped; costs some microseconds."""
         accepted, progress = self.inbox.accepted, self.progress
-        now = time.monotonic()
-        if progress.next_seq >= self.inbox.next_seq:
-            self._caught_up_at = now
+        complete = progress.next_seq >= self.inbox.next_seq
+        since = self._began_at if progress.reached_at is None else progress.reached_at
         dropped = dict(self.inbox.dropped)
         if progress.lost:
             dropped["journal"] = progress.lost
@@ -204,7 +203,7 @@ class Session:
             journaled=max(0, accepted - progress.rows - progress.lost),
             acknowledged=progress.rows,
             dropped=dropped,
-            lag=now - self._caught_up_at,
+            lag=0.0 if complete else max(0.0, time.monotonic() - since),
             last_error=progress.refused or _text(self.inbox.disk_error) or progress.error,
             connected=progress.connected,
         )

@@ -289,6 +289,7 @@ class Worker:
         """Keep a journal fit: room ahead, nothing kept that is acknowledged, bytes on the disk."""
         journal = session.journal
         session.inbox.flush_deferred()
+        session.progress.mark(session.inbox.next_seq, self.loop.time())
         journal.trim(session.progress.next_seq)
         with contextlib.suppress(OSError):  # a full disk: log() counts what it costs
             spare = journal.prepare()

@@ -12,6 +12,8 @@ from tests.fix_web import LiveRun, WebServer
 
 pytestmark = pytest.mark.timeout(180)
 
+expect.set_options(timeout=20_000)  # a page beside other tests on two cores takes its time
+
 
 def _sign_in(page: Page, server: WebServer) -> None:
     page.goto(server.login_link())
@@ -92,7 +94,8 @@ def test_curves_move_while_the_run_logs_and_rest_when_it_ends(
 ) -> None:
     _sign_in(wide, web_server)
     wide.get_by_role("link", name="vision").click()
-    row = wide.get_by_test_id("runs").get_by_role("row").nth(1)  # the newest
+    link = wide.locator(f'a[href$="{live_run.path}"]')  # its row comes by itself
+    row = wide.get_by_test_id("runs").get_by_role("row").filter(has=link)
     expect(row).to_contain_text("running")
     row.get_by_role("link").click()
 

@@ -150,6 +150,6 @@ def test_under_the_server(
 
 
 def test_under_the_server_by_a_quota(lab: Lab, server_process: ServerProcess, tally: Tally) -> None:
-    allow_files(server_process.pid, MIB)
+    allow_files(server_process.pid, 2 * MIB)
     make_room = partial(allow_files, server_process.pid, resource.RLIM_INFINITY)
     _hold_server(lab, server_process, tally, make_room)
