@@ -178,9 +178,11 @@ def test_finish_returns_in_time_and_says_how_to_go_on(
 def test_an_engine_that_cannot_start_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    bound = {"journal_max_bytes": 2**16, "overflow_timeout": 0.1, "detach_uploader": False}
+    init = asyncwb.init  # loaded before nothing can be any more
     monkeypatch.setattr("asyncwb.engine.thread.importlib.import_module", _no_module)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    run = asyncwb.init("p", settings={"journal_max_bytes": 2**16, "overflow_timeout": 0.1})
+    run = init("p", settings=bound)
     for i in range(3000):
         run.log({"i": i})  # beyond the bound: nobody will make room
     started = time.monotonic()
