@@ -39,7 +39,6 @@ if TYPE_CHECKING:  # for readers and type checkers; at run time `_HOME` says whe
     from asyncwb.errors import ConfigError as ConfigError
     from asyncwb.errors import EngineStopped as EngineStopped
     from asyncwb.errors import Error as Error
-    from asyncwb.errors import FinishTimeout as FinishTimeout
     from asyncwb.errors import FrameError as FrameError
     from asyncwb.errors import JournalCorrupt as JournalCorrupt
     from asyncwb.errors import JournalFull as JournalFull
@@ -80,7 +79,6 @@ _HOME = {
         "ConfigError",
         "EngineStopped",
         "Error",
-        "FinishTimeout",
         "FrameError",
         "JournalCorrupt",
         "JournalFull",

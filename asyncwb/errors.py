@@ -13,7 +13,6 @@
     ├── JournalFull            the journal may grow no further and the overflow policy says raise
     ├── JournalCorrupt         a journal on disk ends in bytes that fail their checksum
     ├── EngineStopped          the engine's thread has ended; what was logged is safe on disk
-    ├── FinishTimeout          finish() passed its deadline; the rest is safe in the journal
     ├── FrameError             bytes are no valid frame (ValueError)
     └── BatchError             bytes are no valid batch of frames (ValueError)
 
@@ -121,10 +120,6 @@ class EngineStopped(Error):  # noqa: N818
             or "the logging engine has stopped; what was logged is safe in the journal on disk. "
             "Send it with: asyncwb sync"
         )
-
-
-class FinishTimeout(Error):  # noqa: N818
-    """`finish()` passed its deadline; what is not acknowledged stays in the journal on disk."""
 
 
 class FrameError(Error, ValueError):
