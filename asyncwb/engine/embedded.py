@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from asyncwb.engine.http import Http, NoAnswer
+from asyncwb.engine.thread import fork_waits
 from asyncwb.errors import CommError
 from asyncwb.wire.values import loads
 
@@ -89,7 +90,7 @@ class Embedded:
         command += ["--idle-timeout", str(self._idle_timeout)]
         # Not the caller's server settings: they would point the server at another database.
         env = {k: v for k, v in os.environ.items() if k != "ASYNCWB_API_KEY"}
-        with (self._folder / "server.log").open("ab") as log:
+        with (self._folder / "server.log").open("ab") as log, fork_waits():
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

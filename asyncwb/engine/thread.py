@@ -21,6 +21,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any, Final, TypeAlias, TypeVar
 
 from asyncwb.errors import EngineStopped
@@ -31,9 +32,9 @@ Work: TypeAlias = Callable[[Any], Coroutine[Any, Any, T]]
 """a coroutine function of the worker, whose module is imported on the engine's thread only"""
 
 _STOP_TIMEOUT: Final = 5.0
-_IMPORT_TIMEOUT: Final = 10.0
-_importing = threading.RLock()
-"""held while the engine imports its modules; see `_wait_for_imports`"""
+_FORK_TIMEOUT: Final = 10.0
+_no_fork = threading.RLock()
+"""held while the engine does what a fork must not fall into; see `fork_waits`"""
 
 
 class Engine:
@@ -88,7 +89,7 @@ class Engine:
 
     def _main(self) -> None:
         try:
-            with _importing:
+            with fork_waits():
                 worker_module = importlib.import_module("asyncwb.engine.worker")
             worker_module.run(self._run)
         except BaseException as error:  # whoever waits is told, and nobody waits for ever
@@ -129,32 +130,36 @@ def _stopped_by(error: BaseException | None) -> EngineStopped:
     )
 
 
-def _wait_for_imports() -> None:
-    """Before a fork: let the engine's imports end, some 350 ms after the first run has started.
+def fork_waits() -> AbstractContextManager[object]:
+    """Let forks of this process wait, some seconds at most, until the block has ended.
 
-    A module's lock that is held at the fork is held for ever in the child: its first import of
-    numpy would never return.
+    A module's lock that is held at a fork is held for ever in the child: its first import of numpy
+    would never return. A pipe that is open at a fork stays open as long as the child lives.
     """
-    _importing.acquire(timeout=_IMPORT_TIMEOUT)
+    return _no_fork
 
 
-def _imports_may_go_on() -> None:
+def _wait_for_engine() -> None:
+    _no_fork.acquire(timeout=_FORK_TIMEOUT)
+
+
+def _engine_may_go_on() -> None:
     with contextlib.suppress(RuntimeError):  # it was not ours: the wait timed out
-        _importing.release()
+        _no_fork.release()
 
 
 def _forget_after_fork() -> None:
     """A child has none of its parent's threads: the lock may be held by one that is gone."""
-    global _importing
-    _importing = threading.RLock()
+    global _no_fork
+    _no_fork = threading.RLock()
     Engine._guard = threading.Lock()
     Engine._current = None
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_wait_for_imports,
-        after_in_parent=_imports_may_go_on,
+        before=_wait_for_engine,
+        after_in_parent=_engine_may_go_on,
         after_in_child=_forget_after_fork,
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import encodings.idna
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final
@@ -30,8 +31,9 @@ try:
 except ImportError:  # no uvloop on this platform
     uvloop = None  # type: ignore[assignment]
 
-_IMPORTED: Final = (Fold,)
-"""what the first frame needs: imported now, while a fork waits for the engine's imports"""
+_IMPORTED: Final = (Fold, encodings.idna)
+"""what the first frame and the first connection need: imported now, while a fork waits for the
+engine's imports"""
 _CARE_INTERVAL: Final = 0.1
 _HTTP_TIMEOUT: Final = 30.0
 _SYNC_AT_LEAST: Final = 0.05

@@ -186,3 +186,27 @@ print(len(list(api.run(run.path).scan_history())), run.url)
     out, err = end(script(code, base_url="embedded", api_key="", server_idle_timeout=60))
     assert out.startswith("100 http://127.0.0.1:"), err
     assert stop_embedded(data_folder)
+
+
+_IMPORTS = """
+import sys, threading
+import asyncwb.engine.worker  # what the engine's thread imports before a fork may go on
+
+late = []
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            late.append(name)
+
+sys.meta_path.insert(0, Finder())
+with asyncwb.init() as run:
+    for i in range(100):
+        run.log({"i": i, "text": "x"})
+    assert run.flush() and run.flush(durable=True)
+assert not late, late
+"""
+
+
+def test_the_engine_imports_nothing_that_a_fork_could_fall_into(script: Script) -> None:
+    end(script(_IMPORTS))
