@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 from asyncwb.wire.values import dumps, loads
@@ -67,6 +68,57 @@ users = Table(
     Column("name", String(128), nullable=False, unique=True),
     Column("admin", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("email", String(320)),
+    # Service accounts only: the id of the team that they belong to.
+    Column("service_of", BigId),
+    # Nobody is deleted: runs keep saying whose they are. From here on no key of theirs is good.
+    Column("disabled_at", Double),
+    Index(None, "email", unique=True),
+)
+
+# Who may own projects: a user's personal entity (of the user's name), or a team. One namespace.
+entities = Table(
+    "entities",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("kind", String(8), nullable=False),  # "user" or "team"
+    Column("created_at", Double, nullable=False),
+)
+
+# A personal entity has no members: it is its user's.
+members = Table(
+    "members",
+    metadata,
+    Column("entity_id", BigId, ForeignKey("entities.id"), primary_key=True),
+    Column("user_id", BigId, ForeignKey("users.id"), primary_key=True),
+    Column("role", String(8), nullable=False),  # "admin", "member" or "viewer"
+    Column("created_at", Double, nullable=False),
+)
+
+# An invitation makes an account, and a member of a team where it names one.
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("entity_id", BigId, ForeignKey("entities.id")),
+    Column("email", String(320)),
+    Column("role", String(8), nullable=False),
+    Column("invited_by", BigId, ForeignKey("users.id"), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("used_at", Double),
+)
+
+# What the processes of one server share and nobody else may know, such as the key that signs
+# addresses.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", String(128), nullable=False),
+    Column("created_at", Double, nullable=False),
 )
 
 # A key is kept as the SHA-256 of its text; keys are random and long, so no slow hash is needed.
@@ -79,6 +131,7 @@ api_keys = Table(
     Column("hint", String(16), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("description", Text),
 )
 
 sessions = Table(
@@ -105,6 +158,10 @@ projects = Table(
     Column("entity", String(128), nullable=False),
     Column("name", String(128), nullable=False),
     Column("created_at", Double, nullable=False),
+    # "private": the entity's members; "public": every user of the server may read.
+    Column("visibility", String(8), nullable=False, server_default="private"),
+    Column("description", Text),
+    Column("user_id", BigId),  # who made it; users are never deleted
     UniqueConstraint("entity", "name"),
 )
 
@@ -139,10 +196,23 @@ runs = Table(
     # JSON that ingest encodes itself, outside the event loop: `Fold.as_dict()` and `Fold.state()`.
     Column("summary", Text, nullable=False),
     Column("fold", Text, nullable=False),
+    Column("user_id", BigId),  # who made it; users are never deleted
+    Column("description", Text),
+    Column("repo", Text),
+    Column("commit", Text),
+    Column("sweep", String(128)),
+    # Somebody asked for the run to end; its client is told until it does.
+    Column("stop_requested", Boolean, nullable=False, server_default=false()),
+    # The last row of system metrics, as JSON.
+    Column("system", Text, nullable=False, server_default="{}"),
+    # The version of the run that `field_values` was made from; -1 before the first time.
+    Column("indexed_version", BigInteger, nullable=False, server_default="-1"),
     UniqueConstraint("project_id", "run"),
     # The run list reads a project newest first; crash detection reads the running ones.
     Index(None, "project_id", "id"),
     Index(None, "state", "heartbeat_at"),
+    Index(None, "project_id", "created_at", "id"),
+    Index(None, "project_id", "heartbeat_at", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -206,6 +276,88 @@ rollups = Table(
     Column("key", Text, primary_key=True),
     Column("kind", String(16), primary_key=True),
     Column("data", LargeBinary, nullable=False),
+)
+
+# Lines of text of a run: "events" (system metrics, a JSON object a line) and "output" (console).
+# A chunk holds `count` lines from line `first` on; chunks do not overlap.
+lines = Table(
+    "lines",
+    metadata,
+    Column("run_id", BigId, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("stream", String(16), primary_key=True),
+    Column("first", BigInteger, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),  # zstd over the lines, each ended by "\n"
+)
+
+# Files of runs: their bytes are in the object store under `object`, None until they came.
+files = Table(
+    "files",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("run_id", BigId, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("object", Text),
+    Column("size", BigInteger, nullable=False),
+    Column("md5", String(32)),  # base64
+    Column("mimetype", Text),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("run_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+# What runs are filtered and sorted by: the leaves of config and summary, and the tags, one row a
+# value (a list has several). `fields` gives a path in a project its number.
+fields = Table(
+    "fields",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("project_id", BigId, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("path", Text, nullable=False),
+    UniqueConstraint("project_id", "path"),
+)
+
+field_values = Table(
+    "field_values",
+    metadata,
+    Column("field_id", BigId, ForeignKey("fields.id", ondelete="CASCADE"), primary_key=True),
+    Column("run_id", BigId, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("kind", String(1), nullable=False),  # n number, t text, b bool (number 0 or 1), z null
+    Column("number", Double),
+    Column("text", Text),
+    Index(None, "run_id"),
+    sqlite_with_rowid=False,
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("project_id", BigId, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("description", Text),
+    Column("spec", Text, nullable=False),  # JSON
+    Column("user_id", BigId, ForeignKey("users.id"), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("project_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("run_id", BigId, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("level", String(8), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index(None, "run_id", "id"),
 )
 
 leases = Table(
