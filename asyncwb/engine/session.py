@@ -219,8 +219,10 @@ class Session:
 
         `exit_code` None closes this writer and leaves the run to the others that write to it.
         """
-        last = {"t": "finish", "exit_code": exit_code, "at": time.time()}
-        self.inbox.close(None if exit_code is None else last)
+        last: dict[str, Any] = {"t": "leave", "at": time.time()}
+        if exit_code is not None:
+            last |= {"t": "finish", "exit_code": exit_code}
+        self.inbox.close(last)
         return self.engine.submit(lambda worker: worker.finish(self, timeout))
 
     def release(self, *, complete: bool) -> None:

@@ -7,6 +7,8 @@ folded into the summary and its events change the run. The rules of a run's stat
     finish, and no other open writer was heard    -> finished (exit code 0) or failed
       within `crash_after`
     finish while others still write               -> stays running; its exit code is remembered
+    leave (a forked child ends)                   -> stays as it was, unless it was the last one
+                                                     and another had finished the run
     no contact for `crash_after`                  -> whoever spoke last decides: finished or failed
                                                      if that was a finish, else crashed
 
@@ -165,6 +167,8 @@ class Ledger:
                     self.record.lost += rows
             case "finish":
                 self._finish(writer, event)
+            case "leave":
+                self._leave(writer, event)
 
     def _start(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
         at = event.get("at")
@@ -202,12 +206,24 @@ class Ledger:
                 self.fields[column] = None
 
     def _finish(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
-        record, code, at = self.record, event.get("exit_code"), event.get("at")
+        code = event.get("exit_code")
         writer.exit_code = code if isinstance(code, int) and -INT32 <= code < INT32 else 0
+        self._close(writer, event)
+
+    def _leave(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+        writer.exit_code = None
+        self._close(writer, event)
+
+    def _close(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+        """A writer is done; the run has ended where some writer said so and none is at work."""
+        record, at = self.record, event.get("at")
         writer.finished_at = float(at) if isinstance(at, (int, float)) else self.now
         writer.heartbeat_at = record.heartbeat_at = self.now
-        record.exit_code = writer.exit_code or record.exit_code or 0
-        record.finished_at = writer.finished_at
+        ends = [w for w in record.writers.values() if has_finished(w)]
+        if not ends:
+            return
+        record.exit_code = next((w.exit_code for w in ends if w.exit_code), 0)
+        record.finished_at = max(w.finished_at or 0.0 for w in ends)
         since = self.now - self.crash_after
         others = (w for w in record.writers.values() if w.finished_at is None)
         record.state = (
@@ -228,7 +244,7 @@ class Ledger:
 
 def expire(record: RunRecord) -> RunChange:
     """End a run whose writers have all gone silent."""
-    finished = [w for w in record.writers.values() if w.finished_at is not None]
+    finished = [w for w in record.writers.values() if has_finished(w)]
     silent = [w.heartbeat_at for w in record.writers.values() if w.finished_at is None]
     last = max(finished, key=lambda w: w.heartbeat_at, default=None)
     if last is not None and last.heartbeat_at >= max(silent, default=0.0):
@@ -239,6 +255,11 @@ def expire(record: RunRecord) -> RunChange:
         record.exit_code = None
     record.version += 1
     return RunChange(record, (), {})
+
+
+def has_finished(writer: WriterRecord) -> bool:
+    """Tell whether a writer has finished the run, and not merely left it."""
+    return writer.finished_at is not None and writer.exit_code is not None
 
 
 def touches_config(frame: Frame) -> bool:

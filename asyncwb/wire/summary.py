@@ -35,7 +35,7 @@ __all__ = ["Fold", "MetricInfo", "MetricRule", "MetricRules", "metric_event"]
 
 _RUNTIME: Final = "_runtime"
 _COMPUTED: Final = frozenset((STEP, TIME, OPEN, _RUNTIME))
-_READ: Final = ("start", "summary", "metric", "finish")
+_READ: Final = ("start", "summary", "metric", "finish", "leave")
 
 Index = NDArray[np.intp]
 
@@ -209,7 +209,7 @@ class Fold:
                 return  # a newer or foreign client's definition: its rows are still good
         elif kind == "summary":
             self._set(event.get("set"), event.get("delete"), source)
-        elif kind == "finish":
+        elif kind in ("finish", "leave"):
             self._close(source)
 
     def _set(self, values: Any, deleted: Any, source: _Writer) -> None:

@@ -108,9 +108,7 @@ def test_a_forked_child_logs_as_another_writer(script: Script, ask: Ask, rows_of
     _, err = end(script(_FORKS))
     info = ask("runs/{entity}/p/r")
     assert (info["rows"], info["lost"]) == (201 + 150, 0), err
-    # A child leaves without a word, so the server gives its writer time before it calls the run
-    # finished; the parent's exit code is there at once.
-    assert (info["state"], info["exit_code"]) == ("running", 0)
+    assert (info["state"], info["exit_code"]) == ("finished", 0)
     found = rows_of("r")
     assert [row["parent"] for row in found if "parent" in row] == list(range(201))
 

@@ -79,3 +79,24 @@ async def test_who_spoke_last_decides(server: ServerHandle, time: FakeTime) -> N
         assert look(server) == 2
         assert (await client.run("clean"))["state"] == "finished"
         assert (await client.run("crash"))["state"] == "crashed"
+
+
+async def test_who_leaves_does_not_end_the_run(server: ServerHandle, time: FakeTime) -> None:
+    leave, finish = {"t": "leave", "at": EPOCH}, {"t": "finish", "exit_code": 3, "at": EPOCH}
+    async with connect(server) as client:
+        for run in ("child first", "parent first", "parent killed"):
+            await client.send(first_frame(1), run=run)
+            await client.send(first_frame(1), run=run, writer="child")
+        await client.send(event_frame(2, leave), run="child first", writer="child")
+        assert (await client.run("child first"))["state"] == "running"
+        await client.send(event_frame(2, finish), run="child first")
+        await client.send(event_frame(2, finish), run="parent first")
+        assert (await client.run("parent first"))["state"] == "running"
+        await client.send(event_frame(2, leave), run="parent first", writer="child")
+        for run in ("child first", "parent first"):
+            info = await client.run(run)
+            assert (info["state"], info["exit_code"]) == ("failed", 3), run
+        await client.send(event_frame(2, leave), run="parent killed", writer="child")
+        time.now += 100
+        assert look(server) == 1
+        assert (await client.run("parent killed"))["state"] == "crashed"
