@@ -213,7 +213,7 @@ class Journal:
         folder: Path,
         *,
         first_capacity: int = 256 * 1024,
-        max_capacity: int = 8 * 2**20,
+        max_capacity: int = 4 * 2**20,
         max_bytes: int = 4 * 2**30,
         use_map: bool = True,
     ) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
-from asyncwb.server import history, ingest, login, pages, runs
+from asyncwb.server import graphql, history, ingest, login, pages, runs
 from asyncwb.server.activity import ACTIVITY, Activity, activity_middleware
 from asyncwb.server.auth import KEYS, KeyCache, auth_middleware, ensure_admin, public
 from asyncwb.server.config import ServerConfig
@@ -62,7 +62,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     app[READY] = asyncio.Event()
     app[ACTIVITY] = Activity()
     app.add_routes(_own_routes(config))
-    for room in (history, ingest, login, runs):
+    for room in (graphql, history, ingest, login, runs):
         app.add_routes(room.routes())
     app.add_routes(pages.routes())
     app.on_response_prepare.append(pages.add_security_headers)
