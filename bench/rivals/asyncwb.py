@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPMessage
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -104,11 +104,13 @@ class AsyncwbRival(Rival, Archive):
                 time.sleep(0.1)
         raise RuntimeError(f"the server left {rows} rows of the finished run unsealed")
 
-    def series(self, key: str, buckets: int) -> int:
-        """Fetch the page's request for one chart; return the number of its buckets."""
+    def series(self, key: str, buckets: int) -> tuple[int, float]:
+        """Fetch the page's request for one chart, with the server's own account of its time."""
         query = urlencode({"key": key, "buckets": buckets})
-        (series,) = self._get(f"/api/v1/runs/{self._paths[0]}/series?{query}")["series"]
-        return len(series["x"])
+        body, headers = self._ask(f"/api/v1/runs/{self._paths[0]}/series?{query}")
+        (series,) = json.loads(body)["series"]
+        _, _, milliseconds = headers["Server-Timing"].partition("dur=")
+        return len(series["x"]), float(milliseconds) / 1e3
 
     def series_from_rows(self, key: str, buckets: int) -> int:
         """Read the metric's column of every sealed file and reduce it with the server's code."""
@@ -149,12 +151,15 @@ class AsyncwbRival(Rival, Archive):
         return answer
 
     def _read(self, target: str) -> bytes:
+        return self._ask(target)[0]
+
+    def _ask(self, target: str) -> tuple[bytes, HTTPMessage]:
         self._http.request("GET", target, headers={"Authorization": f"Bearer {self._key}"})
         answer = self._http.getresponse()
         body = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"GET {target}: {answer.status} {body[:500]!r}")
-        return body
+        return body, answer.headers
 
 
 def require_delivered(run: asyncwb.Run | asyncwb.AsyncRun) -> None:

@@ -93,8 +93,11 @@ class Archive(ABC):
         """Wait until the server holds the finished run in its final form."""
 
     @abstractmethod
-    def series(self, key: str, buckets: int) -> int:
-        """Fetch one metric reduced to at most `buckets` buckets; return how many came."""
+    def series(self, key: str, buckets: int) -> tuple[int, float]:
+        """Fetch one metric reduced to at most `buckets` buckets.
+
+        Returns how many came, and the seconds that the server says it took for them.
+        """
 
     @abstractmethod
     def series_from_rows(self, key: str, buckets: int) -> int:
