@@ -67,8 +67,8 @@ class Inbox:
     """Takes rows and events of one writer into its journal, from any thread.
 
     Mutable state, guarded by `_lock`: the current segment with its mapping, `_end` and
-    `_capacity` (for rows); `_schemas` (the latest of each tuple of keys) and `_announced`
-    (numbers), both of this segment only; the step rule; `dropped`; `_late`, events that wait for
+    `_capacity` (for rows); `_schemas` (the latest of each tuple of keys), of which `_last` was used
+    last, and `_announced` (numbers), all of this segment only; the step rule; `dropped`; `_late`, events that wait for
     room on the disk.
     """
 
@@ -94,6 +94,8 @@ class Inbox:
         self._lock = threading.Lock()
         self._known: dict[tuple[tuple[str, ...], tuple[type, ...]], Schema] = {}
         self._schemas: dict[tuple[str, ...], Schema] = {}
+        self._last: Schema | None = None
+        self._last_keys: tuple[str, ...] | None = None
         self._announced: set[int] = set()
         self._segment: Segment | None = None
         self._map: Any = None
@@ -141,9 +143,13 @@ class Inbox:
         before: tuple[int, bool] | None = None
         try:
             try:
-                schema = self._schemas[tuple(data)]
+                keys = tuple(data)
+                if keys != self._last_keys:  # a comparison is cheaper than the hash of the keys
+                    self._last = self._schemas[keys]
+                    self._last_keys = keys
+                schema: Any = self._last
                 values = data.values()
-                if tuple(map(type, values)) == schema.types:
+                if [*map(type, values)] == schema.types:
                     start = self._end
                     end = start + schema.size
                     if end <= self._capacity:
@@ -207,7 +213,7 @@ class Inbox:
             if last is not None:
                 self._put_event(last)
             self.closed = True
-            self._schemas.clear()
+            self._forget_schemas()
         finally:
             self._lock.release()
 
@@ -238,7 +244,7 @@ class Inbox:
         """Pass every row through `fill_in` from now on, which ends the fast path."""
         locked = self._lock.acquire(timeout=_STUCK)  # a handler inside log() goes without
         self._fill_in = fill_in
-        self._schemas.clear()
+        self._forget_schemas()
         if locked:
             self._lock.release()
 
@@ -256,7 +262,7 @@ class Inbox:
         self.reopen = reopen
         self._deferred.clear()
         self._late.clear()
-        self._schemas.clear()
+        self._forget_schemas()
         self._known.clear()
         self._owed.clear()
         self.dropped.clear()
@@ -317,12 +323,17 @@ class Inbox:
             return None  # not all plain numbers, or not a mapping: convert_row() says which
         return schema
 
+    def _forget_schemas(self) -> None:
+        self._schemas.clear()
+        self._last = self._last_keys = None
+
     def _announce(self, schema: Schema, keys: tuple[str, ...]) -> None:
         if schema.number not in self._announced:
             self._write(schema.define)
             self._announced.add(schema.number)
         if self._fill_in is None and self._map is not None:
-            self._schemas[keys] = schema
+            self._schemas[keys] = self._last = schema
+            self._last_keys = keys
 
     def _put_event(self, event: dict[str, Any]) -> None:
         record = pack_text(EVENT, 0, self._now(), 0, dumps(event))
@@ -400,7 +411,7 @@ class Inbox:
             segment.capacity - _RESERVE,
             segment.end,
         )
-        self._schemas.clear()
+        self._forget_schemas()
         self._announced.clear()
         self.disk_error = None
         first, self._first = self._first, None

@@ -59,7 +59,7 @@ class Schema:
     def __init__(self, number: int, data: Mapping[str, Any]) -> None:
         """Make the schema of a row; raises KeyError where a value is no plain number."""
         self.number = number
-        self.types = tuple(map(type, data.values()))
+        self.types = [*map(type, data.values())]
         codes = [_CODES[f"{t.__module__}.{t.__qualname__}"] for t in self.types]
         self.pack = struct.Struct(_HEAD_FORMAT + "".join(code for code, _ in codes)).pack
         self.size = HEAD_SIZE + 8 * len(codes)
