@@ -20,6 +20,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from asyncwb.server.store.texts import re2_search
+
 __all__ = ["AsyncConnection", "Database", "DatabaseError"]
 
 DatabaseError = DBAPIError
@@ -121,6 +123,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+    connection.create_function("re2_search", 2, re2_search, deterministic=True)
 
 
 def _begin_sqlite(connection: Connection) -> None:

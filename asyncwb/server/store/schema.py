@@ -22,12 +22,15 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 
 from asyncwb.wire.values import dumps, loads
@@ -43,6 +46,10 @@ metadata = MetaData(
 
 # SQLite only auto-increments INTEGER keys; it stores 64 bits either way.
 BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+# Text that sorts and compares by its UTF-8 bytes, as Python and SQLite do it.
+ByteOrdered = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 class Json(TypeDecorator[Any]):
@@ -213,6 +220,14 @@ runs = Table(
     Index(None, "state", "heartbeat_at"),
     Index(None, "project_id", "created_at", "id"),
     Index(None, "project_id", "heartbeat_at", "id"),
+    # Runs whose field values are behind; empty most of the time.
+    Index(
+        "ix_runs_stale",
+        "project_id",
+        "id",
+        sqlite_where=text("indexed_version <> version"),
+        postgresql_where=text("indexed_version <> version"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -307,26 +322,34 @@ files = Table(
     sqlite_autoincrement=True,
 )
 
-# What runs are filtered and sorted by: the leaves of config and summary, and the tags, one row a
-# value (a list has several). `fields` gives a path in a project its number.
+# What runs are filtered and sorted by: what `wire.document.Values.rows` says of each run.
+# `fields` gives a path in a project its number.
 fields = Table(
     "fields",
     metadata,
-    Column("id", BigId, primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("project_id", BigId, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
     Column("path", Text, nullable=False),
     UniqueConstraint("project_id", "path"),
+    sqlite_autoincrement=True,
 )
 
+# One field's values lie together, in the order of runs: a filter or an order reads one such
+# stretch, and looks up single runs in the next. PostgreSQL reads it from the key alone.
 field_values = Table(
     "field_values",
     metadata,
-    Column("field_id", BigId, ForeignKey("fields.id", ondelete="CASCADE"), primary_key=True),
-    Column("run_id", BigId, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    Column("position", Integer, primary_key=True),
-    Column("kind", String(1), nullable=False),  # n number, t text, b bool (number 0 or 1), z null
+    Column("run_id", BigId, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Column("number", Double),
-    Column("text", Text),
+    Column("field_id", Integer, ForeignKey("fields.id", ondelete="CASCADE"), nullable=False),
+    Column("position", SmallInteger, nullable=False),
+    Column("kind", SmallInteger, nullable=False),  # wire.document.ValueKind
+    Column("logged", Boolean, nullable=False),  # it is a metric that rows of history hold
+    Column("text", ByteOrdered),  # short enough for the key
+    Column("long", ByteOrdered),  # the whole text, where `text` is not
+    PrimaryKeyConstraint(
+        "field_id", "run_id", "position", postgresql_include=["kind", "number", "text", "logged"]
+    ),
     Index(None, "run_id"),
     sqlite_with_rowid=False,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -85,15 +87,16 @@ def _projects_and_runs() -> None:
     private = sa.Column("visibility", sa.String(8), nullable=False, server_default="private")
     for column in (private, sa.Column("description", sa.Text), sa.Column("user_id", _big_id)):
         op.add_column("projects", column)
-    for column in (
+    columns: list[sa.Column[Any]] = [
         sa.Column("user_id", _big_id),
         *(sa.Column(name, sa.Text) for name in ("description", "repo", "commit")),
         sa.Column("sweep", sa.String(128)),
         sa.Column("stop_requested", sa.Boolean, nullable=False, server_default=sa.false()),
         sa.Column("system", sa.Text, nullable=False, server_default="{}"),
         sa.Column("indexed_version", sa.BigInteger, nullable=False, server_default="-1"),
-    ):
-        op.add_column("runs", column)
+    ]
+    for added in columns:
+        op.add_column("runs", added)
     op.create_index(None, "runs", ["project_id", "created_at", "id"])
     op.create_index(None, "runs", ["project_id", "heartbeat_at", "id"])
 
@@ -167,19 +170,36 @@ def _run_data() -> None:
 def _queries() -> None:
     op.create_table(
         "fields",
-        _id(),
+        sa.Column("id", sa.Integer, primary_key=True),
         _refers("project_id", "projects.id", cascade=True),
         sa.Column("path", sa.Text, nullable=False),
         sa.UniqueConstraint("project_id", "path"),
+        sqlite_autoincrement=True,
     )
+    by_bytes = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+    field = sa.ForeignKey("fields.id", ondelete="CASCADE")
     op.create_table(
         "field_values",
-        _refers("field_id", "fields.id", key=True, cascade=True),
-        _refers("run_id", "runs.id", key=True, cascade=True),
-        sa.Column("position", sa.Integer, primary_key=True),
-        sa.Column("kind", sa.String(1), nullable=False),
+        _refers("run_id", "runs.id", cascade=True),
         sa.Column("number", sa.Double),
-        sa.Column("text", sa.Text),
+        sa.Column("field_id", sa.Integer, field, nullable=False),
+        sa.Column("position", sa.SmallInteger, nullable=False),
+        sa.Column("kind", sa.SmallInteger, nullable=False),
+        sa.Column("logged", sa.Boolean, nullable=False),
+        sa.Column("text", by_bytes),
+        sa.Column("long", by_bytes),
+        sa.PrimaryKeyConstraint(
+            *("field_id", "run_id", "position"),
+            postgresql_include=["kind", "number", "text", "logged"],
+        ),
         sqlite_with_rowid=False,
     )
     op.create_index(None, "field_values", ["run_id"])
+    stale = sa.text("indexed_version <> version")
+    op.create_index(
+        "ix_runs_stale",
+        "runs",
+        ["project_id", "id"],
+        sqlite_where=stale,
+        postgresql_where=stale,
+    )
