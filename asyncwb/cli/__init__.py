@@ -14,8 +14,10 @@ from typing import Annotated
 
 import typer
 
+from asyncwb.cli import importing
 from asyncwb.cli.demo import demo
 from asyncwb.cli.login import login
+from asyncwb.cli.people import invite, join, keys, teams, users
 from asyncwb.cli.server import server
 from asyncwb.cli.status import status
 from asyncwb.cli.sync import sync
@@ -29,8 +31,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, server, login, status, sync):
+for command in (demo, server, login, status, sync, users, teams, invite, join, keys):
     app.command()(command)
+app.add_typer(importing.app)
 
 
 def _print_version(wanted: bool) -> None:

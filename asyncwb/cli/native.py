@@ -7,27 +7,38 @@ engine with its connections is not worth loading for it. Failures come out as as
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http.client import HTTPException
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from asyncwb.errors import AuthenticationError, CommError
 
+_LONGEST_ERROR: Final = 65_536
+
 
 def ask(
-    base_url: str, path: str, *, key: str, method: str = "GET", timeout: float = 10.0
+    base_url: str,
+    path: str,
+    *,
+    key: str | None = None,
+    method: str = "GET",
+    timeout: float = 10.0,
+    body: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Send one request and return the JSON object of its answer.
 
     Blocks for at most about `timeout` seconds. Raises AuthenticationError when the server refuses
-    the key, CommError when there is no server, no answer in time, or one that is no JSON object.
+    the key, CommError when the server says that it will not (with its words), when there is no
+    server, no answer in time, or one that is no JSON object.
     """
-    request = Request(base_url + path, method=method, headers={"Authorization": f"Bearer {key}"})
-    if method == "POST":
-        request.data = b"{}"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = Request(base_url + path, method=method, headers=headers)
+    if method in ("POST", "PATCH"):
+        request.data = json.dumps(body or {}).encode()
         request.add_header("Content-Type", "application/json")
     try:
         with _opener(base_url).open(request, timeout=timeout) as response:
@@ -60,6 +71,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _refused(base_url: str, error: HTTPError) -> CommError:
+    said = _said(error)
+    if error.code != 401 and said is not None:
+        return CommError(f"{base_url} refused: {said}", status=error.code)
     if error.code in (401, 403):
         return AuthenticationError(
             f"{base_url} does not accept this API key. Nothing was changed; check the key and "
@@ -71,3 +85,12 @@ def _refused(base_url: str, error: HTTPError) -> CommError:
         "the address of an asyncwb server.",
         status=error.code,
     )
+
+
+def _said(error: HTTPError) -> str | None:
+    """Return the server's own words, where the answer has our shape."""
+    try:
+        said = json.loads(error.read(_LONGEST_ERROR))["error"]["message"]
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return None
+    return said if isinstance(said, str) else None

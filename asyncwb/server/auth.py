@@ -64,6 +64,8 @@ async def auth_middleware(request: web.Request, handler: Handler) -> web.StreamR
         )
     if by_cookie and request.method not in _SAFE:
         require_same_origin(request)
+    if "%00" in request.raw_path:  # PostgreSQL has no such text, so nothing has such a name
+        raise ApiError(400, "bad_request", "The address has a NUL in it. Nothing was written.")
     request[USER] = user
     return await handler(request)
 
@@ -112,15 +114,23 @@ def require_same_origin(request: web.Request) -> None:
 
 
 class KeyCache:
-    """Users by key for a few seconds, so that a busy client costs no look-up a request."""
+    """Users by key for a few seconds, so that a busy client costs no look-up a request.
+
+    All are forgotten as soon as this process changes a key, a role or an account; what another
+    process changed is known after ten seconds.
+    """
 
     def __init__(self, users: Users) -> None:
         self._users = users
         self._known: dict[str, tuple[User, float]] = {}
+        self._changes = users.changes
 
     async def user(self, key: str, now: float) -> User | None:
-        """Return whose key this is; a revoked key may still be known for ten seconds."""
-        name = digest(key)
+        """Return whose key this is; None for one that lets nobody in."""
+        name, changes = digest(key), self._users.changes
+        if changes != self._changes:
+            self._known.clear()
+            self._changes = changes
         known = self._known.get(name)
         if known is not None and now - _CACHE_SECONDS < known[1] <= now:
             return known[0]
@@ -130,7 +140,8 @@ class KeyCache:
             return None
         if len(self._known) >= _CACHE_SIZE:
             self._known.clear()
-        self._known[name] = user, now
+        if changes == self._users.changes:  # else what was read may be old already
+            self._known[name] = user, now
         return user
 
 
@@ -138,8 +149,12 @@ KEYS: web.AppKey[KeyCache] = web.AppKey("keys", KeyCache)
 
 
 def new_token() -> str:
-    """Return 43 characters of [A-Za-z0-9_-] that nobody can guess."""
-    return secrets.token_urlsafe(32)
+    """Return 48 characters of [0-9a-f] that nobody can guess.
+
+    Without a dash: W&B's clients take what stands before one for a prefix, and refuse a key whose
+    rest is shorter than 40 characters.
+    """
+    return secrets.token_hex(24)
 
 
 async def ensure_admin(state: State, name: str) -> None:

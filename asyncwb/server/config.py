@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class ServerConfig:
         crash_after: seconds without a heartbeat after which a running run counts as crashed.
         max_body: bytes of one request body.
         max_raw: bytes that one request may decompress to.
+        native: offer the endpoints under `/api`; without them the server speaks W&B's protocol
+            only, as W&B's own do (its pages then have nothing to show).
         public_url: how users reach the server where that is not `http://host:port`.
 
     Raises:
@@ -47,24 +50,12 @@ class ServerConfig:
     crash_after: float = 60.0
     max_body: int = 32 * MIB
     max_raw: int = 256 * MIB
+    native: bool = True
     public_url: str | None = None
 
     def __post_init__(self) -> None:
-        if self.admin_key is not None and len(self.admin_key) < MIN_KEY_LENGTH:
-            raise SettingsError(
-                f"ASYNCWB_API_KEY has {len(self.admin_key)} characters; a server's key needs at "
-                f"least {MIN_KEY_LENGTH}, because W&B clients refuse shorter ones. Nothing was "
-                "started; give a longer key, or none and one is made.",
-                "api_key",
-            )
-        if self.admin_key is not None and not (
-            self.admin_key.isascii() and self.admin_key.isprintable() and " " not in self.admin_key
-        ):
-            raise SettingsError(
-                "ASYNCWB_API_KEY may only have visible ASCII characters. Nothing was started; "
-                "give another key, or none and one is made.",
-                "api_key",
-            )
+        if self.admin_key is not None:
+            _check_key(self.admin_key)
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port {self.port} is not between 0 and 65535", "port")
         for name in ("crash_after", "max_body", "max_raw"):
@@ -83,6 +74,24 @@ class ServerConfig:
             "sqlite": "sqlite+aiosqlite",
         }
         return f"{drivers.get(scheme, scheme)}://{rest}"
+
+
+def _check_key(key: str) -> None:
+    """Refuse what W&B's clients would: they take the text before a dash for a prefix."""
+    secret = key.split("-", 1)[-1]
+    if len(secret) < MIN_KEY_LENGTH:
+        raise SettingsError(
+            f"ASYNCWB_API_KEY has {len(secret)} characters (what stands before its first dash does "
+            f"not count); a server's key needs at least {MIN_KEY_LENGTH}, because W&B clients "
+            "refuse shorter ones. Nothing was started; give a longer key, or none and one is made.",
+            "api_key",
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", key):
+        raise SettingsError(
+            "ASYNCWB_API_KEY may only have letters, digits, `_` and `-`, because W&B clients "
+            "refuse others. Nothing was started; give another key, or none and one is made.",
+            "api_key",
+        )
 
 
 def admin_key_from(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from asyncwb.server.access import forbidden
 from asyncwb.server.auth import (
     COOKIE,
     KEYS,
@@ -39,12 +40,24 @@ def routes() -> list[web.RouteDef]:
 
 async def viewer(request: web.Request) -> web.Response:
     """Say who the key or the session belongs to."""
-    user = request[USER]
-    return web.json_response({"username": user.name, "entity": user.name, "admin": user.admin})
+    return web.json_response(viewer_entry(request[USER]))
+
+
+def viewer_entry(user: User) -> dict[str, Any]:
+    """Return what somebody is told of the own account."""
+    return {
+        "username": user.name,
+        "entity": user.entity,
+        "admin": user.admin,
+        "email": user.email,
+        "service": user.service,
+        "teams": {name: role.value for name, role in user.teams.items()},
+    }
 
 
 async def make_link(request: web.Request) -> web.Response:
     """Make a link that logs a browser in once."""
+    _require_person(request[USER])
     state, token = request.app[STATE], new_token()
     await state.users.add_login_link(request[USER], token, state.clock(), LINK_LIFETIME)
     return web.json_response({"url": f"{base_url(request)}/login?token={token}"})
@@ -58,7 +71,7 @@ async def use_link(request: web.Request) -> web.StreamResponse:
     if user is None:
         return await page(request)
     response = web.Response(status=303, headers={"Location": "/"})
-    await _open_session(request, user, response)
+    await open_session(request, user, response)
     return response
 
 
@@ -70,8 +83,9 @@ async def log_in(request: web.Request) -> web.Response:
     user = await request.app[KEYS].user(key, state.clock()) if key else None
     if user is None:
         raise ApiError(401, "unauthorized", "The server does not know this key. Check it.")
-    response = web.json_response({"username": user.name, "entity": user.name, "admin": user.admin})
-    await _open_session(request, user, response)
+    _require_person(user)
+    response = web.json_response(viewer_entry(user))
+    await open_session(request, user, response)
     return response
 
 
@@ -93,7 +107,13 @@ def base_url(request: web.Request) -> str:
     return public_url.rstrip("/") if public_url else f"{request.scheme}://{request.host}"
 
 
-async def _open_session(request: web.Request, user: User, response: web.Response) -> None:
+def _require_person(user: User) -> None:
+    if user.service:
+        raise forbidden("This key is a service account's, which cannot sign in to the page.")
+
+
+async def open_session(request: web.Request, user: User, response: web.Response) -> None:
+    """Sign the browser in that gets this response."""
     state, token = request.app[STATE], new_token()
     await state.users.open_session(user, token, state.clock(), SESSION_LIFETIME)
     response.set_cookie(

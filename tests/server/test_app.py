@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from asyncwb.server import pages
-from asyncwb.server.store.runs import Runs
+from asyncwb.server.store.projects import Projects
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import connect, first_frame
 
@@ -40,7 +40,7 @@ async def test_an_unforeseen_error_says_nothing_of_the_inside(
     async def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(Runs, "projects", fail)
+    monkeypatch.setattr(Projects, "figures", fail)
     async with connect(server) as client, client.session.get("/api/v1/projects") as answer:
         assert answer.status == 500
         assert "secret" not in await answer.text()

@@ -49,9 +49,13 @@ async def test_lists_can_be_searched(server: ServerHandle) -> None:
                 f"/api/v1/projects/{entity}/p/runs", params=query
             ) as answer:
                 assert answer.status == 400
-        assert (await client.get("projects"))["projects"][0] | {"updated_at": 0} == {
+        times = {"updated_at": 0, "created_at": 0}
+        assert (await client.get("projects"))["projects"][0] | times == {
             "entity": entity,
             "name": "p",
+            "visibility": "private",
+            "description": None,
+            "created_at": 0,
             "runs": 2,
             "running": 1,
             "updated_at": 0,

@@ -2,39 +2,89 @@
 
 Only SHA-256 digests of secrets are stored. They are looked up by digest, so no comparison of
 secrets can tell by its timing how much of one was right.
+
+A user has a personal entity of the same name; both are made in one transaction, and the table
+`entities` keeps users and teams in one namespace. A service account is a user too: it belongs to
+one team, has keys but nobody logs in as it, and its entity is the team.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.schema import api_keys, login_links, sessions, users
+from asyncwb.server.store.schema import (
+    api_keys,
+    entities,
+    login_links,
+    members,
+    sessions,
+    users,
+)
+
+
+class Role(Enum):
+    """What somebody is in an entity: `access.may` says what each role allows."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who sends a request. A user's own entity has the user's name."""
+    """An account, and who sends a request. Times are unix seconds.
+
+    `admin` means of the whole server. `roles` are by entity: the own one, and teams in the order
+    of their making. `service` is an account of a team that nobody logs in as.
+    """
 
     id: int
     name: str
-    admin: bool
+    admin: bool = False
+    email: str | None = None
+    roles: Mapping[str, Role] = field(default_factory=dict, hash=False)
+    service: bool = False
+    created_at: float = 0.0
+    disabled_at: float | None = None
 
-    def may_use(self, entity: str) -> bool:
-        """Tell whether the user may read and write what belongs to `entity`."""
-        return self.admin or entity == self.name
+    @property
+    def entity(self) -> str:
+        """Where things go that name no entity: the user's own one, a service account's team."""
+        return next(iter(self.roles), self.name) if self.service else self.name
+
+    @property
+    def teams(self) -> dict[str, Role]:
+        """The user's roles without that in the personal entity."""
+        return {name: role for name, role in self.roles.items() if name != self.name}
+
+
+class TakenError(Exception):
+    """The name or the email address belongs to somebody already; nothing was written."""
 
 
 class Users:
-    """Accounts and their secrets. Every method is one short transaction or read."""
+    """Accounts and their secrets. Every method is one short transaction or read.
+
+    `changes` grows with whatever may change who a key stands for, or what that user may do: who
+    remembers users compares it. Changes by other processes do not count.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.changes = 0
+
+    def changed(self) -> None:
+        """Say that a key, a role or an account has changed."""
+        self.changes += 1
 
     async def create_first_admin(self, name: str, key: str, now: float) -> bool:
         """Create the first user with `key`; False where there is a user already."""
@@ -42,44 +92,121 @@ class Users:
             await self._database.lock_schema(connection)
             if (await connection.execute(select(users.c.id).limit(1))).first() is not None:
                 return False
-            row = {"name": name, "admin": True, "created_at": now}
-            user_id = (await connection.execute(insert(users).values(row))).inserted_primary_key
-            assert user_id is not None
-            await _add_key(connection, user_id[0], key, now)
+            user_id = await add_user(connection, name, now, admin=True)
+            await add_key(connection, user_id, key, now)
             return True
 
-    async def create(self, name: str, key: str, now: float, *, admin: bool = False) -> User:
-        """Create a user with an API key."""
-        async with self._database.transaction() as connection:
-            row = {"name": name, "admin": admin, "created_at": now}
-            user_id = (await connection.execute(insert(users).values(row))).inserted_primary_key
-            assert user_id is not None
-            await _add_key(connection, user_id[0], key, now)
-            return User(user_id[0], name, admin)
+    async def create(
+        self,
+        name: str,
+        key: str,
+        now: float,
+        *,
+        admin: bool = False,
+        email: str | None = None,
+        description: str | None = None,
+    ) -> User:
+        """Create a user with a personal entity and an API key (with `description`).
+
+        Raises:
+            TakenError: a user or a team has the name, or a user the email address.
+        """
+        try:
+            async with self._database.transaction() as connection:
+                user_id = await add_user(connection, name, now, admin=admin, email=email)
+                await add_key(connection, user_id, key, now, description)
+        except IntegrityError as error:
+            raise TakenError(name) from error
+        roles = {name: Role.ADMIN}
+        return User(user_id, name, admin, email, roles, created_at=now)
 
     async def first(self) -> User | None:
         """Return the user who was there first: the admin of an embedded server."""
-        return await self._one(_user().order_by(users.c.id).limit(1))
+        first = select(func.min(users.c.id)).scalar_subquery()
+        return await self._one(users.c.id == first)
 
-    async def by_key(self, key: str) -> User | None:
-        """Return whose API key this is; None for an unknown or revoked one."""
-        who = _user().join(api_keys, api_keys.c.user_id == users.c.id)
-        return await self._one(
-            who.where(api_keys.c.digest == digest(key), api_keys.c.revoked_at.is_(None))
-        )
+    async def get(self, user_id: int) -> User | None:
+        """Return a user by id, disabled or not."""
+        return await self._one(users.c.id == user_id)
 
-    async def revoke_key(self, key: str, now: float) -> None:
-        """Make a key worthless from now on."""
+    async def find(self, name: str) -> User | None:
+        """Return a user by name or, failing that, by email address, disabled or not."""
+        found = await self._all(or_(users.c.name == name, users.c.email == name.lower()))
+        return next((user for user in found if user.name == name), found[0] if found else None)
+
+    async def some(self, ids: Collection[int]) -> dict[int, User]:
+        """Return users by id, disabled or not, in one statement."""
+        return {user.id: user for user in await self._all(users.c.id.in_(ids))} if ids else {}
+
+    async def page(
+        self,
+        *,
+        search: str | None = None,
+        sharing: Collection[str] | None = None,
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[User]:
+        """Return users in the order of their ids, disabled ones too.
+
+        Args:
+            search: part of a name or an email address; None is everyone.
+            sharing: names of entities; only who is a member of one, or is the user of that name.
+            limit: users at most.
+            after: the id before the first; page through by the last id of a page.
+        """
+        chosen = select(users.c.id).where(users.c.id > after)
+        if search is not None:
+            name, email = users.c.name, users.c.email
+            found = (name.icontains(search, autoescape=True), email == search.lower())
+            chosen = chosen.where(or_(*found))
+        if sharing is not None:
+            among = select(members.c.user_id).join(entities).where(entities.c.name.in_(sharing))
+            chosen = chosen.where(or_(users.c.name.in_(sharing), users.c.id.in_(among)))
+        ids = chosen.order_by(users.c.id).limit(limit).subquery()
+        return await self._all(users.c.id.in_(select(ids.c.id)))
+
+    async def set_admin(self, user_id: int, admin: bool) -> None:
+        """Make somebody an admin of the server, or no longer."""
+        await self._set(user_id, admin=admin)
+
+    async def set_email(self, user_id: int, email: str | None) -> None:
+        """Set or remove an email address.
+
+        Raises:
+            TakenError: somebody else has it.
+        """
+        try:
+            await self._set(user_id, email=email)
+        except IntegrityError as error:
+            raise TakenError(email) from error
+
+    async def disable(self, user_id: int, now: float) -> None:
+        """Let nobody in as this user any more: keys, sessions and links are worthless."""
         async with self._database.transaction() as connection:
             await connection.execute(
-                update(api_keys).where(api_keys.c.digest == digest(key)).values(revoked_at=now)
+                update(users).where(users.c.id == user_id).values(disabled_at=now)
             )
+            for table in (sessions, login_links):
+                await connection.execute(delete(table).where(table.c.user_id == user_id))
+        self.changed()
+
+    async def enable(self, user_id: int) -> None:
+        """Take `disable` back: the keys are good again."""
+        await self._set(user_id, disabled_at=None)
+
+    async def by_key(self, key: str) -> User | None:
+        """Return whose API key this is; None for an unknown or revoked one, a disabled user."""
+        mine = select(api_keys.c.user_id).where(
+            api_keys.c.digest == digest(key), api_keys.c.revoked_at.is_(None)
+        )
+        return await self._enabled(mine)
 
     async def by_session(self, token: str, now: float) -> User | None:
         """Return whose session cookie this is; None for an unknown or expired one."""
-        who = _user().join(sessions, sessions.c.user_id == users.c.id)
-        return await self._one(
-            who.where(sessions.c.digest == digest(token), sessions.c.expires_at > now)
+        return await self._enabled(
+            select(sessions.c.user_id).where(
+                sessions.c.digest == digest(token), sessions.c.expires_at > now
+            )
         )
 
     async def open_session(self, user: User, token: str, now: float, lifetime: float) -> None:
@@ -104,16 +231,28 @@ class Users:
     async def use_login_link(self, token: str, now: float) -> User | None:
         """Use a login link up; of several who try, one gets the user and the others None."""
         mine = login_links.c.digest == digest(token)
-        who = _user().join(login_links, login_links.c.user_id == users.c.id).where(mine)
+        good = select(login_links.c.user_id).where(mine, login_links.c.expires_at > now)
         async with self._database.transaction() as connection:
-            row = (await connection.execute(who.where(login_links.c.expires_at > now))).first()
+            statement = _accounts(users.c.id.in_(good), users.c.disabled_at.is_(None))
+            found = users_of(await connection.execute(statement))
             gone = await connection.execute(delete(login_links).where(mine))
-            return User(*row) if row is not None and gone.rowcount == 1 else None
+            return found[0] if found and gone.rowcount == 1 else None
 
-    async def _one(self, statement: Select[Any]) -> User | None:
+    async def _set(self, user_id: int, **values: Any) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute(update(users).where(users.c.id == user_id).values(values))
+        self.changed()
+
+    async def _enabled(self, ids: Select[Any]) -> User | None:
+        return await self._one(users.c.id.in_(ids), users.c.disabled_at.is_(None))
+
+    async def _one(self, *conditions: ColumnElement[bool]) -> User | None:
+        found = await self._all(*conditions)
+        return found[0] if found else None
+
+    async def _all(self, *conditions: ColumnElement[bool]) -> list[User]:
         async with self._database.connect() as connection:
-            row = (await connection.execute(statement)).first()
-        return None if row is None else User(*row)
+            return users_of(await connection.execute(_accounts(*conditions)))
 
 
 def digest(secret: str) -> str:
@@ -121,10 +260,72 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _user() -> Select[Any]:
-    return select(users.c.id, users.c.name, users.c.admin)
+_ACCOUNT: Final = (
+    *(users.c.id, users.c.name, users.c.admin, users.c.email, users.c.service_of),
+    *(users.c.created_at, users.c.disabled_at),
+)
 
 
-async def _add_key(connection: AsyncConnection, user_id: int, key: str, now: float) -> None:
+def _accounts(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Select accounts, one row for each of their teams."""
+    return (
+        select(*_ACCOUNT, entities.c.name.label("team"), members.c.role)
+        .outerjoin(members, members.c.user_id == users.c.id)
+        .outerjoin(entities, entities.c.id == members.c.entity_id)
+        .where(*conditions)
+        .order_by(users.c.id, entities.c.id)
+    )
+
+
+def users_of(rows: Iterable[Row[Any]]) -> list[User]:
+    """Make users from rows of `_accounts`."""
+    found: dict[int, User] = {}
+    roles: dict[str, Role] = {}
+    for row in rows:
+        if row.id not in found:
+            service = row.service_of is not None
+            roles = {} if service else {row.name: Role.ADMIN}
+            account = (row.id, row.name, row.admin, row.email, roles, service)
+            found[row.id] = User(*account, row.created_at, row.disabled_at)
+        if row.team is not None:
+            roles.setdefault(row.team, Role(row.role))
+    return list(found.values())
+
+
+async def add_user(
+    connection: AsyncConnection,
+    name: str,
+    now: float,
+    *,
+    admin: bool = False,
+    email: str | None = None,
+    service_of: int | None = None,
+) -> int:
+    """Add a user and, under the same name, the personal entity; returns the user's id.
+
+    Raises:
+        IntegrityError: the name or the email address is taken.
+    """
+    # A service account's entity owns nothing; it keeps the name from being given to a team.
+    row = {"name": name, "kind": "user", "created_at": now}
+    await connection.execute(insert(entities).values(row))
+    new = {"name": name, "admin": admin, "email": email, "service_of": service_of}
+    added = await connection.execute(insert(users).values(**new, created_at=now))
+    assert added.inserted_primary_key is not None
+    user_id: int = added.inserted_primary_key[0]
+    return user_id
+
+
+async def add_key(
+    connection: AsyncConnection,
+    user_id: int,
+    key: str,
+    now: float,
+    description: str | None = None,
+) -> int:
+    """Add an API key; returns its id."""
     row = {"user_id": user_id, "digest": digest(key), "hint": f"...{key[-4:]}", "created_at": now}
-    await connection.execute(insert(api_keys).values(row))
+    added = await connection.execute(insert(api_keys).values(**row, description=description))
+    assert added.inserted_primary_key is not None
+    key_id: int = added.inserted_primary_key[0]
+    return key_id

@@ -1,0 +1,203 @@
+"""`asyncwb users`, `teams`, `invite`, `join`, `keys`: who may use a server, from a terminal.
+
+Each command is one request to the server's native API, with the key of whoever runs it; what
+somebody may do, the server says. Keys and links are printed once: nobody can read them again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from asyncwb.cli.native import ask
+from asyncwb.errors import CommError, UsageError
+from asyncwb.settings import Settings, read_credentials, write_credentials
+
+
+def users(
+    add: Annotated[str | None, typer.Option(help="Create a user of this name.")] = None,
+    email: Annotated[str | None, typer.Option(help="The new user's email address.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="Make the new user an admin.")] = False,
+    disable: Annotated[str | None, typer.Option(help="Let this user in no more.")] = None,
+    enable: Annotated[str | None, typer.Option(help="Let a disabled user in again.")] = None,
+) -> None:
+    """List the users that you share a team with (an admin: all), or create or disable one.
+
+    A new user's first key is printed once.
+    """
+    server = _Server()
+    if add is not None:
+        body = {"name": add, "email": email, "admin": admin}
+        made = server.ask("POST", "users", body)
+        typer.echo(f"{made['user']['username']} may use {server.url} with this key:\n{made['key']}")
+        return
+    for name, off in ((disable, True), (enable, False)):
+        if name is not None:
+            server.ask("PATCH", f"users/{_part(name)}", {"disabled": off})
+            typer.echo(f"{name} is {'disabled' if off else 'enabled'}.")
+            return
+    rows = [
+        (one["username"], one["email"] or "", _what(one), ", ".join(one["teams"]))
+        for one in server.ask("GET", "users?limit=1000")["users"]
+    ]
+    _show(("user", "email", "", "teams"), rows)
+
+
+def teams(
+    team: Annotated[str | None, typer.Argument(help="The team; left out: list yours.")] = None,
+    create: Annotated[bool, typer.Option("--create", help="Create the team.")] = False,
+    add: Annotated[
+        str | None, typer.Option(help="Make this user a member, or give another role.")
+    ] = None,
+    role: Annotated[str, typer.Option(help="admin, member or viewer.")] = "member",
+    remove: Annotated[str | None, typer.Option(help="Let this member go.")] = None,
+    service: Annotated[
+        str | None, typer.Option(help="Make an account for programs: what its key is for.")
+    ] = None,
+) -> None:
+    """List teams or a team's members, create a team, or change who is in it."""
+    server = _Server()
+    if team is None:
+        found = server.ask("GET", "teams")["teams"]
+        _show(("team", "your role"), [(one["name"], one["role"] or "") for one in found])
+        return
+    members = f"teams/{_part(team)}/members"
+    if create:
+        server.ask("POST", "teams", {"name": team})
+        typer.echo(f"The team {team} is there, and you are its admin.")
+    if add is not None:
+        server.ask("POST", members, {"user": add, "role": role})
+    if remove is not None:
+        server.ask("DELETE", f"{members}/{_part(remove)}")
+    if service is not None:
+        path = f"teams/{_part(team)}/service-accounts"
+        made = server.ask("POST", path, {"description": service})
+        name = made["user"]["username"]
+        typer.echo(f"{name} may log to {team} with this key:\n{made['key']}")
+        return
+    rows = [
+        (one["username"], one["email"] or "", one["role"], _what(one))
+        for one in server.ask("GET", members)["members"]
+    ]
+    _show(("member", "email", "role", ""), rows)
+
+
+def invite(
+    team: Annotated[str | None, typer.Option(help="The team to join, if any.")] = None,
+    role: Annotated[str, typer.Option(help="Role there: admin, member, viewer.")] = "member",
+    email: Annotated[str | None, typer.Option(help="Whom it is meant for.")] = None,
+) -> None:
+    """Make a link that lets one person in: an account, and a place in the team.
+
+    It works once, within 7 days. The server sends no mail: give the link to the person yourself.
+    """
+    server = _Server()
+    made = server.ask("POST", "invitations", {"team": team, "role": role, "email": email})
+    typer.echo(f"Good once, for 7 days:\n{made['url']}")
+    typer.echo("In a terminal it is taken up with: asyncwb join LINK --name NAME")
+
+
+def join(
+    link: Annotated[str, typer.Argument(help="The link of an invitation.")],
+    name: Annotated[str, typer.Option(help="The name of your new account.")],
+    email: Annotated[str | None, typer.Option(help="Your email address.")] = None,
+) -> None:
+    """Take up an invitation: make an account, store its key, and send runs there from now on."""
+    parts = urlsplit(link)
+    token = parse_qs(parts.query).get("token", [""])[0]
+    if not token or not parts.netloc:
+        raise UsageError("That is no link of an invitation. Nothing was done; copy all of it.")
+    path = parts.path.removesuffix("/invite")
+    url = Settings.resolve({"base_url": f"{parts.scheme}://{parts.netloc}{path}"}).base_url or ""
+    body = {"token": token, "name": name, "email": email}
+    made = ask(url, "/api/v1/invitations/accept", method="POST", body=body)
+    folder = Settings.resolve().data_dir
+    stored = read_credentials(folder)
+    for entry in stored.values():
+        entry.pop("default", None)
+    kept = write_credentials(folder, stored | {url: {"key": made["key"], "default": True}})
+    typer.echo(f"You are {name} at {url}; the key is in {kept}. Runs go there now.")
+
+
+def keys(
+    create: Annotated[str | None, typer.Option(help="Make a key: what it is for.")] = None,
+    revoke: Annotated[int | None, typer.Option(help="Make the key of this id worthless.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Whose: a service account of your team.", metavar="NAME")
+    ] = None,
+) -> None:
+    """List your API keys, make one, or revoke one. A new key is printed once."""
+    server = _Server()
+    path = "keys" if user is None else f"users/{_part(user)}/keys"
+    if create is not None:
+        typer.echo(server.ask("POST", path, {"description": create})["key"])
+        return
+    if revoke is not None:
+        server.ask("DELETE", f"keys/{revoke}")
+        typer.echo(f"The key {revoke} is worthless now.")
+        return
+    rows = [
+        (
+            str(key["id"]),
+            key["hint"],
+            key["description"] or "",
+            time.strftime("%Y-%m-%d", time.localtime(key["created_at"])),
+        )
+        for key in server.ask("GET", path)["keys"]
+    ]
+    _show(("id", "ends in", "for", "made"), rows)
+
+
+class _Server:
+    """The server that runs go to, and the key for it."""
+
+    def __init__(self) -> None:
+        settings = Settings.resolve()
+        if settings.base_url is not None:
+            stored = read_credentials(settings.data_dir).get(settings.base_url, {})
+            self.url, self._key = settings.base_url, settings.api_key or stored.get("key")
+        else:
+            self.url, self._key = _embedded(settings)
+        if not self._key:
+            raise UsageError(f"No API key for {self.url}. Run: asyncwb login --host {self.url}")
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request to the native API."""
+        return ask(self.url, f"/api/v1/{path}", key=self._key, method=method, body=body)
+
+
+def _embedded(settings: Settings) -> tuple[str, str]:
+    try:
+        announced = json.loads((settings.server_dir / "server.json").read_text())
+        return announced["url"], (settings.server_dir / "api_key").read_text().strip()
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CommError(
+            "No server runs on this machine. Nothing was done; for another one: "
+            "asyncwb login --host URL"
+        ) from None
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _what(user: dict[str, Any]) -> str:
+    words = [word for word in ("admin", "service", "disabled") if user[word]]
+    return ", ".join(words)
+
+
+def _show(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,64 @@
+"""`asyncwb users`, `teams`, `invite`, `join`, `keys`: from the first admin to a colleague's run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.conftest import Cli
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_admin_lets_a_colleague_in(
+    cli: Cli, served: tuple[str, str], environ: dict[str, str], tmp_path: Path
+) -> None:
+    url, key = served
+    assert "No server runs on this machine" in cli("users").stderr
+    said(cli("login", "--host", url, "--key", key))
+    assert "the team lab is there" in said(cli("teams", "lab", "--create")).lower()
+    link = said(cli("invite", "--team", "lab", "--role", "viewer")).splitlines()[1]
+    assert link.startswith(f"{url}/invite?token=")
+
+    colleague = environ | {"ASYNCWB_DATA_DIR": str(tmp_path / "other")}
+
+    def theirs(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "asyncwb", *arguments], env=colleague, cwd=tmp_path,
+            capture_output=True, text=True, timeout=50,
+        )  # fmt: skip
+
+    said(theirs("join", link, "--name", "eve"))
+    assert json.loads((tmp_path / "other" / "credentials.json").read_text())[url]["default"]
+    assert "was used" in theirs("join", link, "--name", "adam").stderr
+    assert "viewer" in said(theirs("teams"))
+    refused = theirs("users", "--add", "adam")
+    assert refused.returncode == 1
+    assert "Only an admin of this server" in refused.stderr
+
+    members = said(cli("teams", "lab", "--add", "eve", "--role", "member"))
+    assert any("eve" in line and "member" in line for line in members.splitlines())
+    made = said(theirs("keys", "--create", "laptop")).strip()
+    assert len(made) == 48
+    listed = said(theirs("keys"))
+    assert f"...{made[-4:]}" in listed
+    assert made not in listed
+    number = next(line.split()[0] for line in listed.splitlines() if "laptop" in line)
+    said(theirs("keys", "--revoke", number))
+    assert "laptop" not in said(theirs("keys"))
+
+    said(cli("users", "--disable", "eve"))
+    assert "does not accept this API key" in theirs("keys").stderr
+    assert "disabled" in said(cli("users"))
+    service = said(cli("teams", "lab", "--service", "nightly")).splitlines()[1]
+    nightly = colleague | {"ASYNCWB_BASE_URL": url, "ASYNCWB_API_KEY": service}
+    done = subprocess.run(
+        [sys.executable, "-m", "asyncwb", "teams"], env=nightly, cwd=tmp_path,
+        capture_output=True, text=True, timeout=50, check=True,
+    )  # fmt: skip
+    assert "member" in done.stdout
