@@ -7,12 +7,14 @@
     ├── ConfigError            a config key would change, or a config file cannot be read
     ├── CommError              a server could not be reached, refused, or answered nonsense
     │   ├── AuthenticationError    the server does not accept the API key
-    │   └── RunNotFoundError       the server has no such run (ValueError)
+    │   └── NotFoundError          the server has no such thing (ValueError)
+    │       └── RunNotFoundError   the server has no such run
     ├── LogTypeError           log() was given what no row can hold (TypeError and ValueError)
     ├── StepError              step_policy="raise" and the step went backwards
     ├── JournalFull            the journal may grow no further and the overflow policy says raise
     ├── JournalCorrupt         a journal on disk ends in bytes that fail their checksum
     ├── EngineStopped          the engine's thread has ended; what was logged is safe on disk
+    ├── FilterError            a filter, an order or a cursor of a query is no good (ValueError)
     ├── FrameError             bytes are no valid frame (ValueError)
     └── BatchError             bytes are no valid batch of frames (ValueError)
 
@@ -75,7 +77,11 @@ class AuthenticationError(CommError):
     """The server does not accept the API key, or there is none for it."""
 
 
-class RunNotFoundError(CommError, ValueError):
+class NotFoundError(CommError, ValueError):
+    """The server has no such project, team, file or report, or the key may not see it."""
+
+
+class RunNotFoundError(NotFoundError):
     """The server has no run at that path, or the key may not see it."""
 
 
@@ -120,6 +126,17 @@ class EngineStopped(Error):  # noqa: N818
             or "the logging engine has stopped; what was logged is safe in the journal on disk. "
             "Send it with: asyncwb sync"
         )
+
+
+class FilterError(Error, ValueError):
+    """A filter, an order or a cursor of a query over runs cannot be understood.
+
+    `place` is where in the filter, such as `$and[1].config.lr.$gt`; "" for the whole of it.
+    """
+
+    def __init__(self, message: str = "", place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class FrameError(Error, ValueError):

@@ -199,6 +199,8 @@ class Settings:
         _seconds(), 90.0, "WANDB_INIT_TIMEOUT", "how long init() may wait if it must ask a server")
     heartbeat_seconds: float = _setting(
         _seconds(), 15.0, "", "how often a run that logs nothing says that it lives")
+    stop_on_request: bool = _setting(
+        _FLAG, True, "", "interrupt the program when somebody stops the run on its page")
     server_idle_timeout: float = _setting(
         _seconds(zero="never"), 1800.0, "", "when an idle embedded server stops")
     silent: bool = _setting(_FLAG, False, "WANDB_SILENT", "print nothing at all")

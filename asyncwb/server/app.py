@@ -15,7 +15,19 @@ from typing import Final
 
 from aiohttp import web
 
-from asyncwb.server import graphql, history, ingest, login, pages, runs
+from asyncwb.server import (
+    files,
+    filestream,
+    graphql,
+    history,
+    index,
+    ingest,
+    login,
+    pages,
+    people,
+    projects,
+    runs,
+)
 from asyncwb.server.activity import ACTIVITY, Activity, activity_middleware
 from asyncwb.server.auth import KEYS, KeyCache, auth_middleware, ensure_admin, public
 from asyncwb.server.config import ServerConfig
@@ -23,11 +35,18 @@ from asyncwb.server.crash import watch
 from asyncwb.server.errors import error_middleware, error_response
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
+from asyncwb.server.signing import Signer
 from asyncwb.server.state import STATE, State
 from asyncwb.server.store.database import Database
+from asyncwb.server.store.files import Files
 from asyncwb.server.store.ingest import IngestStore
+from asyncwb.server.store.invitations import Invitations
+from asyncwb.server.store.keys import Keys
 from asyncwb.server.store.migrate import migrate
+from asyncwb.server.store.projects import Projects
+from asyncwb.server.store.reports import Reports
 from asyncwb.server.store.runs import Runs
+from asyncwb.server.store.teams import Teams
 from asyncwb.server.store.users import Users
 from asyncwb.settings import default_entity
 from asyncwb.version import __version__
@@ -44,6 +63,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
         clock: unix seconds; another one in tests.
     """
     metrics, database = Metrics(), Database(config.database_url)
+    users = Users(database)
     app = web.Application(
         client_max_size=config.max_body,
         middlewares=[activity_middleware, counting(metrics), error_middleware, auth_middleware],
@@ -51,9 +71,16 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     app[STATE] = State(
         config=config,
         database=database,
-        users=Users(database),
+        users=users,
+        keys=Keys(database, users),
+        teams=Teams(database, users),
+        invitations=Invitations(database, users),
+        projects=Projects(database),
+        reports=Reports(database),
         runs=Runs(database),
         ingest=IngestStore(database),
+        files=Files(database),
+        signer=Signer(),
         hub=Hub(),
         metrics=metrics,
         clock=clock,
@@ -62,13 +89,25 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     app[READY] = asyncio.Event()
     app[ACTIVITY] = Activity()
     app.add_routes(_own_routes(config))
-    for room in (graphql, history, ingest, login, runs):
-        app.add_routes(room.routes())
+    for room in (files, filestream, graphql, history, ingest, login, people, projects, runs):
+        app.add_routes(_offered(room.routes(), config))
     app.add_routes(pages.routes())
     app.on_response_prepare.append(pages.add_security_headers)
     app.on_shutdown.append(_stop_answering)
-    app.cleanup_ctx.extend((_open_database, history.background, _crash_detection))
+    app.cleanup_ctx.extend(
+        (
+            _open_database,
+            history.background,
+            files.background,
+            index.background,
+            _crash_detection,
+        )
+    )
     return app
+
+
+def _offered(routes: list[web.RouteDef], config: ServerConfig) -> list[web.RouteDef]:
+    return [route for route in routes if config.native or not route.path.startswith("/api/")]
 
 
 def _own_routes(config: ServerConfig) -> list[web.RouteDef]:
@@ -82,7 +121,8 @@ async def ready(request: web.Request) -> web.Response:
     """Say whether the server takes requests."""
     if not request.app[READY].is_set():
         return error_response(503, "unavailable", "The server is starting or stopping.")
-    return web.json_response({"status": "ready", "version": __version__, "ingest": INGEST_VERSION})
+    offered = {"ingest": INGEST_VERSION} if request.app[STATE].config.native else {}
+    return web.json_response({"status": "ready", "version": __version__, **offered})
 
 
 async def _metrics(request: web.Request) -> web.Response:

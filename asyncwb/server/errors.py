@@ -106,6 +106,8 @@ async def error_middleware(request: web.Request, handler: Any) -> web.StreamResp
         return error_response(error.status, error.code, error.message, error.headers)
     except web.HTTPException as error:
         return _from_aiohttp(error)
+    except web.RequestPayloadError:
+        return error_response(400, "bad_body", "The body was cut short. Nothing was written.")
     except ConnectionResetError:  # the client has gone: nobody reads this, and it is no fault
         return error_response(400, "disconnected", "The connection was lost. Send it again.")
     except (DatabaseError, OSError) as error:

@@ -26,13 +26,15 @@ from typing import Final, Protocol
 import orjson
 from aiohttp import web
 
-from asyncwb.server import chart, rows
+from asyncwb.server import chart, rows, sample
+from asyncwb.server.access import run_not_found
 from asyncwb.server.chart import AXES, Query
 from asyncwb.server.errors import ApiError
-from asyncwb.server.objects import Objects
+from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.parquet import ArrowStream, kinds_of
 from asyncwb.server.rows import Selection
-from asyncwb.server.runs import not_found, path_of
+from asyncwb.server.runs import run_of
+from asyncwb.server.sample import Spec, paths_of
 from asyncwb.server.seal import Sealer
 from asyncwb.server.sources import Sources
 from asyncwb.server.state import STATE
@@ -56,7 +58,10 @@ _STEP_LIMIT: Final = 2**63
 def routes() -> list[web.RouteDef]:
     """Return the routes of series and histories."""
     run = "/api/v1/runs/{entity}/{project}/{run}"
-    return [web.get(f"{run}/series", get_series), web.get(f"{run}/history", get_history)]
+    return [
+        web.get(f"{run}/series", get_series),
+        web.get(f"{run}/history", get_history, allow_head=False),
+    ]
 
 
 async def background(app: web.Application) -> AsyncIterator[None]:
@@ -65,6 +70,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     place = state.config.objects or state.config.data / "objects"
     objects = await asyncio.to_thread(Objects.open, place)
     store = Segments(state.database)
+    app[OBJECTS] = objects
     app[SOURCES] = Sources(store, objects)
     app[SEALER] = Sealer(store, objects, clock=state.clock)
     task = asyncio.create_task(app[SEALER].run(), name="sealing")
@@ -77,7 +83,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
 async def get_series(request: web.Request) -> web.Response:
     """Answer buckets of the keys asked for, all from one moment of the run.
 
-    The header `Server-Timing` says how many milliseconds it took, as browsers show it.
+    `Server-Timing`, here and with a sample, says how many milliseconds it took.
     """
     began = time.perf_counter()
     run = await _run(request)
@@ -88,24 +94,42 @@ async def get_series(request: web.Request) -> web.Response:
     body = orjson.dumps(
         {"x": queries[0].axis, "series": entries}, option=orjson.OPT_SERIALIZE_NUMPY
     )
-    took = {"Server-Timing": f"series;dur={1e3 * (time.perf_counter() - began):.3f}"}
-    return web.Response(body=body, content_type="application/json", headers=took)
+    headers = _took("series", began)
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+def _took(what: str, began: float) -> dict[str, str]:
+    return {"Server-Timing": f"{what};dur={1e3 * (time.perf_counter() - began):.3f}"}
 
 
 async def get_history(request: web.Request) -> web.StreamResponse:
     """Stream the rows asked for."""
+    began = time.perf_counter()
     run = await _run(request)
     selection, samples = _selection(request), _whole(request, "samples", 1, MAX_SAMPLES)
     sources = request.app[SOURCES]
     encoder = await _encoder(request, sources, run, selection)
     response = web.StreamResponse(headers={"Content-Type": encoder.content_type})
+    if samples is not None:
+        sampled = await _sampled(sources, run, selection, samples, _names(request))
+        response.headers.update(_took("sample", began))
+        await _stream(request, response, encoder, _one(sampled))
+        return response
     async with aclosing(rows.read(sources, run, selection)) as tables:
-        if samples is not None:
-            sampled = await rows.sample(tables, samples)
-            await _stream(request, response, encoder, _one(sampled))
-        else:
-            await _stream(request, response, encoder, tables)
+        await _stream(request, response, encoder, tables)
     return response
+
+
+async def _sampled(
+    sources: Sources, run: RunRef, selection: Selection, samples: int, names: tuple[str, ...]
+) -> Table:
+    if names:
+        spec = Spec(names, samples, selection.min_step, selection.max_step)
+        return await sample.table_with_keys(sources, run, spec)
+    if selection == Selection():
+        return await sample.whole(sources, run, samples)
+    async with aclosing(rows.read(sources, run, selection)) as tables:
+        return await rows.sample(tables, samples)
 
 
 async def _one(table: Table) -> AsyncIterator[Table]:
@@ -195,15 +219,20 @@ async def _encoder(
 
 
 async def _run(request: web.Request) -> RunRef:
-    path = path_of(request)
+    path, _ = await run_of(request)
     run = await request.app[SOURCES].store.locate(path)
-    if run is None:
-        raise not_found(path)
+    if run is None:  # deleted meanwhile
+        raise run_not_found(path)
     return run
 
 
+def _names(request: web.Request) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(request.query.getall("name", [])))
+
+
 def _selection(request: web.Request) -> Selection:
-    asked = [*request.query.getall("key", [])]
+    named = (path for name in _names(request) for path in paths_of(name))
+    asked = [*request.query.getall("key", []), *named]
     for several in request.query.getall("keys", []):
         asked += [key for key in several.split(",") if key]
     keys = tuple(dict.fromkeys(asked)) or None

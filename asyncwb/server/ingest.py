@@ -21,6 +21,7 @@ import orjson
 from aiohttp import web
 
 from asyncwb.errors import BatchError, FrameError
+from asyncwb.server.access import Action, ensure_entities, may
 from asyncwb.server.errors import ApiError, StreamError
 from asyncwb.server.ledger import Ledger, ReceivedFrame, requires_run, touches_config
 from asyncwb.server.state import STATE, USER, State
@@ -28,15 +29,12 @@ from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.ingest import IngestStore
 from asyncwb.server.store.records import RunChange, RunPath, RunRecord
 from asyncwb.server.store.users import User
+from asyncwb.server.turns import Turns
 from asyncwb.wire.frames import decode, verify
 from asyncwb.wire.ingest import Stream, decode_batch
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import loads
 
-_AT_ONCE: Final = 4
-"""batches decoded at once: each may take `max_raw` of memory."""
-_WAITING: Final = 64
-"""batches that may wait for their turn; more are told to come back."""
 _FOLDS: Final = 256
 _THREAD_ABOVE: Final = 16 * 1024
 """bytes of a batch above which its work is worth the hop to a thread (about 0.1 ms)."""
@@ -52,13 +50,14 @@ class Incoming:
     error: StreamError | None = None
     next_seq: int = 0
     state: str = "running"
+    stop: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the stream's entry in the answer."""
         if self.error is not None:
             return self.error.as_dict()
         answer = {"run": str(self.path), "next": self.next_seq, "state": self.state}
-        return {**answer, "stop": False}
+        return {**answer, "stop": self.stop}
 
 
 def routes() -> list[web.RouteDef]:
@@ -94,32 +93,31 @@ class Ingest:
 
     def __init__(self) -> None:
         self._folds = FoldCache()
-        self._decoding = asyncio.Semaphore(_AT_ONCE)
-        self._waiting = 0
+        self._turns = Turns()
 
     async def handle(self, request: web.Request) -> web.Response:
         """Take in one batch."""
         state, began = request.app[STATE], time.perf_counter()
         body = await request.read()
         state.metrics.add("asyncwb_ingest_bytes_total", len(body))
-        async with self._turn():
+        async with self._turns.turn():
             streams = await _aside(len(body), receive, body, request[USER], state.config.max_raw)
-            ledgers = await self._commit(state, streams, len(body))
+            ledgers = await self._commit(state, streams, len(body), request[USER])
         self._after(state, streams, ledgers, time.perf_counter() - began)
         answer = {"streams": [stream.as_dict() for stream in streams]}
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
-    def _turn(self) -> _Turn:
-        return _Turn(self)
-
-    async def _commit(self, state: State, streams: Sequence[Incoming], size: int) -> list[Ledger]:
+    async def _commit(
+        self, state: State, streams: Sequence[Incoming], size: int, user: User
+    ) -> list[Ledger]:
         good = [stream for stream in streams if stream.error is None]
         if not good:
             return []
-        store, now = state.ingest, state.clock()
+        await ensure_entities(state, user, {stream.path.entity for stream in good})
         async with state.database.transaction() as connection:
-            ledgers = await self._ledgers(connection, store, good, now, state.config.crash_after)
+            ledgers = await self._ledgers(connection, state, good, user)
             changes = await _aside(size, _apply, ledgers, good)
+            store = state.ingest
             await store.add_frames(connection, [f for led in ledgers.values() for f in led.frames])
             await store.apply(connection, changes)
         return [ledgers[change.record.path] for change in changes]
@@ -127,15 +125,15 @@ class Ingest:
     async def _ledgers(
         self,
         connection: AsyncConnection,
-        store: IngestStore,
+        state: State,
         streams: Sequence[Incoming],
-        now: float,
-        crash_after: float,
+        user: User,
     ) -> dict[RunPath, Ledger]:
+        store, now, crash_after = state.ingest, state.clock(), state.config.crash_after
         records = await store.lock(connection, {stream.path for stream in streams})
         missing = {s.path for s in streams if s.path not in records and not requires_run(s.frames)}
         if missing:
-            records |= await store.create(connection, missing, now)
+            records |= await store.create(connection, missing, now, user.id)
         busy = {s.path for s in streams if s.frames}
         told = {s.path for s in streams if any(touches_config(f.frame) for f in s.frames)}
         ids = [records[path].id for path in told if path in records]
@@ -188,30 +186,6 @@ class Ingest:
         state.hub.publish(ledger.record.id for ledger in ledgers)
 
 
-class _Turn:
-    """A bounded queue for the right to decode."""
-
-    def __init__(self, ingest: Ingest) -> None:
-        self._ingest = ingest
-
-    async def __aenter__(self) -> None:
-        if self._ingest._waiting >= _WAITING:
-            raise ApiError(
-                429,
-                "too_many_requests",
-                "The server is behind with its work. Nothing was written; send it again.",
-                {"Retry-After": "1"},
-            )
-        self._ingest._waiting += 1
-        try:
-            await self._ingest._decoding.acquire()
-        finally:
-            self._ingest._waiting -= 1
-
-    async def __aexit__(self, *_: object) -> None:
-        self._ingest._decoding.release()
-
-
 def read_fold(text: str) -> Fold:
     """Return the fold of a run from what its row says."""
     state = loads(text.encode())
@@ -243,9 +217,9 @@ def receive(body: bytes, user: User, max_raw: int) -> list[Incoming]:
 
 def _addressed(stream: Stream, user: User) -> Incoming:
     head = stream.head
-    entity = head.entity or user.name
+    entity = head.entity or user.entity
     incoming = Incoming(RunPath(entity, head.project, head.run), head.writer)
-    if not user.may_use(entity):
+    if not may(user, Action.WRITE, entity):
         incoming.error = StreamError(
             "forbidden",
             f"this key may not write to {entity}. Nothing was written; use a key of that entity.",
@@ -291,6 +265,7 @@ def _apply(ledgers: dict[RunPath, Ledger], streams: Sequence[Incoming]) -> list[
                 raise _not_found(stream)
             stream.next_seq = ledger.take(stream.writer, stream.frames)
             stream.state = ledger.record.state
+            stream.stop = ledger.record.stop_requested
         except StreamError as error:
             stream.error = error
     return [ledger.change() for ledger in ledgers.values() if ledger.touched]

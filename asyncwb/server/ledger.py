@@ -11,8 +11,12 @@ folded into the summary and its events change the run. The rules of a run's stat
                                                      and another had finished the run
     no contact for `crash_after`                  -> whoever spoke last decides: finished or failed
                                                      if that was a finish, else crashed
+    finish after somebody asked for a stop        -> killed, whatever the exit code
+    preempt                                       -> preempting; from there a finish with an exit
+                                                     code other than 0, and silence, -> preempted
 
-A run that comes back to life (a new writer, or one that was only slow) forgets its end.
+A run that comes back to life (a new writer, or one that was only slow) forgets its end; one that
+had ended for good also forgets that it was to stop.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from typing import Any
 
 from asyncwb.server.errors import StreamError
 from asyncwb.server.store.records import NewFrame, RunChange, RunRecord, WriterRecord
+from asyncwb.wire.columns import empty
 from asyncwb.wire.frames import Frame, FrameInfo
 from asyncwb.wire.ingest import Admission, admit
 from asyncwb.wire.summary import Fold
@@ -30,6 +35,7 @@ from asyncwb.wire.values import dumps
 
 _TEXTS = {"notes": "notes", "group": "group_name", "job_type": "job_type"}
 _ORIGIN = {"host": "host", "program": "program", "python": "python", "client": "client"}
+_ALIVE = ("running", "preempting")
 INT32 = 2**31
 
 
@@ -60,6 +66,50 @@ class Ledger:
     frames: list[NewFrame] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
+    _folded: bool = False
+
+    def tell(self, writer_id: str, event: Mapping[str, Any]) -> None:
+        """Apply an event that takes no sequence number; the writer is opened where it is new.
+
+        For clients that number only their rows. The event is not stored, only what it changes.
+        """
+        writer = self.record.writers.get(writer_id)
+        if writer is None:
+            writer = self.open(writer_id, 0)
+        self._touched.add(writer_id)
+        if self.fold is not None:
+            self.fold.apply(empty(), [(0, event)], writer_id)
+            self._folded = True
+        self._event(writer, event)
+
+    def open(self, writer_id: str, next_seq: int, *, left: bool = False) -> WriterRecord:
+        """Add a writer that begins at any number; one that has `left` says nothing of the run."""
+        now = self.now
+        writer = WriterRecord(writer_id, next_seq, opened_at=now, heartbeat_at=now)
+        writer.finished_at = now if left else None
+        self.record.writers[writer_id] = writer
+        self._touched.add(writer_id)
+        return writer
+
+    def refold(self) -> None:
+        """Say that the fold was changed from outside, so that it is written."""
+        self._folded = True
+
+    def touch(self, writer_id: str) -> None:
+        """Say that a writer was changed, so that it is written."""
+        self._touched.add(writer_id)
+
+    def join(self, into: str, gone: str) -> None:
+        """Let a writer go on where another one stands, whose numbers begin where its own end.
+
+        The other one is no more; the caller deletes it (`IngestStore.forget_writers`).
+        """
+        kept, old = self.record.writers[into], self.record.writers.pop(gone)
+        kept.next_seq = old.next_seq
+        kept.rows += old.rows
+        kept.lost += old.lost
+        self._touched.discard(gone)
+        self._touched.add(into)
 
     def take(self, writer_id: str, received: Sequence[ReceivedFrame]) -> int:
         """Apply one stream; returns the sequence number expected next.
@@ -140,13 +190,16 @@ class Ledger:
             self.record.last_step = high if last is None else max(high, last)
         assert self.fold is not None
         self.fold.apply(frame.table, frame.events, writer.writer)
+        self._folded = True
         for _, event in frame.events:
             self._event(writer, event)
 
     def _contact(self, writer: WriterRecord) -> None:
         record = self.record
         writer.heartbeat_at = record.heartbeat_at = self.now
-        if record.state != "running":
+        if record.state not in _ALIVE:
+            if record.state != "crashed":
+                record.stop_requested = False
             record.state = "running"
             record.finished_at = record.exit_code = None
 
@@ -169,6 +222,9 @@ class Ledger:
                 self._finish(writer, event)
             case "leave":
                 self._leave(writer, event)
+            case "preempt":
+                self._contact(writer)
+                self.record.state = "preempting"
 
     def _start(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
         at = event.get("at")
@@ -226,16 +282,14 @@ class Ledger:
         record.finished_at = max(w.finished_at or 0.0 for w in ends)
         since = self.now - self.crash_after
         others = (w for w in record.writers.values() if w.finished_at is None)
-        record.state = (
-            "running" if any(w.heartbeat_at > since for w in others) else _ended(record.exit_code)
-        )
+        record.state = "running" if any(w.heartbeat_at > since for w in others) else _end_of(record)
 
     # The end of the request.
 
     def change(self) -> RunChange:
         """Return what is to be written; encoding a wide run's fold takes time."""
         self.record.version += 1
-        if self.frames and self.fold is not None:
+        if self._folded and self.fold is not None:
             self.fields["fold"] = dumps(self.fold.state()).decode()
             self.fields["summary"] = dumps(self.fold.as_dict()).decode()
         writers = tuple(self.record.writers[name] for name in sorted(self._touched))
@@ -248,9 +302,9 @@ def expire(record: RunRecord) -> RunChange:
     silent = [w.heartbeat_at for w in record.writers.values() if w.finished_at is None]
     last = max(finished, key=lambda w: w.heartbeat_at, default=None)
     if last is not None and last.heartbeat_at >= max(silent, default=0.0):
-        record.state = _ended(record.exit_code or 0)
+        record.state = _end_of(record)
     else:
-        record.state = "crashed"
+        record.state = "preempted" if record.state == "preempting" else "crashed"
         record.finished_at = record.heartbeat_at
         record.exit_code = None
     record.version += 1
@@ -291,8 +345,12 @@ def _gap(writer: WriterRecord, info: FrameInfo) -> StreamError:
     )
 
 
-def _ended(exit_code: int) -> str:
-    return "finished" if exit_code == 0 else "failed"
+def _end_of(record: RunRecord) -> str:
+    if record.stop_requested:
+        return "killed"
+    if not record.exit_code:
+        return "finished"
+    return "preempted" if record.state == "preempting" else "failed"
 
 
 def _text(value: str) -> str:

@@ -108,7 +108,11 @@ async def run_server(
     with _folder_lock(config.data / "server.lock"), _listen(config) as listener:
         app = create_app(config, clock=clock)
         runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handle_signals=False
+            app,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            handle_signals=False,
+            auto_decompress=False,
         )
         url = _url(config, listener)
         about = config.data / "server.json"

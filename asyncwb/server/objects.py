@@ -5,21 +5,23 @@ A local folder or a bucket, by URL, through obstore: `/srv/data/objects`, `file:
 once `put` has returned it survives a crash. Names are made of internal ids; one that could leave
 its place (`..`, a leading slash) is refused here, so nothing from a user becomes a path.
 
-Every method blocks: call them from a worker thread.
+Methods block: call them from a worker thread. `put_stream` and `stream` are for the event loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from aiohttp import web
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
@@ -27,6 +29,9 @@ from asyncwb.errors import SettingsError
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)*")
 _READ_AHEAD: Final = 64 * 2**10
+_PART: Final = 8 * 2**20
+"""bytes of one part of a streamed upload; a bucket takes 10,000 parts."""
+_PIECE: Final = 256 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,35 @@ class Objects:
                 os.close(descriptor)
             if path == self._folder:
                 break
+
+    async def put_stream(self, name: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store what `chunks` gives under a new name; holds some parts of it, not the whole.
+
+        The object appears once all of it is there, and is on disk when this returns. Where
+        `chunks` raises, so does this, and there is no object.
+        """
+        stored = obstore.put_async(
+            self._store, _checked(name), chunks, chunk_size=_PART, max_concurrency=2
+        )
+        await stored
+        if self._folder is not None:
+            await asyncio.to_thread(self._sync, self._folder / name)
+
+    async def stream(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Yield bytes [start, stop) of an object in pieces of about a quarter of a MiB.
+
+        In a local folder an object that is deleted meanwhile is still read to its end.
+
+        Raises:
+            FileNotFoundError: there is no such object; before the first piece.
+        """
+        if stop <= start:
+            return
+        found = await obstore.get_async(
+            self._store, _checked(name), options={"range": (start, stop)}
+        )
+        async for piece in found.stream(min_chunk_size=_PIECE):
+            yield bytes(piece)
 
     def get(self, name: str) -> bytes:
         """Return an object's bytes.
@@ -173,6 +207,9 @@ class _Reader(io.RawIOBase):
 
     def readall(self) -> bytes:
         return self.read()
+
+
+OBJECTS: web.AppKey[Objects] = web.AppKey("objects", Objects)
 
 
 def _checked(name: str) -> str:

@@ -116,9 +116,17 @@ async def sample(tables: AsyncIterator[Table], size: int) -> Table:
     whole = concat(kept)
     if last is not None and whole.n and whole.steps[-1] != last.steps[-1]:
         whole = concat([whole, last])
-    if whole.n <= size:
-        return whole
-    return whole.take(np.rint(np.linspace(0, whole.n - 1, size)).astype(np.intp))
+    return spread(whole, size)
+
+
+def spread(table: Table, size: int) -> Table:
+    """Return `size` rows of a table spread evenly, its first and last among them.
+
+    A table of no more rows is returned whole.
+    """
+    if table.n <= size:
+        return table
+    return table.take(np.rint(np.linspace(0, table.n - 1, size)).astype(np.intp))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,22 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from typing import Any, Final
 from urllib.parse import quote
 
 from aiohttp import web
 
+from asyncwb.errors import FilterError
+from asyncwb.server.access import (
+    Action,
+    Watcher,
+    readable,
+    require_project,
+    require_run,
+    run_not_found,
+)
+from asyncwb.server.edits import STATES
 from asyncwb.server.errors import ApiError
 from asyncwb.server.ingest import read_fold
 from asyncwb.server.live import MIN_INTERVAL, PING, POLL, wait_for
 from asyncwb.server.login import base_url
 from asyncwb.server.state import STATE, USER, State
+from asyncwb.server.store.projects import StoredProject
+from asyncwb.server.store.query import RunQuery
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.users import User
+from asyncwb.wire.conditions import EVERYTHING, All, Filter
+from asyncwb.wire.filters import parse, parse_order
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import dumps, loads
 
-STATES: Final = ("running", "finished", "failed", "crashed", "killed")
 _MAX_PAGE: Final = 1000
 _PLAIN: Final = (
     *("name", "state", "created_at", "started_at", "heartbeat_at", "finished_at", "exit_code"),
@@ -38,35 +53,33 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/projects", list_projects),
         web.get("/api/v1/projects/{entity}/{project}/runs", list_runs),
         web.get(run, run_info),
-        web.get(f"{run}/live", live),
+        web.get(f"{run}/live", live, allow_head=False),
     ]
 
 
 async def list_projects(request: web.Request) -> web.Response:
     """Answer the projects that the user may see, the last active first."""
-    user = request[USER]
-    found = await request.app[STATE].runs.projects(None if user.admin else user.name)
+    found = await request.app[STATE].projects.figures(readable(request[USER]))
     entries = [
         {
-            "entity": project.entity,
-            "name": project.name,
-            "runs": project.runs,
-            "running": project.running,
-            "updated_at": project.updated_at,
+            **project_entry(figures.project),
+            "runs": figures.runs,
+            "running": figures.running,
+            "updated_at": figures.updated_at,
         }
-        for project in found
+        for figures in found
     ]
     return json_response({"projects": entries})
 
 
 async def list_runs(request: web.Request) -> web.Response:
-    """Answer one page of a project's runs, newest first."""
+    """Answer one page of a project's runs, newest first, or filtered and in an order."""
     state, match, query = request.app[STATE], request.match_info, request.query
     entity, project = match["entity"], match["project"]
-    _require_access(request, entity)
-    if not await state.runs.project_exists(entity, project):
-        raise ApiError(404, "project_not_found", f"There is no project {entity}/{project}.")
+    found = await require_project(state, request[USER], Action.READ, entity, project)
     limit = _number(query.get("limit"), "limit", default=100, most=_MAX_PAGE)
+    if "filters" in query or "order" in query:
+        return await _list_queried(request, found.id, limit)
     cursor = query.get("cursor")
     page = await state.runs.page(
         entity,
@@ -81,11 +94,36 @@ async def list_runs(request: web.Request) -> web.Response:
     return json_response({"runs": [listed(run, url) for run in page[:limit]], "next": more})
 
 
+async def _list_queried(request: web.Request, project_id: int, limit: int) -> web.Response:
+    query, url = request.query, base_url(request)
+    state, search = _state(query.get("state")), query.get("q")
+    parts: list[Filter] = []
+    try:
+        parts.append(parse(query.get("filters")))
+        if state:
+            parts.append(parse({"state": state}))
+        if search:
+            text = {"$regex": "(?i)" + re.escape(search)}
+            parts.append(parse({"$or": [{"displayName": text}, {"name": text}]}))
+        page = await RunQuery(request.app[STATE].database).page(
+            project_id,
+            All(tuple(part for part in parts if part != EVERYTHING)),
+            parse_order(query.get("order") or "-created_at"),
+            limit,
+            query.get("cursor") or None,
+        )
+    except FilterError as error:
+        raise ApiError(400, "bad_filter", error.message) from None
+    more = page.cursors[-1] if page.has_next else None
+    return json_response({"runs": [listed(run, url) for run in page.rows], "next": more})
+
+
 async def run_info(request: web.Request) -> web.Response:
     """Answer everything about one run but its history."""
-    run = await request.app[STATE].runs.get(path_of(request))
-    if run is None:
-        raise not_found(path_of(request))
+    path, _ = await run_of(request)
+    run = await request.app[STATE].runs.get(path)
+    if run is None:  # deleted meanwhile
+        raise run_not_found(path)
     fold = read_fold(run.columns["fold"])
     info = {**listed(run, base_url(request)), "config": run.columns["config"]}
     return json_response({**info, "metrics": _metrics(fold)})
@@ -93,10 +131,8 @@ async def run_info(request: web.Request) -> web.Response:
 
 async def live(request: web.Request) -> web.StreamResponse:
     """Send the run's figures at once and after every change, as server-sent events."""
-    state, path = request.app[STATE], path_of(request)
-    found = await state.runs.find(path)
-    if found is None:
-        raise not_found(path)
+    state = request.app[STATE]
+    path, run_id = await run_of(request)
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream",
@@ -107,7 +143,7 @@ async def live(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     state.metrics.add("asyncwb_live_connections")
     try:
-        await _send_changes(state, path, found[0], response)
+        await _send_changes(state, request[USER], path, run_id, response)
     except ConnectionResetError:
         pass  # the page was closed
     finally:
@@ -116,14 +152,15 @@ async def live(request: web.Request) -> web.StreamResponse:
 
 
 async def _send_changes(
-    state: State, path: RunPath, run_id: int, response: web.StreamResponse
+    state: State, user: User, path: RunPath, run_id: int, response: web.StreamResponse
 ) -> None:
     sent, silent = -1, 0.0
+    watcher = Watcher(state, user, path)
     with state.hub.watch(run_id) as changed:
         while not state.hub.closed:
             changed.clear()
             run = await state.runs.get(path)
-            if run is None:
+            if run is None or not await watcher.may_go_on(every=PING):
                 return
             if run.columns["version"] != sent:
                 sent, silent = run.columns["version"], 0.0
@@ -175,23 +212,27 @@ def _metrics(fold: Fold) -> list[dict[str, Any]]:
     return entries
 
 
-def path_of(request: web.Request) -> RunPath:
-    """Return the run that the address names.
+async def run_of(request: web.Request, action: Action = Action.READ) -> tuple[RunPath, int]:
+    """Return the run that the address names, and its inner id.
 
     Raises:
-        ApiError: the user may not see that entity's runs; told as 404, like a run that is not
-            there, so that nobody can find out which runs others have.
+        ApiError: 404 where there is none or the user may not see it, 403 where the user may not
+            do more than that.
     """
     match = request.match_info
     path = RunPath(match["entity"], match["project"], match["run"])
-    if not request[USER].may_use(path.entity):
-        raise not_found(path)
-    return path
+    return await require_run(request.app[STATE], request[USER], action, path)
 
 
-def not_found(path: RunPath) -> ApiError:
-    """Return the refusal for a run that is not there."""
-    return ApiError(404, "run_not_found", f"There is no run {path}. Check entity, project and id.")
+def project_entry(project: StoredProject) -> dict[str, Any]:
+    """Return what lists say of a project."""
+    return {
+        "entity": project.entity,
+        "name": project.name,
+        "visibility": project.visibility,
+        "description": project.description,
+        "created_at": project.created_at,
+    }
 
 
 def json_response(value: Any) -> web.Response:
@@ -213,11 +254,6 @@ def _finite(value: Any) -> Any:
         case list():
             return [_finite(item) for item in value]
     return value
-
-
-def _require_access(request: web.Request, entity: str) -> None:
-    if not request[USER].may_use(entity):
-        raise ApiError(404, "project_not_found", f"There is no such project of {entity}.")
 
 
 def _number(text: str | None, name: str, *, default: int, most: int) -> int:

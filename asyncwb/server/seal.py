@@ -24,7 +24,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +32,7 @@ from asyncwb.server import parquet
 from asyncwb.server.objects import Objects
 from asyncwb.server.parquet import Segment
 from asyncwb.server.points import of_columns
+from asyncwb.server.rows import spread
 from asyncwb.server.series import Rollup
 from asyncwb.server.store.segments import (
     FrameRow,
@@ -48,6 +49,8 @@ from asyncwb.wire.columns import JSON, STEP, TIME, Column, Table, concat
 logger = logging.getLogger(__name__)
 
 FOLDER: Final = "segments"
+SAMPLE_ROWS: Final = 1024
+"""rows of a segment that are kept aside: what samples of a whole history are made of"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,19 +224,8 @@ class Sealer:
         table = concat([*old, *new]).merge_steps()
         if not table.n:
             return None
-        data = parquet.write(table, writers | {row.writer for row in rows if row.rows})
-        path = f"{FOLDER}/{run_id}/{uuid.uuid4().hex}.parquet"
-        self._objects.put(path, data)
-        steps = table.steps
-        return NewSegment(
-            path,
-            table.n,
-            int(steps[0]),
-            int(steps[-1]),
-            parquet.names(table),
-            len(data),
-            list(rollups_of(table)),
-        )
+        by = writers | {row.writer for row in rows if row.rows}
+        return put_segment(self._objects, run_id, table, by)
 
     def _read(self, absorbed: Sequence[SegmentRow]) -> tuple[list[Table], set[str]]:
         tables: list[Table] = []
@@ -283,6 +275,29 @@ def absorb(
     if not rows and len(chosen) < 2:
         return []
     return chosen[::-1]
+
+
+def put_segment(
+    objects: Objects, run_id: int, table: Table, writers: Collection[str]
+) -> NewSegment:
+    """Put a merged table, of one row or more, in the object store under a new name; blocks.
+
+    What is put there is an orphan until `store.segments.insert_segment` is committed.
+    """
+    data = parquet.write(table, writers)
+    path = f"{FOLDER}/{run_id}/{uuid.uuid4().hex}.parquet"
+    objects.put(path, data)
+    steps = table.steps
+    return NewSegment(
+        path,
+        table.n,
+        int(steps[0]),
+        int(steps[-1]),
+        parquet.names(table),
+        len(data),
+        list(rollups_of(table)),
+        frames.encode(0, spread(table, SAMPLE_ROWS)),
+    )
 
 
 def rollups_of(table: Table) -> list[tuple[str, str, bytes]]:

@@ -41,9 +41,10 @@ class Sources:
         self.store = store
         self._objects = objects
         self._memory = memory
-        # State of the loop: decoded frames by run, the run read last at the end; and rollups.
+        # State of the loop: decoded frames by run, the run read last at the end; rollups; samples.
         self._tails: OrderedDict[int, dict[int, Table]] = OrderedDict()
         self._rollups: OrderedDict[tuple[int, str], Rollup] = OrderedDict()
+        self._samples: OrderedDict[int, Table] = OrderedDict()
         # Shared by threads, under the lock: footers of segments by path.
         self._footers: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
@@ -87,6 +88,21 @@ class Sources:
             total -= 80 * len(self._rollups.popitem(last=False)[1])
         return have
 
+    async def samples(self, segment_ids: Sequence[int]) -> dict[int, Table]:
+        """Return rows of each segment, evenly spread, where sealing kept some."""
+        missing = [i for i in segment_ids if i not in self._samples]
+        if missing:
+            data = await self.store.samples(missing)
+            decoded = await asyncio.to_thread(_decode_all, list(data.values()))
+            self._samples.update(zip(data, decoded, strict=True))
+        have = {i: self._samples[i] for i in segment_ids if i in self._samples}
+        for i in have:
+            self._samples.move_to_end(i)
+        total = sum(_size(table) for table in self._samples.values())
+        while total > self._memory // 4:
+            total -= _size(self._samples.popitem(last=False)[1])
+        return have
+
     def open(self, row: SegmentRow) -> Segment:
         """Open a sealed segment; blocks.
 
@@ -105,7 +121,11 @@ class Sources:
 
 
 def _decode(rows: Sequence[FrameRow]) -> list[Table]:
-    return [frames.decode(row.data).table for row in rows if row.data is not None]
+    return _decode_all([row.data for row in rows if row.data is not None])
+
+
+def _decode_all(data: Sequence[bytes]) -> list[Table]:
+    return [frames.decode(one).table for one in data]
 
 
 def _size(table: Table) -> int:

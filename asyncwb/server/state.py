@@ -10,9 +10,16 @@ from aiohttp import web
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import Metrics
+from asyncwb.server.signing import Signer
 from asyncwb.server.store.database import Database
+from asyncwb.server.store.files import Files
 from asyncwb.server.store.ingest import IngestStore
+from asyncwb.server.store.invitations import Invitations
+from asyncwb.server.store.keys import Keys
+from asyncwb.server.store.projects import Projects
+from asyncwb.server.store.reports import Reports
 from asyncwb.server.store.runs import Runs
+from asyncwb.server.store.teams import Teams
 from asyncwb.server.store.users import User, Users
 
 
@@ -23,8 +30,15 @@ class State:
     config: ServerConfig
     database: Database
     users: Users
+    keys: Keys
+    teams: Teams
+    invitations: Invitations
+    projects: Projects
+    reports: Reports
     runs: Runs
     ingest: IngestStore
+    files: Files
+    signer: Signer
     hub: Hub
     metrics: Metrics
     clock: Callable[[], float]

@@ -10,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Select, Update, bindparam, insert, select, tuple_, update
+from sqlalchemy import (
+    Select,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
@@ -32,6 +44,7 @@ _RECORD: Final = (
     runs.c.started_at,
     runs.c.finished_at,
     runs.c.exit_code,
+    runs.c.stop_requested,
 )
 _WRITER: Final = tuple(column for column in writers.c if column.name != "run_id")
 
@@ -50,7 +63,7 @@ class IngestStore:
         self._new_projects = database.insert(projects).on_conflict_do_nothing()
         self._new_runs = database.insert(runs).on_conflict_do_nothing()
         self._updates: dict[tuple[str, ...], Update] = {}  # by the columns that they set
-        self._known: dict[tuple[str, str], int] = {}  # ids of projects, which never change
+        self._known: dict[tuple[str, str], int] = {}  # ids of projects, as far as they still hold
 
     async def lock(
         self, connection: AsyncConnection, paths: Collection[RunPath]
@@ -60,18 +73,41 @@ class IngestStore:
         unknown = names - self._known.keys()
         if unknown:
             self._known |= await _project_ids(connection, unknown)
-        ids = {name: self._known[name] for name in names if name in self._known}
+        found = await self._lock_known(connection, paths)
+        # A project that was renamed or deleted meanwhile hides its runs, or the lack of them.
+        doubtful = {path[:2] for path in paths if path not in found} - unknown
+        if doubtful:
+            now = await _project_ids(connection, doubtful)
+            moved = {name for name in doubtful if now.get(name) != self._known[name]}
+            for name in moved:
+                del self._known[name]
+            self._known |= now
+            found |= await self._lock_known(connection, [p for p in paths if p[:2] in moved])
+        return found
+
+    async def _lock_known(
+        self, connection: AsyncConnection, paths: Collection[RunPath]
+    ) -> dict[RunPath, RunRecord]:
+        ids = {path[:2]: self._known[path[:2]] for path in paths if path[:2] in self._known}
         return await _lock_runs(connection, paths, ids)
 
     async def create(
-        self, connection: AsyncConnection, paths: Collection[RunPath], now: float
+        self,
+        connection: AsyncConnection,
+        paths: Collection[RunPath],
+        now: float,
+        user_id: int | None = None,
     ) -> dict[RunPath, RunRecord]:
-        """Create projects and runs that do not exist yet, and return all of them as `lock` does."""
+        """Create projects and runs that do not exist yet, and return all of them as `lock` does.
+
+        `user_id` is whose they are, where they are new.
+        """
         names = sorted({path[:2] for path in paths})
-        rows = [{"entity": e, "name": n, "created_at": now} for e, n in names]
+        made = {"created_at": now, "user_id": user_id}
+        rows = [{"entity": e, "name": n, **made} for e, n in names]
         await connection.execute(self._new_projects, rows)
         ids = await _project_ids(connection, names)  # not to be remembered before the commit
-        new = [_new_run(ids[path[:2]], path, now) for path in sorted(paths)]
+        new = [_new_run(ids[path[:2]], path, now, user_id) for path in sorted(paths)]
         await connection.execute(self._new_runs, new)
         return await _lock_runs(connection, paths, ids)
 
@@ -111,10 +147,35 @@ class IngestStore:
             self._updates[shape] = update(runs).where(runs.c.id == bindparam("new_id")).values(new)
         return self._updates[shape]
 
+    async def systems(
+        self, connection: AsyncConnection, run_ids: Collection[int]
+    ) -> dict[int, str]:
+        """Return the last system metrics of these runs, JSON as text."""
+        return await _by_id(connection, _SYSTEMS, run_ids)
+
+    async def history_end(self, connection: AsyncConnection, run_id: int) -> tuple[int, int]:
+        """Return a run's rows, and the number behind the last line of its W&B client; 0, 0: none.
+
+        Lines of clients that share a run ("wandb-...") are numbered apart and do not count.
+        """
+        row = (await connection.execute(_HISTORY_END, {"run": run_id})).first()
+        return (0, 0) if row is None else (row[0], row[1] or 0)
+
+    async def request_stop(self, connection: AsyncConnection, run_id: int) -> bool:
+        """Ask for a run's end; False where it has ended or is not there."""
+        return (await connection.execute(_STOP, {"of_run": run_id})).rowcount == 1
+
+    async def forget_writers(
+        self, connection: AsyncConnection, run_id: int, names: Collection[str]
+    ) -> None:
+        """Delete writers whose numbers another writer of the run has taken over."""
+        gone = [{"of_run": run_id, "of_writer": name} for name in names]
+        await connection.execute(_FORGET_WRITER, gone)
+
     async def silent(
         self, connection: AsyncConnection, heard_before: float, limit: int = 500
     ) -> list[RunRecord]:
-        """Lock running runs whose last heartbeat is older than `heard_before`; at most `limit`."""
+        """Lock live runs whose last heartbeat is older than `heard_before`; at most `limit`."""
         asked = {"heard_before": heard_before, "most": limit}
         rows = await connection.execute(_SILENT, asked)
         found = [RunRecord(row[3], RunPath(*row[:3]), *tuple(row)[4:]) for row in rows]
@@ -124,10 +185,11 @@ class IngestStore:
 
 _RUN_NAME: Final = tuple_(runs.c.project_id, runs.c.run)
 _LOCK: Final = (
-    select(runs.c.project_id, runs.c.run, runs.c.id, *_RECORD)
+    select(projects.c.entity, projects.c.name, runs.c.run, runs.c.id, *_RECORD)
+    .join(projects, projects.c.id == runs.c.project_id)
     .where(_RUN_NAME.in_(bindparam("some", expanding=True)))
     .order_by(runs.c.id)
-    .with_for_update()
+    .with_for_update(of=runs)
 )
 _PROJECT_NAME: Final = tuple_(projects.c.entity, projects.c.name)
 _PROJECTS: Final = select(projects.c.entity, projects.c.name, projects.c.id).where(
@@ -140,10 +202,37 @@ _SOME_RUNS: Final = runs.c.id.in_(bindparam("some", expanding=True))
 _FOLDS: Final = select(runs.c.id, runs.c.fold).where(_SOME_RUNS)
 _CONFIGS: Final = select(runs.c.id, runs.c.config).where(_SOME_RUNS)
 _ADD_FRAMES: Final = insert(frames)
+_SYSTEMS: Final = select(runs.c.id, runs.c.system).where(_SOME_RUNS)
+_HISTORY_END: Final = (
+    select(runs.c.rows, func.max(writers.c.next_seq))
+    .outerjoin(
+        writers,
+        and_(
+            writers.c.run_id == runs.c.id,
+            or_(
+                writers.c.writer == "wandb",
+                writers.c.writer.startswith("wandb+", autoescape=True),
+                writers.c.writer.startswith("wandb.", autoescape=True),
+            ),
+        ),
+    )
+    .where(runs.c.id == bindparam("run"))
+    .group_by(runs.c.id, runs.c.rows)
+)
+_STOP: Final = (
+    update(runs)
+    .where(runs.c.id == bindparam("of_run"))
+    .where(runs.c.state.in_(("running", "preempting", "pending")))
+    .values(stop_requested=True, version=runs.c.version + 1)
+)
+_FORGET_WRITER: Final = delete(writers).where(
+    writers.c.run_id == bindparam("of_run"), writers.c.writer == bindparam("of_writer")
+)
 _SILENT: Final = (
     select(projects.c.entity, projects.c.name, runs.c.run, runs.c.id, *_RECORD)
     .join(projects, projects.c.id == runs.c.project_id)
-    .where(runs.c.state == "running", runs.c.heartbeat_at < bindparam("heard_before"))
+    .where(runs.c.state.in_(("running", "preempting")))
+    .where(runs.c.heartbeat_at < bindparam("heard_before"))
     .order_by(runs.c.id)
     .limit(bindparam("most"))
     .with_for_update(of=runs, skip_locked=True)
@@ -153,13 +242,14 @@ _SILENT: Final = (
 async def _lock_runs(
     connection: AsyncConnection, paths: Collection[RunPath], ids: Mapping[tuple[str, str], int]
 ) -> dict[RunPath, RunRecord]:
-    names = {number: name for name, number in ids.items()}
+    wanted = set(paths)
     keys = [(ids[path[:2]], path.run) for path in sorted(paths) if path[:2] in ids]
     found: dict[RunPath, RunRecord] = {}
     for chunk in _chunks(keys):
         for row in await connection.execute(_LOCK, {"some": chunk}):
-            path = RunPath(*names[row[0]], row[1])
-            found[path] = RunRecord(row[2], path, *tuple(row)[3:])
+            path = RunPath(*row[:3])
+            if path in wanted:  # else the id is another project's by now
+                found[path] = RunRecord(row[3], path, *tuple(row)[4:])
     await _add_writers(connection, found.values())
     return found
 
@@ -197,7 +287,7 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[start : start + _CHUNK]
 
 
-def _new_run(project_id: int, path: RunPath, now: float) -> dict[str, Any]:
+def _new_run(project_id: int, path: RunPath, now: float, user_id: int | None) -> dict[str, Any]:
     return {
         "project_id": project_id,
         "run": path.run,
@@ -205,6 +295,7 @@ def _new_run(project_id: int, path: RunPath, now: float) -> dict[str, Any]:
         "state": "running",
         "created_at": now,
         "heartbeat_at": now,
+        "user_id": user_id,
         "rows": 0,
         "lost": 0,
         "version": 0,

@@ -46,6 +46,7 @@ class RunRecord:
     started_at: float | None
     finished_at: float | None
     exit_code: int | None
+    stop_requested: bool
     writers: dict[str, WriterRecord] = field(default_factory=dict)
 
 

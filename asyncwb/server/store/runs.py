@@ -1,11 +1,11 @@
-"""Projects and runs as readers see them: lists, pages and one run's full account."""
+"""Runs as readers see them: lists, pages and one run's full account."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, case, func, or_, select
+from sqlalchemy import Row, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
@@ -28,45 +28,11 @@ class StoredRun:
     columns: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredProject:
-    """A project with the number of its runs; `updated_at` is its last sign of life."""
-
-    entity: str
-    name: str
-    runs: int
-    running: int
-    updated_at: float
-
-
 class Runs:
-    """Reads projects and runs."""
+    """Reads runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def projects(self, entity: str | None) -> list[StoredProject]:
-        """Return the projects of one entity, or of all (None), the last active first."""
-        updated = func.coalesce(func.max(runs.c.heartbeat_at), projects.c.created_at)
-        running = func.coalesce(func.sum(case((runs.c.state == "running", 1), else_=0)), 0)
-        statement = (
-            select(projects.c.entity, projects.c.name, func.count(runs.c.id), running, updated)
-            .outerjoin(runs, runs.c.project_id == projects.c.id)
-            .group_by(projects.c.id)
-            .order_by(updated.desc(), projects.c.id)
-        )
-        if entity is not None:
-            statement = statement.where(projects.c.entity == entity)
-        async with self._database.connect() as connection:
-            return [StoredProject(*row) for row in await connection.execute(statement)]
-
-    async def project_exists(self, entity: str, project: str) -> bool:
-        """Tell whether there is such a project."""
-        statement = select(projects.c.id).where(
-            projects.c.entity == entity, projects.c.name == project
-        )
-        async with self._database.connect() as connection:
-            return (await connection.execute(statement)).first() is not None
 
     async def page(
         self,

@@ -22,6 +22,9 @@ from asyncwb.server.store.schema import frames, leases, projects, rollups, runs,
 
 _T = TypeVar("_T")
 
+SAMPLE: Final = "sample"
+"""the kind under which a segment's sample of rows stands among its rollups"""
+
 _LONGEST_KEY: Final = 500
 _AT_ONCE: Final = 500
 """values in one IN (...): SQLite allows 32,766 parameters, its planner likes fewer."""
@@ -101,6 +104,8 @@ class NewSegment:
     size: int
     rollups: Sequence[tuple[str, str, bytes]]
     """(key, kinds, encoded rollup)"""
+    sample: bytes
+    """some of its rows, evenly spread, as a frame"""
 
 
 class SealConflictError(Exception):
@@ -184,7 +189,22 @@ class Segments:
         async with self._database.connect() as connection:
             for some in _chunks(segment_ids):
                 statement = select(rollups.c.segment_id, rollups.c.data).where(
-                    rollups.c.segment_id.in_(some), rollups.c.key == _indexed(key)
+                    rollups.c.segment_id.in_(some),
+                    rollups.c.key == _indexed(key),
+                    rollups.c.kind != SAMPLE,
+                )
+                found.update(
+                    (row.segment_id, row.data) for row in await connection.execute(statement)
+                )
+        return found
+
+    async def samples(self, segment_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return the encoded samples of segments; one sealed by an older server has none."""
+        found: dict[int, bytes] = {}
+        async with self._database.connect() as connection:
+            for some in _chunks(segment_ids):
+                statement = select(rollups.c.segment_id, rollups.c.data).where(
+                    rollups.c.segment_id.in_(some), rollups.c.key == "", rollups.c.kind == SAMPLE
                 )
                 found.update(
                     (row.segment_id, row.data) for row in await connection.execute(statement)
@@ -299,25 +319,7 @@ class Segments:
     async def _insert(
         self, connection: AsyncConnection, run_id: int, new: NewSegment, after: int, now: float
     ) -> None:
-        statement = insert(segments).values(
-            run_id=run_id,
-            path=new.path,
-            rows=new.rows,
-            min_step=new.min_step,
-            max_step=new.max_step,
-            columns=[list(column) for column in new.columns],
-            size=new.size,
-            sorted_after_frame=after,
-            created_at=now,
-        )
-        inserted = (await connection.execute(statement)).inserted_primary_key
-        assert inserted is not None
-        if new.rollups:
-            rows = [
-                {"segment_id": inserted[0], "key": _indexed(key), "kind": kind, "data": data}
-                for key, kind, data in new.rollups
-            ]
-            await connection.execute(insert(rollups), rows)
+        await insert_segment(connection, run_id, new, after, now)
 
     async def lease(self, lease: Lease, now: float, until: float) -> bool:
         """Take a lease, or extend our own; False where another process holds it."""
@@ -352,6 +354,31 @@ class Segments:
                 statement = select(segments.c.path).where(segments.c.path.in_(some))
                 known.update(await connection.scalars(statement))
         return known
+
+
+async def insert_segment(
+    connection: AsyncConnection, run_id: int, new: NewSegment, after: int, now: float
+) -> None:
+    """Make a stored file part of a run's history, behind the frame `after`."""
+    statement = insert(segments).values(
+        run_id=run_id,
+        path=new.path,
+        rows=new.rows,
+        min_step=new.min_step,
+        max_step=new.max_step,
+        columns=[list(column) for column in new.columns],
+        size=new.size,
+        sorted_after_frame=after,
+        created_at=now,
+    )
+    inserted = (await connection.execute(statement)).inserted_primary_key
+    assert inserted is not None
+    found = [*new.rollups, ("", SAMPLE, new.sample)]
+    rows = [
+        {"segment_id": inserted[0], "key": _indexed(key), "kind": kind, "data": data}
+        for key, kind, data in found
+    ]
+    await connection.execute(insert(rollups), rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,17 @@
 // The server's HTTP API as the page sees it: types, one way to ask, one kind of error.
 
-export type RunState = "running" | "finished" | "failed" | "crashed" | "killed";
+export const RUN_STATES = [
+  "running",
+  "finished",
+  "failed",
+  "crashed",
+  "killed",
+  "preempting",
+  "preempted",
+  "pending",
+] as const;
+export type RunState = (typeof RUN_STATES)[number];
+export type Role = "admin" | "member" | "viewer";
 export type XKey = "_step" | "_timestamp" | "_runtime";
 /** A finite number, or "NaN", "Infinity", "-Infinity"; null where a bucket has no such value. */
 export type WireNumber = number | string | null;
@@ -8,12 +19,23 @@ export type WireNumber = number | string | null;
 export interface Viewer {
   username: string;
   entity: string;
+  /** Of the server. */
   admin: boolean;
+  email: string | null;
+  teams: Record<string, Role>;
+}
+
+/** Whose project it is and its name: what the addresses of its pages begin with. */
+export interface ProjectPath {
+  entity: string;
+  project: string;
 }
 
 export interface Project {
   entity: string;
   name: string;
+  visibility: "private" | "public";
+  description: string | null;
   runs: number;
   running: number;
   updated_at: number | null;
@@ -40,6 +62,7 @@ export interface RunRow {
   host: string | null;
   program: string | null;
   version: number;
+  summary: Record<string, unknown>;
 }
 
 export interface Metric {
@@ -51,7 +74,6 @@ export interface Metric {
 
 export interface RunInfo extends RunRow {
   config: Record<string, unknown>;
-  summary: Record<string, unknown>;
   metrics: Metric[];
 }
 
@@ -80,9 +102,7 @@ export interface WireSeries {
   valid?: number[];
 }
 
-export interface RunPath {
-  entity: string;
-  project: string;
+export interface RunPath extends ProjectPath {
   run: string;
 }
 
@@ -118,9 +138,33 @@ export async function get<T>(path: string, params: Params = [], signal?: AbortSi
   return ask<T>(url, signal ? { signal } : {});
 }
 
-export async function post<T>(path: string, body: unknown): Promise<T> {
+export function post<T>(path: string, body: unknown): Promise<T> {
+  return send<T>("POST", path, body);
+}
+
+export function patch<T>(path: string, body: unknown): Promise<T> {
+  return send<T>("PATCH", path, body);
+}
+
+export async function remove(path: string): Promise<void> {
+  await ask<unknown>(path, { method: "DELETE" });
+}
+
+/** Asks in GraphQL, where the native API has no route for it. Throws the first of its errors. */
+export async function graphql<T>(query: string, variables: Record<string, unknown>): Promise<T> {
+  interface Answer {
+    data: T | null;
+    errors?: { message: string; extensions?: { code?: string } }[];
+  }
+  const answer = await send<Answer>("POST", "/graphql", { query, variables });
+  const error = answer.errors?.[0];
+  if (error) throw new ApiError(200, error.extensions?.code ?? "unknown", error.message);
+  return answer.data as T;
+}
+
+function send<T>(method: string, path: string, body: unknown): Promise<T> {
   const headers = { "Content-Type": "application/json" };
-  return ask<T>(path, { method: "POST", headers, body: JSON.stringify(body) });
+  return ask<T>(path, { method, headers, body: JSON.stringify(body) });
 }
 
 async function ask<T>(url: string, init: RequestInit): Promise<T> {
@@ -145,5 +189,5 @@ async function readError(response: Response): Promise<ApiError> {
 /** What to tell a person about anything that went wrong while asking the server. */
 export function explain(error: unknown): string {
   if (error instanceof ApiError) return error.message;
-  return "The server cannot be reached. The page asks again by itself.";
+  return "The server cannot be reached. Nothing is lost; try again in a moment.";
 }

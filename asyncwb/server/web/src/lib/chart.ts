@@ -91,7 +91,7 @@ function options(look: Look, wires: Wires): uPlot.Options {
   };
 }
 
-function xRange(
+export function xRange(
   zoom: [number, number] | null,
   low: number | null,
   high: number | null,
@@ -102,7 +102,7 @@ function xRange(
 }
 
 /** Down and up to one significant digit, where a log axis has its ticks. */
-function logRange(low: number | null, high: number | null): [number, number] {
+export function logRange(low: number | null, high: number | null): [number, number] {
   if (low === null || high === null || low <= 0) return [1, 10];
   const [from, to] = [oneDigit(low, Math.floor), oneDigit(high, Math.ceil)];
   return from < to ? [from, to] : [oneDigit(from * 0.9, Math.floor), oneDigit(to * 1.1, Math.ceil)];
@@ -149,7 +149,7 @@ function zoomTo(chart: uPlot, wires: Wires): void {
 }
 
 /** A point between two gaps has no line: it gets a dot, however dense the rest. */
-const alone: uPlot.Series.Points.Filter = (chart, seriesIdx, show) => {
+export const alone: uPlot.Series.Points.Filter = (chart, seriesIdx, show) => {
   if (show) return null;
   const values = chart.data[seriesIdx] ?? [];
   const found: number[] = [];
@@ -162,7 +162,7 @@ const alone: uPlot.Series.Points.Filter = (chart, seriesIdx, show) => {
 
 const FONT = "11px system-ui, sans-serif";
 
-function xAxis({ x, palette }: Look): uPlot.Axis {
+export function xAxis({ x, palette }: Pick<Look, "x" | "palette">): uPlot.Axis {
   const axis: uPlot.Axis = {
     stroke: palette.text,
     font: FONT,
@@ -178,7 +178,7 @@ function xAxis({ x, palette }: Look): uPlot.Axis {
   return { ...axis, values: (_, at, _axis, _space, step) => format.times(at, step) };
 }
 
-function yAxis({ log, palette }: Look): uPlot.Axis {
+export function yAxis({ log, palette }: Pick<Look, "log" | "palette">): uPlot.Axis {
   return {
     stroke: palette.text,
     font: FONT,

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { duration, number, ticks } from "./format";
+import { bytes, duration, number, ticks } from "./format";
 
 test("a number never loses its sign, its exponent or its being a number", () => {
   expect([0, 1e-9, -2.5e-7, 1234567, 0.1 + 0.2, 12345678.9].map(number)).toEqual([
@@ -24,4 +24,14 @@ test("neighbouring ticks have different, true labels", () => {
 
 test("a duration has at most two units", () => {
   expect([0, 59.4, 75, 3600, 90061].map(duration)).toEqual(["0s", "59s", "1m 15s", "1h", "1d 1h"]);
+});
+
+test("sizes have three digits and the unit that keeps them short", () => {
+  expect([0, 1023, 1536, 5 * 2 ** 20, 2 ** 40 * 3].map(bytes)).toEqual([
+    "0 B",
+    "1023 B",
+    "1.50 KiB",
+    "5.00 MiB",
+    "3.00 TiB",
+  ]);
 });

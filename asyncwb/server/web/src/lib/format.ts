@@ -99,6 +99,14 @@ export function times(values: readonly number[], step: number): string[] {
   });
 }
 
+/** 1536 -> "1.5 KiB" */
+export function bytes(size: number): string {
+  const power = Math.min(4, Math.floor(Math.log2(Math.max(1, size)) / 10));
+  const unit = ["B", "KiB", "MiB", "GiB", "TiB"][power] ?? "B";
+  const value = size / 1024 ** power;
+  return `${power === 0 ? value : value.toPrecision(value < 1000 ? 3 : 4)} ${unit}`;
+}
+
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export function date(at: number | null): string {

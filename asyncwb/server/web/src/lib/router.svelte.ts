@@ -4,6 +4,12 @@ export type Route =
   | { page: "projects"; entity: string | null }
   | { page: "runs"; entity: string; project: string }
   | { page: "run"; entity: string; project: string; run: string }
+  | { page: "reports"; entity: string; project: string }
+  | { page: "report"; entity: string; project: string; report: string }
+  | { page: "project"; entity: string; project: string }
+  | { page: "settings" }
+  | { page: "team"; team: string }
+  | { page: "invite" }
   | { page: "login" }
   | { page: "missing" };
 
@@ -14,14 +20,33 @@ export function parse(path: string): Route {
   } catch {
     return { page: "missing" };
   }
-  const [entity, project, runs, run] = parts;
+  const [entity, project] = parts;
   if (entity === undefined) return { page: "projects", entity: null };
-  if (entity === "login" && parts.length === 1) return { page: "login" };
+  const own = OWN_PAGES[entity]?.(parts);
+  if (own) return own;
   if (project === undefined) return { page: "projects", entity };
-  if (runs === undefined) return { page: "runs", entity, project };
-  if (runs === "runs" && run !== undefined && parts.length === 4)
-    return { page: "run", entity, project, run };
-  return { page: "missing" };
+  return ofProject(entity, project, parts.slice(2));
+}
+
+/** Names that no entity can have: the server keeps them for these pages. */
+const OWN_PAGES: Record<string, (parts: string[]) => Route | null> = {
+  login: ({ length }) => (length === 1 ? { page: "login" } : null),
+  settings: ({ length }) => (length === 1 ? { page: "settings" } : null),
+  invite: ({ length }) => (length <= 2 ? { page: "invite" } : null),
+  teams: ([, team, more]) =>
+    team !== undefined && more === undefined ? { page: "team", team } : null,
+};
+
+function ofProject(entity: string, project: string, parts: string[]): Route {
+  const [what, name, more] = parts;
+  if (what === undefined) return { page: "runs", entity, project };
+  if (more !== undefined) return { page: "missing" };
+  if (what === "runs" && name !== undefined) return { page: "run", entity, project, run: name };
+  if (what === "reports" && name !== undefined)
+    return { page: "report", entity, project, report: name };
+  if (name !== undefined) return { page: "missing" };
+  if (what === "reports") return { page: "reports", entity, project };
+  return what === "settings" ? { page: "project", entity, project } : { page: "missing" };
 }
 
 export function href(...parts: string[]): string {
@@ -55,6 +80,8 @@ class Router {
     if (event.defaultPrevented || event.button !== 0 || modified) return;
     const link = event.target instanceof Element ? event.target.closest("a") : null;
     if (link === null || link.target !== "" || link.origin !== location.origin) return;
+    if (link.hasAttribute("download") || link.pathname.startsWith("/files/")) return;
+    if (link.hash !== "" && link.pathname === location.pathname) return;
     event.preventDefault();
     this.go(link.pathname + link.search);
   }

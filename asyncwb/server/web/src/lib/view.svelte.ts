@@ -3,7 +3,8 @@
 import type { XKey } from "./api";
 
 export type XAxis = "step" | "time" | "relative";
-export type Tab = "charts" | "overview";
+export const TABS = ["charts", "overview", "files", "logs", "system"] as const;
+export type Tab = (typeof TABS)[number];
 
 export const X_KEYS: Record<XAxis, XKey> = {
   step: "_step",
@@ -35,7 +36,7 @@ export class View {
   large = $state<string | null>(null);
 
   constructor(query: URLSearchParams) {
-    this.tab = pick(query.get("tab"), ["charts", "overview"], "charts");
+    this.tab = pick(query.get("tab"), TABS, "charts");
     this.x = pick(query.get("x"), ["step", "time", "relative"], "step");
     this.log = query.get("log") === "1";
     const smoothing = numberOr(query.get("smooth"), 0);

@@ -1,0 +1,201 @@
+"""Edits carried out: check who asks, decide with `edits.py`, write with `store/edits.py`.
+
+An edit is one transaction in which the run's row is locked, so it and the rows that come in
+meanwhile follow one another. Whoever watches the run is told afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from asyncwb.errors import LogTypeError
+from asyncwb.server import edits, files, filestream
+from asyncwb.server.access import Action, deleting, ensure_entities, forbidden, may, require_run
+from asyncwb.server.edits import Edit, EditError
+from asyncwb.server.errors import ApiError
+from asyncwb.server.ingest import read_fold
+from asyncwb.server.objects import OBJECTS
+from asyncwb.server.state import STATE, State
+from asyncwb.server.store import edits as store
+from asyncwb.server.store.database import AsyncConnection
+from asyncwb.server.store.edits import EditedRun
+from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.users import User
+from asyncwb.wire.columns import empty
+from asyncwb.wire.values import dumps
+
+MAX_NAME: Final = 128
+"""characters of an entity, a project or a run's id"""
+_REFUSED: Final = re.compile(r"[/\\#?%:]")
+"""What would be read as something else in an address or an id; W&B refuses the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """A run after an edit: its inner id, and whether the edit made it."""
+
+    id: int
+    path: RunPath
+    created: bool
+
+
+async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserted:
+    """Edit the run at `path`; make it, and its project, where there is none.
+
+    Raises:
+        ApiError: 400 for names and states that cannot be, 403 where the user may not write.
+    """
+    _check_names(path)
+    if not may(user, Action.WRITE, path.entity):
+        # What is there may be readable; what is not must not be told from it.
+        raise forbidden(f"You may not write to {path.entity}.")
+    await ensure_entities(state, user, {path.entity})
+    now = state.clock()
+    async with state.database.transaction() as connection:
+        found = await state.ingest.lock(connection, [path])
+        created = path not in found
+        if created:
+            found = await state.ingest.create(connection, [path], now, user.id)
+        record = found[path]
+        run = await store.lock(connection, record.id)
+        assert run is not None
+        named = await _named(connection, run, path, edit) if created else {}
+        await _write(connection, run, edit, now, named)
+    state.hub.publish([record.id])
+    return Upserted(record.id, path, created)
+
+
+async def _named(
+    connection: AsyncConnection, run: EditedRun, path: RunPath, edit: Edit
+) -> dict[str, Any]:
+    if edit.name:
+        return {}
+    return {"name": edits.made_name(path.run, await store.count_runs(connection, run.project_id))}
+
+
+async def edit_run(state: State, user: User, path: RunPath, edit: Edit) -> Upserted:
+    """Edit a run that must be there.
+
+    Raises:
+        ApiError: 400 for a state that cannot be, 403, 404.
+    """
+    path, run_id = await require_run(state, user, Action.WRITE, path)
+    now = state.clock()
+    async with state.database.transaction() as connection:
+        run = await _locked(connection, run_id)
+        await _write(connection, run, edit, now, {})
+    state.hub.publish([run_id])
+    return Upserted(run_id, path, created=False)
+
+
+async def _locked(connection: AsyncConnection, run_id: int) -> EditedRun:
+    run = await store.lock(connection, run_id)
+    if run is None:
+        raise ApiError(404, "run_not_found", "The run has been deleted meanwhile.")
+    return run
+
+
+async def _write(
+    connection: AsyncConnection, run: EditedRun, edit: Edit, now: float, more: dict[str, Any]
+) -> None:
+    try:
+        columns = edits.changed(edit, now) | more
+        if edit.summary is not None:
+            columns |= _summary(run, edit)
+    except (EditError, LogTypeError) as error:
+        raise ApiError(400, "bad_edit", f"{error}. Nothing was written.") from error
+    await store.write(connection, run, columns)
+
+
+def _summary(run: EditedRun, edit: Edit) -> dict[str, Any]:
+    assert edit.summary is not None
+    fold = read_fold(run.fold)
+    fold.apply(empty(), [(0, edits.summary_event(fold, edit.summary))])
+    return {
+        "fold": dumps(fold.state()).decode(),
+        "summary": dumps(fold.as_dict()).decode(),
+    }
+
+
+async def move(state: State, user: User, path: RunPath, wanted: str) -> None:
+    """Put a run into another state, where `edits.moved` allows it.
+
+    Raises:
+        ApiError: 400 where that is no way, 403, 404.
+    """
+    _, run_id = await require_run(state, user, Action.WRITE, path)
+    now = state.clock()
+    async with state.database.transaction() as connection:
+        run = await _locked(connection, run_id)
+        try:
+            columns = edits.moved(run.state, wanted, now)
+        except EditError as error:
+            raise ApiError(400, "bad_state", f"{error}. Nothing was written.") from error
+        await store.write(connection, run, columns)
+    state.hub.publish([run_id])
+
+
+async def stop(state: State, user: User, path: RunPath) -> None:
+    """Ask for a run to end: its client is told with its next answer. Nothing where it has ended.
+
+    Raises:
+        ApiError: 403, 404.
+    """
+    _, run_id = await require_run(state, user, Action.WRITE, path)
+    await filestream.request_stop(state, run_id)
+
+
+async def delete(app: web.Application, user: User, path: RunPath) -> None:
+    """Delete a run and all that belongs to it; its own user may, and who manages the entity.
+
+    Raises:
+        ApiError: 403, 404.
+    """
+    state = app[STATE]
+    path, run_id = await require_run(state, user, Action.WRITE, path)
+    async with state.database.transaction() as connection:
+        run = await _locked(connection, run_id)
+        if not may(user, deleting(user, run.user_id), path.entity):
+            raise forbidden(f"{path} is somebody else's run.")
+        objects = await store.delete_run(connection, run_id)
+    await files.discard(app[OBJECTS], objects)
+    state.hub.publish([run_id])
+
+
+async def alert(
+    state: State, user: User, path: RunPath, *, title: str, text: str, level: str, wait: float
+) -> bool:
+    """Store an alert of a run, unless one of the same title came in the last `wait` seconds.
+
+    Returns:
+        Whether it was stored.
+
+    Raises:
+        ApiError: 403, 404.
+    """
+    _, run_id = await require_run(state, user, Action.WRITE, path)
+    now, title = state.clock(), edits.text(title)
+    async with state.database.transaction() as connection:
+        await _locked(connection, run_id)
+        last = await store.last_alert(connection, run_id, title)
+        if last is not None and now - last < wait:
+            return False
+        await store.add_alert(connection, run_id, now, title, edits.text(text), level)
+    return True
+
+
+def _check_names(path: RunPath) -> None:
+    for name in path:
+        known = _REFUSED.search(name) is None and name.isprintable()
+        if not known or not 0 < len(name) <= MAX_NAME:
+            shown = name if len(name) < 100 else f"{name[:100]}..."
+            raise ApiError(
+                400,
+                "bad_name",
+                f"{shown!r} cannot be a name: it has 1 to {MAX_NAME} characters that can be "
+                "printed, none of / \\ # ? % : among them. Nothing was written.",
+            )

@@ -1,0 +1,238 @@
+"""What an edit does to a run: decided here, on values alone, and written by `store/edits.py`.
+
+Whoever edits a run comes through here: the W&B client that begins one (`upsertBucket`), the
+public API that renames or tags it, `updateRunState`, the page. An `Edit` says what is asked; a
+field that is None is left alone. `changed` gives the columns of the table `runs` that become
+something else.
+
+W&B wraps every value of a config, `{"lr": {"value": 0.1, "desc": null}}`; we store it plain, and
+wrap it again on the way out. A config that comes is the whole config. A summary that comes is the
+whole summary: `summary_event` says how the run's fold gets there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asyncwb.wire import keys
+from asyncwb.wire.summary import Fold
+
+STATES: Final = (
+    *("pending", "running", "preempting", "preempted"),
+    *("finished", "failed", "crashed", "killed"),
+)
+ACTIVE: Final = ("running", "pending", "preempting")
+INTERNAL: Final = "_wandb"
+"""the key of a config under which W&B clients keep what is theirs"""
+
+_TEXTS: Final = {
+    "notes": "notes",
+    "description": "description",
+    "group": "group_name",
+    "job_type": "job_type",
+    "commit": "commit",
+    "repo": "repo",
+    "host": "host",
+    "program": "program",
+}
+_MOVES: Final = {
+    "pending": ("running", "failed", "crashed", "preempted"),
+    "failed": ("pending", "running"),
+}
+_COMPUTED: Final = frozenset(("_step", "_timestamp", "_runtime", "_open"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What is asked of a run; None leaves as it is.
+
+    `config` is plain and whole, `summary` nested and whole; `tags` replaces all tags.
+    """
+
+    name: str | None = None
+    notes: str | None = None
+    description: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    commit: str | None = None
+    repo: str | None = None
+    host: str | None = None
+    program: str | None = None
+    state: str | None = None
+    tags: tuple[str, ...] | None = None
+    config: Mapping[str, Any] | None = None
+    summary: Mapping[str, Any] | None = None
+
+
+class EditError(ValueError):
+    """An edit that the run's state, or the words of the edit, do not allow; nothing is changed."""
+
+
+def changed(edit: Edit, now: float) -> dict[str, Any]:
+    """Return the columns that an edit sets, without the summary.
+
+    Raises:
+        EditError: there is no such state.
+    """
+    columns: dict[str, Any] = {
+        column: text(value)
+        for name, column in _TEXTS.items()
+        if (value := getattr(edit, name)) is not None
+    }
+    if edit.name:
+        columns["name"] = text(edit.name)
+    if edit.tags is not None:
+        columns["tags"] = [text(tag) for tag in dict.fromkeys(edit.tags)]
+    if edit.config is not None:
+        columns["config"] = dict(edit.config)
+    if edit.state is not None:
+        columns |= entered(edit.state, now)
+    return columns
+
+
+def entered(state: str, now: float) -> dict[str, Any]:
+    """Return the columns of a run that is put into a state by hand.
+
+    Raises:
+        EditError: there is no such state.
+    """
+    if state not in STATES:
+        raise EditError(f"state must be one of {', '.join(STATES)}, not {state!r}")
+    if state in ACTIVE:
+        # Alive from now on: the time without a sign of life is counted anew.
+        ended = {"finished_at": None, "exit_code": None, "heartbeat_at": now}
+        return {"state": state, "stop_requested": False, **ended}
+    return {"state": state, "finished_at": now}
+
+
+def moved(current: str, wanted: str, now: float) -> dict[str, Any]:
+    """Return the columns of a run that `updateRunState` puts into another state.
+
+    A run can be put back to pending to be taken up again, and given up as failed while it is
+    pending or running.
+
+    Raises:
+        EditError: that is no way from the current state.
+    """
+    if current not in _MOVES.get(wanted, ()):
+        raise EditError(
+            f"a run that is {current} cannot be put to {wanted!r}: only "
+            + "; ".join(f"{' or '.join(old)} to {new}" for new, old in _MOVES.items())
+        )
+    return entered(wanted, now)
+
+
+def unwrap(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config of W&B's form as a plain one; what is not wrapped stays as it is."""
+    return {key: value["value"] if _is_wrapped(value) else value for key, value in config.items()}
+
+
+def _is_wrapped(value: Any) -> bool:
+    return isinstance(value, dict) and "value" in value and value.keys() <= {"value", "desc"}
+
+
+def wrap(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plain config in W&B's form."""
+    return {key: {"value": value, "desc": None} for key, value in config.items()}
+
+
+def summary_event(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the event after which the fold's summary is `summary`.
+
+    What is there already, the values that `define_metric` computes included, is left as it is;
+    `_step`, `_timestamp` and `_runtime` follow from the rows and cannot be set.
+
+    Raises:
+        LogTypeError: the summary is nested too deep.
+    """
+    wanted = {p: value for p, value in keys.flatten(summary).items() if p not in _COMPUTED}
+    shown = {p: value for p, value in fold.values().items() if p not in _COMPUTED}
+    new: dict[str, Any] = {}
+    # A path of the fold under which the summary has several values (the ops of `define_metric`)
+    # takes them as one: as single values they would stand beside those of the next row.
+    for path, value in shown.items():
+        node = _at(summary, path)
+        if node:
+            for leaf in keys.flatten(node, path):
+                wanted.pop(leaf, None)
+            if not same(node, value):
+                new[path] = node
+    deleted = [p for p in shown if p not in wanted and not _at(summary, p)]
+    gone = set(deleted)
+    new |= {
+        path: value
+        for path, value in wanted.items()
+        # What is deleted takes along what stands below it.
+        if path not in shown or not same(shown[path], value) or not gone.isdisjoint(_above(path))
+    }
+    return {"t": "summary", "set": new, "delete": deleted}
+
+
+def _at(summary: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+    """Return the level of keys that stands at a path; None for a value, or nothing."""
+    node: Any = summary
+    for key in keys.split(path):
+        if not isinstance(node, Mapping) or key not in node:
+            return None
+        node = node[key]
+    return node if isinstance(node, Mapping) and not keys.is_leaf_mapping(node) else None
+
+
+def _above(path: str) -> list[str]:
+    return [path[:at] for at, char in enumerate(path) if char == "."]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two JSON values are the same; NaN is itself, True is not 1, and 1.0 is 1."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, bool) != isinstance(other, bool):
+        return False
+    return bool(one == other) or (one != one and other != other)
+
+
+def made_name(run: str, number: int) -> str:
+    """Return a name for a run that nobody named: an adjective, a noun, and the run's number.
+
+    Args:
+        run: the run's id; the same id gives the same words.
+        number: how many runs the project has with this one.
+    """
+    chosen = random.Random(run)
+    return f"{chosen.choice(_ADJECTIVES)}-{chosen.choice(_NOUNS)}-{number}"
+
+
+def text(value: str) -> str:
+    """Return text that both databases can hold: no NUL, no lone surrogates."""
+    return value.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+_ADJECTIVE_WORDS: Final = """
+amber ancient arctic autumn azure balmy bold brisk bright calm chilly classic clean clear cool
+copper cosmic crimson crisp dainty dandy dark dazzling deep devout distant divine dry dulcet
+eager earnest easy electric elated faithful fallen fast fearless fine firm floral fluent
+fragrant fresh frosty gallant gentle giddy glad glamorous golden good graceful grand happy hardy
+helpful honest humble icy jolly jumping kind laced legendary light likely lilac lively logical
+lucky lunar lyric magic major mild misty morning noble northern olive peaceful playful pleasant
+polar polished proud pure quiet radiant rare rich rosy royal ruby rural scarlet serene silver
+silvery smooth snowy soft solar spring stellar still stoic summer sunny super sweet swift tough
+toasty unique upbeat valiant visionary vital vivid warm wandering whole wild winter wise wobbly
+young zany zesty
+"""
+_NOUN_WORDS: Final = """
+aardvark armadillo bee bird blaze breeze brook bush butterfly canyon capybara cherry cloud
+cosmos creek dawn deluge dew disco donkey dragon dream durian dust eagle elevator energy etching
+falcon feather field fire firefly flower fog forest frog frost galaxy gorge grass grove haze
+hill jazz lake leaf lion meadow microwave monkey moon morning mountain night oath ocean paper
+pine planet plant plasma pond puddle pyramid rain rainbow resonance river salad sea serenity
+shadow shape silence sky smoke snow snowball snowflake sound spaceship star sun sunset surf
+terrain thunder tree universe valley violet voice vortex water waterfall wave wildflower wind
+wood yogurt
+"""
+_ADJECTIVES: Final = tuple(_ADJECTIVE_WORDS.split())
+_NOUNS: Final = tuple(_NOUN_WORDS.split())

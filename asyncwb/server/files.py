@@ -1,0 +1,417 @@
+"""Files of runs: uploads and downloads, by signed address or with a key.
+
+    PUT, GET, HEAD /storage/{token}                           who has the token; it expires
+    PUT, GET, HEAD /files/{entity}/{project}/{run}/{name}     who may write or read the run
+
+A file's bytes are an object of a random name, never a path made of what a user said. An upload
+streams into a new object; once all of it is there and is as long as the request said, one
+transaction lets the file point to it, and the old object is deleted. So a reader sees the old
+file or the new one, whole, and a broken upload leaves nothing but an object that `sweep` removes.
+
+What users store must not act in the page's name: an answer has a type that the browser may not
+guess anew, a policy that lets nothing run, and only pictures, sound, video and plain text are
+shown in place; all else is to be saved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+import mimetypes
+import re
+import secrets
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
+from email.utils import formatdate
+from typing import Final
+from urllib.parse import quote
+
+from aiohttp import web
+from obstore.exceptions import BaseError
+
+from asyncwb.server.access import Action, require_run
+from asyncwb.server.auth import public
+from asyncwb.server.errors import ApiError
+from asyncwb.server.objects import OBJECTS, Objects
+from asyncwb.server.signing import new_secret
+from asyncwb.server.state import STATE, USER, State
+from asyncwb.server.store.database import DatabaseError
+from asyncwb.server.store.files import StoredFile
+from asyncwb.server.store.records import RunPath
+
+log = logging.getLogger("asyncwb.server")
+
+FOLDER: Final = "files"
+MAX_NAME: Final = 1024
+"""bytes of a file's name, in UTF-8"""
+MAX_NAMES: Final = 10_000
+UPLOAD_LIFETIME: Final = 86_400.0
+DOWNLOAD_LIFETIME: Final = 86_400.0
+_UPLOAD: Final = "put"
+_DOWNLOAD: Final = "get"
+_WHOLE: Final = 4 * 2**20
+"""bytes; a smaller upload is stored in one piece"""
+_SWEEP_EVERY: Final = 3600.0
+_SWEEP_AGE: Final = 2 * UPLOAD_LIFETIME
+_RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_SHOWN: Final = re.compile(
+    r"image/(png|jpeg|gif|webp|bmp|avif)|audio/[\w.+-]+|video/[\w.+-]+|text/(plain|csv)"
+    r"|application/json"
+)
+_INERT: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+    "Accept-Ranges": "bytes",
+}
+_TYPES: Final = {
+    ".log": "text/plain",
+    ".txt": "text/plain",
+    ".md": "text/plain",
+    ".py": "text/plain",
+    ".patch": "text/plain",
+    ".yaml": "text/plain",
+    ".yml": "text/plain",
+    ".csv": "text/csv",
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".webp": "image/webp",
+    ".wav": "audio/wav",
+    ".mp4": "video/mp4",
+    ".webm": "video/webm",
+}
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes of files."""
+    by_name = "/files/{entity}/{project}/{run}/{name:[\\s\\S]+}"
+    return [
+        web.put("/storage/{token}", put_signed),
+        web.get("/storage/{token}", get_signed),
+        web.put(by_name, put_named),
+        web.get(by_name, get_named),
+    ]
+
+
+async def background(app: web.Application) -> AsyncIterator[None]:
+    """Share the signing secret, and delete what uploads left behind (a cleanup context)."""
+    state = app[STATE]
+    state.signer.use(await state.files.secret("signing", new_secret(), state.clock()))
+    task = asyncio.create_task(_keep_sweeping(app), name="sweeping files")
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+# What other rooms call.
+
+
+async def create(
+    state: State, run_id: int, names: Sequence[str], base: str
+) -> list[tuple[str, str | None]]:
+    """Announce files of a run and return where to upload each, in the order of `names`.
+
+    Args:
+        state: the server.
+        run_id: the run's inner id.
+        names: at most MAX_NAMES. For a name that `name_error` refuses the address is None, which
+            W&B clients take as "skip it".
+        base: the server's address as the client knows it.
+
+    Raises:
+        ApiError: 400: too many names.
+    """
+    if len(names) > MAX_NAMES:
+        raise ApiError(400, "too_many_files", f"Ask for at most {MAX_NAMES} files at once.")
+    good = {name: mimetype(name) for name in names if name_error(name) is None}
+    made = await state.files.announce(run_id, good, state.clock())
+    urls = {file.name: upload_url(state, file, base) for file in made}
+    return [(name, urls.get(name)) for name in names]
+
+
+def url(state: State, file: StoredFile, base: str) -> str:
+    """Return an address that gives the file's bytes to whoever has it, for a day."""
+    expires = state.clock() + DOWNLOAD_LIFETIME
+    return f"{base}/storage/{state.signer.sign(_DOWNLOAD, file.id, expires=expires)}"
+
+
+def upload_url(state: State, file: StoredFile, base: str) -> str:
+    """Return an address that takes the file's bytes from whoever has it, for a day."""
+    expires = state.clock() + UPLOAD_LIFETIME
+    return f"{base}/storage/{state.signer.sign(_UPLOAD, file.id, expires=expires)}"
+
+
+async def delete(app: web.Application, run_id: int, ids: Collection[int]) -> int:
+    """Delete a run's files of these inner ids, bytes and all; return how many there were."""
+    gone = await app[STATE].files.delete(run_id, ids)
+    await discard(app[OBJECTS], [file.object for file in gone if file.object])
+    return len(gone)
+
+
+async def delete_of_runs(app: web.Application, run_ids: Collection[int]) -> None:
+    """Delete all files of runs that are about to be deleted, bytes and all."""
+    await discard(app[OBJECTS], await app[STATE].files.delete_of_runs(run_ids))
+
+
+async def discard(objects: Objects, names: Collection[str]) -> None:
+    """Delete objects that nothing points to any more; what fails is left to `sweep`."""
+
+    def work() -> None:
+        for name in names:
+            try:
+                objects.delete(name)
+            except (OSError, BaseError) as error:
+                log.warning("an object stays until it is swept: %s", error)
+
+    if names:
+        await asyncio.to_thread(work)
+
+
+def name_error(name: object) -> str | None:
+    """Tell why a name cannot be a file's, None where it can.
+
+    Names are shown to clients, which make paths below a folder of theirs: so none may lead out
+    of it.
+    """
+    if not isinstance(name, str) or not name:
+        return "a file's name is a text of at least one character"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "a file's name must be text that UTF-8 can express"
+    if size > MAX_NAME:
+        return f"a file's name has at most {MAX_NAME} bytes, and this one {size}"
+    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+        return "a file's name has no control characters"
+    if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
+        return "a file's name is relative and does not lead upwards"
+    return None
+
+
+def mimetype(name: str) -> str | None:
+    """Guess a file's type by its name."""
+    dot = name.rfind(".")
+    known = _TYPES.get(name[dot:].lower()) if dot >= 0 else None
+    return known or mimetypes.guess_type(name.replace("\\", "/").rpartition("/")[2])[0]
+
+
+# Uploads.
+
+
+@public
+async def put_signed(request: web.Request) -> web.Response:
+    """Take a file's bytes; the address says which file."""
+    state = request.app[STATE]
+    (file_id,) = state.signer.check(request.match_info["token"], _UPLOAD, state.clock())
+    await _upload(request, file_id)
+    return web.json_response({})
+
+
+async def put_named(request: web.Request) -> web.Response:
+    """Take a file's bytes from who may write the run."""
+    state, name = request.app[STATE], request.match_info["name"]
+    _, run_id = await require_run(state, request[USER], Action.WRITE, _path(request))
+    if (why := name_error(name)) is not None:
+        raise ApiError(400, "bad_name", f"{why.capitalize()}. Nothing was written.")
+    (file,) = await state.files.announce(run_id, {name: mimetype(name)}, state.clock())
+    await _upload(request, file.id)
+    return web.json_response({})
+
+
+def _path(request: web.Request) -> RunPath:
+    match = request.match_info
+    return RunPath(match["entity"], match["project"], match["run"])
+
+
+async def _upload(request: web.Request, file_id: int) -> None:
+    state, objects = request.app[STATE], request.app[OBJECTS]
+    size = request.content_length
+    if size is None:
+        raise ApiError(411, "length_required", "Say the file's Content-Length; nothing was stored.")
+    if "Content-Encoding" in request.headers:
+        raise ApiError(415, "encoded", "Send the file's bytes as they are; nothing was stored.")
+    name = f"{FOLDER}/{secrets.token_hex(16)}"
+    body = _Body(request, size)
+    if size <= _WHOLE:
+        data = b"".join([piece async for piece in body.pieces()])
+        await asyncio.to_thread(objects.put, name, data)
+    else:
+        await objects.put_stream(name, body.pieces())
+    try:
+        kept, old = await state.files.put(file_id, name, size, body.md5(), state.clock())
+    except DatabaseError:
+        await discard(objects, [name])
+        raise
+    if not kept:
+        await discard(objects, [name])
+        raise _no_file()
+    if old is not None:
+        await discard(objects, [old])
+
+
+class _Body:
+    """A request's body as it comes in, counted and hashed on the way."""
+
+    def __init__(self, request: web.Request, size: int) -> None:
+        self._request = request
+        self._size = size
+        self._hash = hashlib.md5(usedforsecurity=False)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        seen = 0
+        async for piece in self._request.content.iter_any():
+            seen += len(piece)
+            self._hash.update(piece)
+            yield piece
+        if seen != self._size:
+            raise ApiError(
+                400, "cut_short", f"{seen} of {self._size} bytes came. Nothing was stored."
+            )
+
+    def md5(self) -> str:
+        return base64.b64encode(self._hash.digest()).decode()
+
+
+# Downloads.
+
+
+@public
+async def get_signed(request: web.Request) -> web.StreamResponse:
+    """Give a file's bytes; the address says which file."""
+    state = request.app[STATE]
+    (file_id,) = state.signer.check(request.match_info["token"], _DOWNLOAD, state.clock())
+    return await _download(request, await state.files.by_id(file_id))
+
+
+async def get_named(request: web.Request) -> web.StreamResponse:
+    """Give a file's bytes to who may read the run."""
+    state, name = request.app[STATE], request.match_info["name"]
+    _, run_id = await require_run(state, request[USER], Action.READ, _path(request))
+    known = name_error(name) is None
+    return await _download(request, await state.files.get(run_id, name) if known else None)
+
+
+async def _download(request: web.Request, file: StoredFile | None) -> web.StreamResponse:
+    if file is None or file.object is None:
+        raise _no_file()
+    headers = _headers(file)
+    if headers["ETag"] in _tags(request.headers.get("If-None-Match", "")):
+        return web.Response(status=304, headers=headers)
+    asked = request.headers.get("Range")
+    if request.headers.get("If-Range", headers["ETag"]) != headers["ETag"]:
+        asked = None
+    part = _range(asked, file.size)
+    start, stop = part or (0, file.size)
+    if part is not None:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+    response = web.StreamResponse(status=200 if part is None else 206, headers=headers)
+    response.content_length = stop - start
+    pieces = request.app[OBJECTS].stream(file.object, start, stop)
+    if request.method == "HEAD":
+        await response.prepare(request)
+        return response
+    return await _send(request, response, pieces)
+
+
+async def _send(
+    request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]
+) -> web.StreamResponse:
+    """Send the pieces; the first is read before the status goes out."""
+    try:
+        first = await anext(pieces, b"")
+    except FileNotFoundError:  # replaced or deleted since the row was read
+        raise _no_file() from None
+    await response.prepare(request)
+    await response.write(first)
+    try:
+        async for piece in pieces:
+            await response.write(piece)
+    except OSError:
+        # What is short must not pass for whole.
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the file could not be read to its end") from None
+    await response.write_eof()
+    return response
+
+
+def _headers(file: StoredFile) -> dict[str, str]:
+    kind = file.mimetype or "application/octet-stream"
+    shown = _SHOWN.fullmatch(kind) is not None
+    if kind.startswith("text/") or kind.endswith(("javascript", "ecmascript")):
+        kind = f"{kind if kind in ('text/csv', 'text/html') else 'text/plain'}; charset=utf-8"
+    place = "inline" if shown else "attachment"
+    last = file.name.replace("\\", "/").rpartition("/")[2]
+    return {
+        **_INERT,
+        "Content-Type": kind,
+        "Content-Disposition": f"{place}; filename*=UTF-8''{quote(last, safe='')}",
+        "ETag": f'"{(file.object or "").rpartition("/")[2]}"',
+        "Last-Modified": formatdate(file.updated_at, usegmt=True),
+    }
+
+
+def _tags(header: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+
+
+def _range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return [start, stop) of a Range header; None where the whole file is to be sent.
+
+    Several ranges, and what is no range of bytes, are passed over as RFC 9110 allows.
+
+    Raises:
+        ApiError: 416: the file has no such bytes.
+    """
+    match = _RANGE.fullmatch(header or "")
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if first:
+        start, stop = int(first), min(int(last) + 1, size) if last else size
+    else:
+        start, stop = max(0, size - int(last)), size
+    if start >= size or stop <= start:
+        raise ApiError(
+            416,
+            "range_not_satisfiable",
+            f"The file has {size} bytes, and none of those asked for.",
+            {"Content-Range": f"bytes */{size}"},
+        )
+    return start, stop
+
+
+def _no_file() -> ApiError:
+    return ApiError(404, "file_not_found", "There is no such file. Nothing was read or written.")
+
+
+# What uploads leave behind.
+
+
+async def sweep(app: web.Application) -> int:
+    """Delete objects of uploads that were never finished; return how many.
+
+    Only old ones: a younger object may belong to an upload that is about to be finished.
+    """
+    state, objects = app[STATE], app[OBJECTS]
+    before = state.clock() - _SWEEP_AGE
+    stored = await asyncio.to_thread(lambda: list(objects.list(FOLDER)))
+    old = [found.name for found in stored if found.modified < before]
+    known = await state.files.known_objects(old)
+    orphans = [name for name in old if name not in known]
+    await discard(objects, orphans)
+    return len(orphans)
+
+
+async def _keep_sweeping(app: web.Application) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_EVERY)
+        try:
+            await sweep(app)
+        except (DatabaseError, OSError, BaseError) as error:
+            app[STATE].metrics.add("asyncwb_task_failures_total", label='task="files"')
+            log.error("sweeping files failed, will try again: %s", error)

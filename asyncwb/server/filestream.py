@@ -1,0 +1,378 @@
+"""POST /files/{entity}/{project}/{run}/file_stream: what W&B clients log, into our own tables.
+
+    read and check the body, make columns           in a thread, before any lock is taken
+    one transaction: lock the run -> which lines are new (`spans`) -> frames, summary, state,
+                     lines of console and system metrics
+    commit -> publish to the live page -> answer {} or {"stopped": true}
+
+The rows end as frames in the same ledger as those of our own clients, so nobody who reads can
+tell who logged. A block that comes twice, overlaps another, or comes before its predecessors
+counts once. The run must be there: a client makes it by GraphQL first.
+
+The state of a run follows the rules of `ledger`, for one writer: a request is a sign of life;
+`complete` with its exit code is the end, and rows after that are a new beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from asyncwb.errors import UsageError
+from asyncwb.server import bodies, lines, posts, spans
+from asyncwb.server.access import Action, require_run, run_not_found
+from asyncwb.server.edits import summary_event
+from asyncwb.server.errors import ApiError
+from asyncwb.server.ingest import FoldCache, read_fold
+from asyncwb.server.ledger import Ledger, ReceivedFrame
+from asyncwb.server.posts import Post
+from asyncwb.server.state import STATE, USER, State
+from asyncwb.server.store import lines as lines_store
+from asyncwb.server.store.database import AsyncConnection
+from asyncwb.server.store.lines import Chunk
+from asyncwb.server.store.records import RunPath, RunRecord
+from asyncwb.server.turns import Turns
+from asyncwb.wire.columns import empty
+from asyncwb.wire.frames import Frame, peek
+from asyncwb.wire.summary import Fold, MetricRules
+from asyncwb.wire.values import dumps, loads
+
+CLIENT_HEADER: Final = "X-WANDB-ASYNC-CLIENT-ID"
+"""how the clients of a shared run tell themselves apart"""
+_HEADS: Final = "heads"
+"""the stream of digests of line 0, by generation"""
+_ALIVE: Final = ("running", "preempting")
+_THREAD_ABOVE: Final = 16 * 1024
+_OPTIONS: Final = {1: "step_sync", 2: "hidden"}
+_OPS: Final = {
+    1: "min",
+    2: "max",
+    3: "mean",
+    4: "best",
+    5: "last",
+    6: "none",
+    7: "copy",
+    8: "first",
+}
+_GOALS: Final = {1: "minimize", 2: "maximize"}
+
+
+@dataclass(frozen=True, slots=True)
+class LineCounts:
+    """Where a client that resumes a run goes on, in each of its files."""
+
+    history: int
+    events: int
+    output: int
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the route of file_stream."""
+    handler = FileStream()
+    return [web.post("/files/{entity}/{project}/{run}/file_stream", handler.handle)]
+
+
+# What other rooms call.
+
+
+async def line_counts(state: State, run_id: int) -> LineCounts:
+    """Return how many lines a run has. Three statements.
+
+    History counts all rows of the run, whoever logged them, because a W&B client takes 0 for a
+    run that has not begun.
+    """
+    async with state.database.connect() as connection:
+        rows, end = await state.ingest.history_end(connection, run_id)
+        events = await lines_store.end(connection, run_id, lines.EVENTS)
+        output = await lines_store.end(connection, run_id, lines.OUTPUT)
+    return LineCounts(max(rows, end), events, output)
+
+
+async def request_stop(state: State, run_id: int) -> bool:
+    """Ask for the end of a run: its client is told with the next answer.
+
+    Returns False where the run has ended or is not there.
+    """
+    async with state.database.transaction() as connection:
+        asked = await state.ingest.request_stop(connection, run_id)
+    state.hub.publish([run_id])
+    return asked
+
+
+async def begin(state: State, path: RunPath) -> None:
+    """Note that a W&B client begins the run or goes on with it; nothing where it is not there."""
+    async with state.database.transaction() as connection:
+        record = (await state.ingest.lock(connection, {path})).get(path)
+        if record is None:
+            return
+        ledger = Ledger(record, state.clock(), state.config.crash_after)
+        main = _main(record, spans.WRITER)
+        if main in record.writers:
+            record.writers[main].finished_at = record.writers[main].exit_code = None
+            ledger.take(main, [])
+        elif record.state not in _ALIVE:
+            record.stop_requested, record.finished_at, record.exit_code = False, None, None
+        # Not opened before it writes: clients that share a run write under other names.
+        record.state, record.heartbeat_at = "running", ledger.now
+        await state.ingest.apply(connection, [ledger.change()])
+    state.hub.publish([record.id])
+
+
+def rules_from_wandb(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the metric definitions in the config of a W&B client, as events.
+
+    Args:
+        config: plain, with W&B's own part under `_wandb`, whose list `m` has one object a metric
+            with the numbers of its fields as keys.
+    """
+    ours = config.get("_wandb")
+    items = ours.get("m") if isinstance(ours, dict) else None
+    entries = items if isinstance(items, list) else []
+    return [event for item in entries if (event := _rule(item, entries)) is not None]
+
+
+async def set_rules(state: State, path: RunPath, events: Sequence[Mapping[str, Any]]) -> None:
+    """Let a run's metrics be defined by these events besides what is defined already.
+
+    Nothing is written where they say nothing new, or where the run is not there.
+    """
+    if not events:
+        return
+    async with state.database.transaction() as connection:
+        record = (await state.ingest.lock(connection, {path})).get(path)
+        if record is None:
+            return
+        texts = await state.ingest.folds(connection, [record.id])
+        fold = read_fold(texts[record.id])
+        before = fold.rules.events()
+        ledger = Ledger(record, state.clock(), state.config.crash_after, fold=fold)
+        fold.apply(empty(), [(0, event) for event in events])
+        if fold.rules.events() == before:
+            return
+        ledger.refold()
+        await state.ingest.apply(connection, [ledger.change()])
+    state.hub.publish([record.id])
+
+
+class FileStream:
+    """The handler, with the folds of the runs it saw last."""
+
+    def __init__(self) -> None:
+        self._folds = FoldCache()
+        self._turns = Turns()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Take in one request of a client."""
+        state, match, began = request.app[STATE], request.match_info, time.perf_counter()
+        asked = RunPath(match["entity"], match["project"], match["run"])
+        path, _ = await require_run(state, request[USER], Action.WRITE, asked)
+        body = await bodies.read(request, state.config.max_body)
+        state.metrics.add("asyncwb_ingest_bytes_total", len(body))
+        async with self._turns.turn():
+            post = await _aside(len(body), posts.parse, body, state.clock())
+            base = spans.writer_of(request.headers.get(CLIENT_HEADER))
+            ledger = await self._commit(state, path, post, base, len(body))
+        self._after(state, ledger, time.perf_counter() - began)
+        return web.json_response({"stopped": True} if ledger.record.stop_requested else {})
+
+    async def _commit(
+        self, state: State, path: RunPath, post: Post, base: str, size: int
+    ) -> Ledger:
+        store = state.ingest
+        async with state.database.transaction() as connection:
+            record = (await store.lock(connection, {path})).get(path)
+            if record is None:
+                raise run_not_found(path)
+            fold = await self._fold(connection, state, record, post)
+            ledger = Ledger(record, state.clock(), state.config.crash_after, fold=fold)
+            main = await _generation(connection, ledger, post, base)
+            news = await _has_news(connection, ledger, main, post)
+            gone = await _aside(size, _take, ledger, main, post, news)
+            await _write_lines(connection, state, ledger, post)
+            if ledger.touched:
+                change = await _aside(size, ledger.change)
+                await store.add_frames(connection, ledger.frames)
+                await store.apply(connection, [change])
+                if gone:
+                    await store.forget_writers(connection, record.id, gone)
+        return ledger
+
+    async def _fold(
+        self, connection: AsyncConnection, state: State, record: RunRecord, post: Post
+    ) -> Fold | None:
+        if not post.rows and post.summary is None:
+            return None
+        fold = Fold() if record.version == 0 else self._folds.take(record)
+        if fold is None:
+            fold = read_fold((await state.ingest.folds(connection, [record.id]))[record.id])
+        return fold
+
+    def _after(self, state: State, ledger: Ledger, took: float) -> None:
+        if ledger.fold is not None:
+            self._folds.put(ledger.record, ledger.fold)
+        for frame in ledger.frames:
+            state.metrics.add("asyncwb_ingest_rows_total", frame.rows)
+        state.metrics.add("asyncwb_ingest_frames_total", len(ledger.frames))
+        state.metrics.add("asyncwb_ingest_seconds_total", took)
+        state.hub.publish([ledger.record.id])
+
+
+async def _aside(size: int, work: Any, *args: Any) -> Any:
+    return await asyncio.to_thread(work, *args) if size > _THREAD_ABOVE else work(*args)
+
+
+def _main(record: RunRecord, base: str) -> str:
+    return spans.name_of(base, spans.generation_of(record, base))
+
+
+async def _generation(connection: AsyncConnection, ledger: Ledger, post: Post, base: str) -> str:
+    """Return the writer whose lines these are; a new one where line 0 is another than before."""
+    record, digest = ledger.record, post.first_line
+    latest = spans.generation_of(record, base)
+    if digest is None or base != spans.WRITER:
+        return spans.name_of(base, latest)
+    heads = await lines_store.between(connection, record.id, _HEADS, 0, latest + 1)
+    known = {chunk.data: chunk.first for chunk in heads}
+    if digest in known:
+        return spans.name_of(base, known[digest])
+    if latest in known.values():
+        latest += 1
+        spans.begin_generation(ledger, base, 0)
+    head = Chunk(latest, 1, digest)
+    await lines_store.replace(connection, record.id, _HEADS, [], [head])
+    return spans.name_of(base, latest)
+
+
+async def _has_news(connection: AsyncConnection, ledger: Ledger, main: str, post: Post) -> bool:
+    """Tell whether a request brings something that a run which has ended did not have."""
+    record = ledger.record
+    if post.history is not None:
+        here = spans.spans(record, main)
+        if any(spans.holes(here, post.history.offset, post.history.stop)):
+            return True
+    for block, stream in ((post.output, lines.OUTPUT), (post.events, lines.EVENTS)):
+        if block is not None and block.content:
+            end = await lines_store.end(connection, record.id, stream)
+            if block.stop > end:
+                return True
+    return False
+
+
+def _take(ledger: Ledger, main: str, post: Post, news: bool) -> list[str]:
+    """Apply a request to its run; returns the writers that are no more."""
+    _show_life(ledger, main, news)
+    gone = _take_rows(ledger, main, post) if post.rows else []
+    if post.summary is not None:
+        _take_summary(ledger, main, post.summary)
+    if post.preempting:
+        ledger.tell(main, {"t": "preempt"})
+    if post.complete:
+        ledger.tell(main, {"t": "finish", "exit_code": post.exit_code, "at": ledger.now})
+    return gone
+
+
+def _show_life(ledger: Ledger, main: str, news: bool) -> None:
+    record = ledger.record
+    writer = record.writers.get(main)
+    if writer is None:
+        writer = ledger.open(main, 0)
+    if writer.finished_at is not None:
+        # What was sent again after the end brings no run back to life; new rows do, and so does
+        # a client that said by GraphQL that it begins.
+        if not news and record.state not in _ALIVE:
+            return
+        writer.finished_at = writer.exit_code = None
+    ledger.take(main, [])
+
+
+def _take_rows(ledger: Ledger, main: str, post: Post) -> list[str]:
+    assert post.history is not None
+    record, block = ledger.record, post.history
+    converted = post.converted
+    if converted is None:
+        next_step = 0 if record.last_step is None else record.last_step + 1
+        converted = posts.convert(post.rows, next_step, ledger.now)
+    new = list(spans.holes(spans.spans(record, main), block.offset, block.stop))
+    if new and record.started_at is None:
+        at = ledger.now if converted.began is None else converted.began
+        ledger.tell(main, {"t": "start", "at": at})
+    for start, stop in new:
+        table = converted.table.slice(start - block.offset, stop - block.offset)
+        frame = Frame(start, table)
+        data = frame.encode()
+        writer = spans.writer_at(ledger, main, start)
+        ledger.take(writer, [ReceivedFrame(peek(data), frame, data)])
+    gone = spans.join(ledger, main)
+    if len(spans.spans(record, main)) > spans.MAX_SPANS:
+        raise ApiError(
+            400,
+            "too_many_holes",
+            "The run's history has too many holes. Nothing was written; send what is missing.",
+        )
+    return gone
+
+
+def _take_summary(ledger: Ledger, main: str, summary: Mapping[str, Any]) -> None:
+    assert ledger.fold is not None
+    event = summary_event(ledger.fold, summary)
+    if event["set"] or event["delete"]:
+        ledger.tell(main, event)
+
+
+async def _write_lines(
+    connection: AsyncConnection, state: State, ledger: Ledger, post: Post
+) -> None:
+    run_id = ledger.record.id
+    if post.output is not None:
+        block = post.output
+        await lines.write(connection, run_id, lines.OUTPUT, block.offset, block.content)
+    if post.events is not None:
+        block = post.events
+        await lines.write(connection, run_id, lines.EVENTS, block.offset, block.content)
+        before = (await state.ingest.systems(connection, [run_id]))[run_id]
+        ledger.fields["system"] = dumps(_newer(loads(before), post.system)).decode()
+
+
+def _newer(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Merge system metrics; those of a request that was sent again are not the newer ones."""
+    old, new = before.get("_timestamp"), after.get("_timestamp")
+    late = isinstance(old, (int, float)) and isinstance(new, (int, float)) and new < old
+    return {**after, **before} if late else {**before, **after}
+
+
+def _rule(item: Any, entries: Sequence[Any]) -> dict[str, Any] | None:
+    if not isinstance(item, dict):
+        return None
+    name = item.get("1") or item.get("2")
+    options, ops = _listed(item.get("6")), _listed(item.get("7"))
+    event: dict[str, Any] = {
+        "t": "metric",
+        "name": name,
+        "step_metric": item.get("4") or _named(item.get("5"), entries),
+        "summary": [_OPS[op] for op in ops if type(op) is int and op in _OPS] or None,
+        "goal": _GOALS.get(item["8"]) if type(item.get("8")) is int else None,
+        "overwrite": True,
+        **{flag: number in options for number, flag in _OPTIONS.items()},
+    }
+    try:
+        MetricRules([event])
+    except UsageError:
+        return None  # a newer client's definition: the others still hold
+    return event
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _named(index: Any, entries: Sequence[Any]) -> str | None:
+    if type(index) is not int or not 0 < index <= len(entries):
+        return None
+    item = entries[index - 1]
+    name = item.get("1") if isinstance(item, dict) else None
+    return name if isinstance(name, str) else None

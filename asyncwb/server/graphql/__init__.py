@@ -1,0 +1,104 @@
+"""GraphQL as W&B's clients speak it, in files by subject: `<subject>.graphql` and `<subject>.py`.
+
+The schema is ours: the union of what the clients send, so that each of their documents validates.
+A subject extends `Query` and `Mutation` in its SDL and lists its resolvers in `BINDABLES`. In
+Python every name is in snake case: `entityName` arrives as the argument `entity_name`, input
+objects have such keys, and a field without a resolver is read from such a key or attribute.
+
+A resolver is thin: it asks `access` whether the user may, and one store for the rows. It raises
+`ApiError` for what it refuses; a query for something that is not there answers null
+(`context.if_there`). What a node of a list needs besides its row goes through `Context.batch`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from ariadne import load_schema_from_path, make_executable_schema
+from graphql import GraphQLSchema
+
+from asyncwb.server.errors import ApiError
+from asyncwb.server.graphql import base, files, history, later, projects, reports, runs, users
+from asyncwb.server.graphql.context import Context
+from asyncwb.server.graphql.execute import Executor, Request
+from asyncwb.server.login import base_url
+from asyncwb.server.state import STATE, USER
+
+__all__ = ["Context", "executable_schema", "routes"]
+
+MAX_BODY: Final = 16 * 2**20
+"""bytes of one request: a run's whole config and summary fit"""
+
+_FOLDER: Final = Path(__file__).parent
+_SUBJECTS: Final = (base, files, history, later, projects, reports, runs, users)
+_WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def snake(name: str) -> str:
+    """Return a GraphQL name in Python's spelling: `hexMD5` is `hex_md5`, `runID` is `run_id`."""
+    return _WORD.sub("_", name).lower()
+
+
+@cache
+def executable_schema() -> GraphQLSchema:
+    """Return the schema with its resolvers; built once a process."""
+    bindables: list[Any] = [b for subject in _SUBJECTS for b in subject.BINDABLES]
+    return make_executable_schema(
+        load_schema_from_path(str(_FOLDER)),
+        *bindables,
+        convert_names_case=lambda name, _schema, _path: snake(name),
+    )
+
+
+@cache
+def _executor() -> Executor:
+    return Executor(executable_schema())
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the one route."""
+    return [web.post("/graphql", graphql)]
+
+
+async def graphql(request: web.Request) -> web.Response:
+    """Answer a GraphQL request."""
+    asked = _read(await _body(request))
+    context = Context(request.app[STATE], request[USER], request.app, base_url(request))
+    answer = await _executor().answer(asked, context)
+    return web.Response(body=_encoded(answer), content_type="application/json")
+
+
+async def _body(request: web.Request) -> bytes:
+    if (request.content_length or 0) > MAX_BODY:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
+    chunks, size = [], 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise web.HTTPRequestEntityTooLarge(MAX_BODY, size)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _read(body: bytes) -> Request:
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _bad_body(f"The body is not JSON: {error}.") from None
+    if not isinstance(said, dict) or not isinstance(said.get("query"), str):
+        raise _bad_body("The body is not a JSON object with the text of a `query`.")
+    return Request(said["query"], said.get("variables"), said.get("operationName"))
+
+
+def _bad_body(message: str) -> ApiError:
+    return ApiError(400, "bad_request", f"{message} Nothing was done.")
+
+
+def _encoded(answer: dict[str, Any]) -> bytes:
+    """Write the answer; NaN and infinities, which JSON does not have, become null."""
+    return orjson.dumps(answer)

@@ -1,0 +1,109 @@
+"""What every subject of the schema shares: scalars, `Node`, and what the server says of itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ariadne import InterfaceType, QueryType, ScalarType
+from graphql import GraphQLError
+
+from asyncwb.server.graphql.context import Info
+from asyncwb.version import __version__
+from asyncwb.wire.values import dumps, loads
+
+FEATURES: Final = (
+    "LARGE_FILENAMES",
+    "MARK_RUN_FILES_UPLOADED",
+    "STRUCTURED_CONSOLE_LOGS",
+    "TOTAL_COUNT_IN_FILE_CONNECTION",
+)
+"""W&B's names for what a client may only do where the server says so; what is not here is off."""
+
+OLDEST_CLIENT: Final = "0.16.0"
+NEWEST_CLIENT: Final = "0.31.0"
+_INT64: Final = 2**63
+
+json = ScalarType("JSON")
+json_string = ScalarType("JSONString")
+int64 = ScalarType("Int64")
+date_time = ScalarType("DateTime")
+duration = ScalarType("Duration")
+node = InterfaceType("Node")
+query = QueryType()
+
+BINDABLES = [json, json_string, int64, date_time, duration, node, query]
+
+
+@json_string.serializer
+def _json_text(value: Any) -> str:
+    """Give JSON text: a string is taken as JSON text already."""
+    return value if isinstance(value, str) else dumps(value).decode()
+
+
+@json_string.value_parser
+def _json_value(value: Any) -> Any:
+    """Read JSON text, bare NaN and infinities included."""
+    if not isinstance(value, str):
+        raise GraphQLError("JSONString cannot represent a value that is not a string.")
+    try:
+        return loads(value.encode())
+    except (ValueError, RecursionError) as error:
+        raise GraphQLError(f"JSONString cannot represent text that is not JSON: {error}") from error
+
+
+@int64.value_parser
+def _whole(value: Any) -> int:
+    number: Any = value
+    if isinstance(value, str) and len(value) <= 20:
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if not isinstance(number, int) or isinstance(number, bool) or abs(number) >= _INT64:
+        raise GraphQLError("Int64 cannot represent a value that is not a whole number of 64 bits.")
+    return number
+
+
+@date_time.serializer
+def iso(value: float | str) -> str:
+    """Give a moment (unix seconds) as ISO 8601 in UTC, to the microsecond."""
+    if isinstance(value, str):
+        return value
+    moment = datetime.fromtimestamp(value, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if moment.microsecond else "%Y-%m-%dT%H:%M:%SZ")
+
+
+@date_time.value_parser
+def unix(value: Any) -> float:
+    """Read ISO 8601 as unix seconds; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise GraphQLError("DateTime cannot represent text that is not ISO 8601.") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+@node.type_resolver
+def _kind(value: Any, *_: Any) -> str:
+    return value["__typename"] if isinstance(value, dict) else type(value).__name__
+
+
+@query.field("serverInfo")
+def _server_info(_: Any, _info: Info) -> dict[str, Any]:
+    return {
+        "features": [{"name": name, "is_enabled": True} for name in FEATURES],
+        # Clients compare their own release with these, and warn of one that is too old.
+        "cli_version_info": {
+            "min_cli_version": OLDEST_CLIENT,
+            "max_cli_version": NEWEST_CLIENT,
+        },
+        "latest_local_version_info": {
+            "out_of_date": False,
+            "latest_version_string": __version__,
+            "version_on_this_instance_string": __version__,
+        },
+        "server_version": __version__,
+    }

@@ -1,0 +1,103 @@
+"""What a resolver finds under `info.context`, and how it batches what a list needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from aiohttp import web
+from graphql import GraphQLResolveInfo
+
+from asyncwb.server.errors import ApiError
+from asyncwb.server.state import State
+from asyncwb.server.store.users import User
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+T = TypeVar("T")
+
+_QUIET_TURNS: Final = 3
+Info: TypeAlias = "GraphQLResolveInfo[Context]"
+Fetch = Callable[[State, list[K]], Awaitable[Mapping[K, V]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request: the server's parts, who asks, and the server's address as clients see it.
+
+    `url` has no slash at its end.
+    """
+
+    state: State
+    user: User
+    app: web.Application
+    url: str
+    _batches: dict[Any, Batch[Any, Any]] = field(default_factory=dict, init=False, repr=False)
+
+    async def batch(self, fetch: Fetch[K, V], key: K) -> V | None:
+        """Return what `fetch` finds for `key`; None where it finds nothing.
+
+        All keys that the resolvers of one level ask for reach `fetch` as one list, so that a list
+        of n nodes costs one statement and not n. Nothing is remembered from one level to the next.
+        """
+        found = self._batches.get(fetch)
+        if found is None:
+            found = self._batches[fetch] = Batch(self.state, fetch)
+        result: V | None = await found.load(key)
+        return result
+
+
+class Batch(Generic[K, V]):
+    """Collects keys until the event loop has run every resolver that is ready."""
+
+    def __init__(self, state: State, fetch: Fetch[K, V]) -> None:
+        self._state = state
+        self._fetch = fetch
+        self._waiting: asyncio.Future[Mapping[K, V]] | None = None
+        self._keys: dict[K, None] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def load(self, key: K) -> V | None:
+        """Return the value of one key."""
+        if self._waiting is None:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            self._keys = {}
+            self._task = loop.create_task(self._run(self._waiting, self._keys))
+        self._keys[key] = None
+        return (await asyncio.shield(self._waiting)).get(key)
+
+    async def _run(self, answer: asyncio.Future[Mapping[K, V]], keys: dict[K, None]) -> None:
+        # Resolvers of one level become ready in different turns of the loop: wait until some turns
+        # have brought no further key.
+        before = -1
+        while before < len(keys):
+            before = len(keys)
+            for _ in range(_QUIET_TURNS):
+                await asyncio.sleep(0)
+        self._waiting = None
+        try:
+            answer.set_result(await self._fetch(self._state, list(keys)))
+        except Exception as error:  # everyone who waits gets it; nobody else may be left waiting
+            answer.set_exception(error)
+            answer.exception()
+
+
+async def if_there(found: Awaitable[T]) -> T | None:
+    """Await `found`; None where it says that there is no such thing (a 404).
+
+    A query for something that is not there, or that the user may not see, answers null.
+    """
+    try:
+        return await found
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def refused(code: str, message: str) -> ApiError:
+    """Return the error for a request that cannot be done as it stands."""
+    return ApiError(400, code, message)

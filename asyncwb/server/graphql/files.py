@@ -1,0 +1,138 @@
+"""Files of runs: listed, announced for upload, deleted. Their bytes go by signed addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ariadne import MutationType, ObjectType
+
+from asyncwb.server import files
+from asyncwb.server.access import Action, require_run
+from asyncwb.server.graphql import ids, paging
+from asyncwb.server.graphql.context import Context, refused
+from asyncwb.server.graphql.runs import Info, back, named
+from asyncwb.server.state import State
+from asyncwb.server.store.details import Details
+from asyncwb.server.store.files import StoredFile
+from asyncwb.server.store.runs import StoredRun
+
+LIST: Final = "files"
+MAX_FILES: Final = 1000
+"""files deleted by one request"""
+
+mutation = MutationType()
+run_type = ObjectType("Run")
+file_type = ObjectType("File")
+BINDABLES = [mutation, run_type, file_type]
+
+
+@run_type.field("fileCount")
+async def _file_count(run: StoredRun, info: Info) -> int:
+    return await info.context.batch(_counts, run.id) or 0
+
+
+async def _counts(state: State, keys: list[int]) -> Mapping[int, int]:
+    return await Details(state.database).file_counts(keys)
+
+
+@run_type.field("files")
+async def _files(
+    run: StoredRun,
+    info: Info,
+    names: list[str | None] | None = None,
+    pattern: str | None = None,
+    first: int | None = None,
+    after: str | None = None,
+) -> dict[str, Any]:
+    store = info.context.state.files
+    size, cursor = paging.page_size(first), paging.decode(after, LIST)
+    wanted = [name for name in names or () if name] or None
+    found = await store.page(
+        run.id,
+        names=wanted,
+        pattern=pattern,
+        first=size + 1,
+        after=None if cursor is None else str(cursor[0]),
+    )
+
+    async def total(_: Info) -> int:
+        count: int = await store.count(run.id, names=wanted, pattern=pattern)
+        return count
+
+    return paging.connection(
+        found,
+        size,
+        lambda file: (file.name, file.id),
+        LIST,
+        upload_headers=[],
+        total_count=total,
+    )
+
+
+@file_type.field("id")
+def _id(file: StoredFile, _: Info) -> str:
+    return ids.encode("File", file.id)
+
+
+@file_type.field("url")
+def _url(file: StoredFile, info: Info, upload: bool | None = None) -> str:
+    context: Context = info.context
+    give = files.upload_url if upload else files.url
+    return give(context.state, file, context.url)
+
+
+@file_type.field("directUrl")
+def _direct_url(file: StoredFile, info: Info) -> str:
+    return files.url(info.context.state, file, info.context.url)
+
+
+@file_type.field("sizeBytes")
+def _size(file: StoredFile, _: Info) -> int:
+    return file.size
+
+
+@mutation.field("createRunFiles")
+async def _create(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context: Context = info.context
+    path, run_id = await require_run(
+        context.state, context.user, Action.WRITE, named(context, input)
+    )
+    made = await files.create(context.state, run_id, input["files"], context.url)
+    return {
+        **back(input),
+        "run_id": ids.encode("Run", path.run, path.project, path.entity),
+        "upload_headers": [],
+        "files": [{"name": name, "upload_url": url} for name, url in made],
+    }
+
+
+@mutation.field("markRunFilesUploaded")
+async def _uploaded(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    """Say whether the files are there: an upload is noticed when its last byte came."""
+    context: Context = info.context
+    _, run_id = await require_run(context.state, context.user, Action.WRITE, named(context, input))
+    names = list(dict.fromkeys(input["files"]))
+    there = await context.state.files.count(run_id, names=names)
+    return {**back(input), "success": there == len(names)}
+
+
+@mutation.field("deleteFiles")
+async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context: Context = info.context
+    numbers = {ids.number(file, "File") for file in input["files"]}
+    if len(numbers) > MAX_FILES:
+        raise refused("too_many_files", f"Delete at most {MAX_FILES} files at once.")
+    by_run: dict[int, list[int]] = {}
+    for file in await context.state.files.by_ids(numbers):
+        by_run.setdefault(file.run_id, []).append(file.id)
+    places = await Details(context.state.database).places(by_run)
+    project = input.get("project_id")
+    for project_id, path in places.values():  # all of them, before the first is deleted
+        await require_run(context.state, context.user, Action.WRITE, path)
+        if project not in (None, project_id):
+            raise refused("bad_project", "A file is of another project. Nothing was deleted.")
+    gone = 0
+    for run_id in places:
+        gone += await files.delete(context.app, run_id, by_run[run_id])
+    return {**back(input), "success": gone == len(numbers)}

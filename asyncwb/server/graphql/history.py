@@ -1,0 +1,307 @@
+"""A run's rows, system metrics and console, as W&B clients read them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ariadne import ObjectType
+
+from asyncwb.server import lines, rows, sample
+from asyncwb.server.graphql import ids, paging
+from asyncwb.server.graphql.context import Context, refused
+from asyncwb.server.graphql.runs import Info
+from asyncwb.server.history import SOURCES
+from asyncwb.server.ingest import read_fold
+from asyncwb.server.rows import Selection
+from asyncwb.server.sample import Spec, displayed
+from asyncwb.server.state import State
+from asyncwb.server.store.details import Details
+from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.segments import RunRef
+from asyncwb.wire.columns import Table
+from asyncwb.wire.keys import display
+from asyncwb.wire.summary import Fold
+from asyncwb.wire.values import dumps, loads
+
+MAX_SAMPLES: Final = 1_000_000
+MAX_SPECS: Final = 20
+MAX_KEYS: Final = 200
+MAX_LINES: Final = 10_000
+"""lines of the console in one answer"""
+_MAX_EVENTS: Final = 200_000
+_EVENTS: Final = "events"
+_OUTPUT: Final = "output"
+_THREAD_ABOVE: Final = 2_000
+"""values of an answer above which it is worth the hop to a thread"""
+_TYPES: Final = {"f": "number", "i": "number", "b": "boolean"}
+_LINE: Final = re.compile(r"(?:(ERROR) )?(\d{4}-\d\d-\d\dT[\d:.]+Z?) (.*)", re.DOTALL)
+
+run_type = ObjectType("Run")
+BINDABLES = [run_type]
+
+
+# Counts and tails: where a client that resumes goes on.
+
+
+@run_type.field("historyLineCount")
+async def _history_lines(run: StoredRun, info: Info) -> int:
+    """Count all rows, whoever logged them: clients take 0 for a run that has not begun."""
+    end: int | None = await info.context.batch(_ends, run.id)
+    return max(int(run.columns["rows"]), end or 0)
+
+
+async def _ends(state: State, keys: list[int]) -> Mapping[int, int]:
+    return await Details(state.database).ends(keys)
+
+
+@run_type.field("eventsLineCount")
+async def _event_lines(run: StoredRun, info: Info) -> int:
+    return await info.context.batch(_event_counts, run.id) or 0
+
+
+async def _event_counts(state: State, keys: list[int]) -> Mapping[int, int]:
+    return await Details(state.database).line_counts(keys, _EVENTS)
+
+
+@run_type.field("logLineCount")
+async def _log_lines(run: StoredRun, info: Info) -> int:
+    return await info.context.batch(_output_counts, run.id) or 0
+
+
+async def _output_counts(state: State, keys: list[int]) -> Mapping[int, int]:
+    return await Details(state.database).line_counts(keys, _OUTPUT)
+
+
+@run_type.field("historyTail")
+async def _history_tail(run: StoredRun, info: Info) -> str:
+    last = run.columns["last_step"]
+    if last is None:
+        return "[]"
+    found = await _read(info.context, run, Selection(None, last, last + 1), 1)
+    return dumps(await _texts(found)).decode()
+
+
+@run_type.field("eventsTail")
+async def _events_tail(run: StoredRun, info: Info) -> str:
+    found = await lines.tail(info.context.state, run.id, _EVENTS, 1)
+    return dumps([text for _, text in found]).decode()
+
+
+@run_type.field("historyKeys")
+async def _history_keys(run: StoredRun, info: Info) -> dict[str, Any]:
+    text: str | None = await info.context.batch(_folds, run.id)
+    fold = await asyncio.to_thread(read_fold, text or "{}")
+    last = run.columns["last_step"]
+    return {"sets": [], "keys": _keys(fold), "lastStep": -1 if last is None else last}
+
+
+async def _folds(state: State, keys: list[int]) -> Mapping[int, str]:
+    return await Details(state.database).folds(keys)
+
+
+def _keys(fold: Fold) -> dict[str, Any]:
+    shown = fold.values()
+    return {
+        display(path): {
+            "typeCounts": [
+                {"type": _TYPES.get(metric.kind) or _type(shown.get(path)), "count": metric.count}
+            ],
+            "firstStep": metric.first_step,
+            "lastStep": metric.last_step,
+        }
+        for path, metric in fold.metrics().items()
+    }
+
+
+def _type(value: Any) -> str:
+    """Name the type of a value that is neither number nor bool, as W&B's clients know them."""
+    if isinstance(value, dict):
+        kind = value.get("_type")
+        return kind if isinstance(kind, str) else "map"
+    if isinstance(value, list):
+        return "list"
+    return "string" if isinstance(value, str) else "nil"
+
+
+# Rows.
+
+
+@run_type.field("history")
+async def _history(
+    run: StoredRun,
+    info: Info,
+    min_step: int | None = None,
+    max_step: int | None = None,
+    samples: int | None = None,
+) -> list[str]:
+    size = _size(samples)
+    if min_step is None and max_step is None:
+        table = await sample.whole(info.context.app[SOURCES], _ref(run), size)
+    else:
+        table = await _read(info.context, run, Selection(None, min_step, max_step), size)
+    return await _texts(table)
+
+
+async def _read(context: Context, run: StoredRun, selection: Selection, size: int) -> Table:
+    return await rows.sample(rows.read(context.app[SOURCES], _ref(run), selection), size)
+
+
+def _size(samples: int | None) -> int:
+    if samples is None:
+        return 500
+    if not 0 < samples <= MAX_SAMPLES:
+        raise refused("bad_samples", f"samples must be from 1 to {MAX_SAMPLES}.")
+    return samples
+
+
+def _ref(run: StoredRun) -> RunRef:
+    return RunRef(run.id, run.columns["started_at"] or run.columns["created_at"])
+
+
+async def _texts(table: Table) -> list[str]:
+    """Return rows as JSON texts; NaN and infinities are bare tokens, as clients log them."""
+    if table.n * len(table.columns) > _THREAD_ABOVE:
+        return await asyncio.to_thread(_encoded, table)
+    return _encoded(table)
+
+
+def _encoded(table: Table) -> list[str]:
+    return [dumps(displayed(row)).decode() for row in table.iter_rows()]
+
+
+@run_type.field("sampledHistory")
+async def _sampled_history(
+    run: StoredRun, info: Info, specs: list[Any]
+) -> list[list[dict[str, Any]]]:
+    if len(specs) > MAX_SPECS:
+        raise refused("bad_spec", f"Ask for at most {MAX_SPECS} specs.")
+    asked = [_spec(spec) for spec in specs]
+    sources = info.context.app[SOURCES]
+    found = [await sample.with_keys(sources, _ref(run), spec) for spec in asked]
+    return [[_strict(row) for row in part] for part in found]
+
+
+def _spec(spec: Any) -> Spec:
+    if not isinstance(spec, dict):
+        raise refused("bad_spec", "A spec is a JSON object with a list of `keys`.")
+    keys: Any = spec.get("keys")
+    known = isinstance(keys, list) and all(isinstance(key, str) and key for key in keys)
+    if not known or not 0 < len(keys) <= MAX_KEYS:
+        raise refused("bad_spec", f"A spec names 1 to {MAX_KEYS} keys, each a text.")
+    samples = _number(spec, "samples")
+    low, last = _number(spec, "minStep"), _number(spec, "maxStep")
+    # W&B's clients name the last step here, and the first one that is not wanted in `history`.
+    high = None if last is None else min(last + 1, 2**63 - 1)
+    return Spec(tuple(dict.fromkeys(keys)), _size(samples), low, high)
+
+
+def _number(spec: Mapping[str, Any], name: str) -> int | None:
+    value = spec.get(name)
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+        raise refused("bad_spec", f"{name} of a spec is a whole number.")
+    return value
+
+
+def _strict(value: Any) -> Any:
+    """Return a value that JSON can hold: what is not finite is told by its name."""
+    match value:
+        case float() if value != value:
+            return "NaN"
+        case float() if value in (float("inf"), float("-inf")):
+            return "Infinity" if value > 0 else "-Infinity"
+        case dict():
+            return {key: _strict(item) for key, item in value.items()}
+        case list():
+            return [_strict(item) for item in value]
+    return value
+
+
+@run_type.field("events")
+async def _events(run: StoredRun, info: Info, samples: int | None = None) -> list[str]:
+    size = _size(samples)
+    found = await lines.read(info.context.state, run.id, _EVENTS, count=_MAX_EVENTS)
+    if len(found) > size:
+        found = [found[at * (len(found) - 1) // max(1, size - 1)] for at in range(size)]
+    return [text for _, text in found]
+
+
+@run_type.field("parquetHistory")
+def _parquet(run: StoredRun, info: Info, live_keys: list[str] | None = None) -> dict[str, Any]:
+    """Name no files, whatever keys are asked for: the client then pages through `history`."""
+    return {"parquet_urls": [], "live_data": None}
+
+
+# The console.
+
+
+@run_type.field("logLines")
+async def _console(
+    run: StoredRun,
+    info: Info,
+    first: int | None = None,
+    last: int | None = None,
+    after: str | None = None,
+    use_improved_pagination: bool | None = None,
+) -> dict[str, Any]:
+    """Return a page of lines from the first on, or the last lines; there is one way to page."""
+    state, name = info.context.state, f"logLines/{run.id}"
+    if last is not None:
+        found = await lines.tail(state, run.id, _OUTPUT, _bounded(last))
+        return _lines(name, run, found, has_next=False)
+    size, cursor = _bounded(first), paging.decode(after, name)
+    start = 0 if cursor is None else cursor[1] + 1
+    found = await lines.read(state, run.id, _OUTPUT, first=start, count=size + 1)
+    return _lines(name, run, found[:size], has_next=len(found) > size)
+
+
+def _bounded(count: int | None) -> int:
+    if count is None:
+        return 1000
+    if count < 1:
+        raise refused("bad_page", "Ask for one line or more.")
+    return min(count, MAX_LINES)
+
+
+def _lines(
+    name: str, run: StoredRun, found: Sequence[tuple[int, str]], *, has_next: bool
+) -> dict[str, Any]:
+    edges = [
+        {
+            "node": {"id": ids.encode("LogLine", run.id, number), "number": number, **_line(text)},
+            "cursor": paging.encode(name, (None, number)),
+        }
+        for number, text in found
+    ]
+    return paging.whole(edges, has_next=has_next)
+
+
+def _line(text: str) -> dict[str, Any]:
+    """Take a line of the console apart: JSON of its parts, or a time (and ERROR) before it."""
+    if text.startswith("{"):
+        try:
+            said = loads(text.encode())
+        except (ValueError, RecursionError):
+            said = {}
+        if isinstance(said.get("content"), str):
+            return {
+                "line": said["content"],
+                "timestamp": _text(said.get("ts")),
+                "level": _text(said.get("level")),
+                "label": _text(said.get("label")),
+            }
+    found = _LINE.fullmatch(text)
+    if found is None:
+        return {"line": text}
+    level = found[1].lower() if found[1] else None
+    return {"line": found[3], "timestamp": found[2], "level": level}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,49 @@
+"""What several subjects point to, fetched for a whole list at once: users, entities, projects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from asyncwb.server.graphql.context import Context
+from asyncwb.server.state import State
+from asyncwb.server.store.projects import StoredProject
+from asyncwb.server.store.teams import Entity
+from asyncwb.server.store.users import User
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An entity by its name: nothing is read for who only wants that."""
+
+    name: str
+
+
+async def user_of(context: Context, user_id: int | None) -> User | None:
+    """Return the user of that id; one statement for all whom a list asks for."""
+    return None if user_id is None else await context.batch(_users, user_id)
+
+
+async def entity_of(context: Context, name: str) -> Entity | None:
+    """Return the entity of that name; one statement for all whom a list asks for."""
+    return await context.batch(_entities, name)
+
+
+async def project_of(context: Context, project_id: int) -> StoredProject | None:
+    """Return the project of that id; one statement for all that a list asks for.
+
+    Whether the user may see it is the caller's to ask.
+    """
+    return await context.batch(_projects, project_id)
+
+
+async def _users(state: State, ids: list[int]) -> Mapping[int, User]:
+    return await state.users.some(ids)
+
+
+async def _entities(state: State, names: list[str]) -> Mapping[str, Entity]:
+    return await state.teams.some(names)
+
+
+async def _projects(state: State, ids: list[int]) -> Mapping[int, StoredProject]:
+    return await state.projects.some(ids)

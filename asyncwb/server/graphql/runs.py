@@ -1,0 +1,396 @@
+"""Runs: begun, found, listed, edited, rewound, stopped, deleted.
+
+A node of the type `Run` is a `StoredRun` as lists have it. What only some documents ask for
+(config, metric keys, counts of lines) is fetched once for all runs of an answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from ariadne import MutationType, ObjectType, QueryType
+from graphql import GraphQLResolveInfo
+
+from asyncwb.errors import FilterError
+from asyncwb.server import editing, edits, filestream
+from asyncwb.server.access import Action, may, require_run
+from asyncwb.server.edits import Edit
+from asyncwb.server.errors import ApiError
+from asyncwb.server.graphql import ids, paging
+from asyncwb.server.graphql.context import Context, if_there, refused
+from asyncwb.server.graphql.nodes import user_of
+from asyncwb.server.history import SOURCES
+from asyncwb.server.objects import OBJECTS
+from asyncwb.server.rewind import rewind
+from asyncwb.server.state import State
+from asyncwb.server.store.details import Details
+from asyncwb.server.store.projects import StoredProject
+from asyncwb.server.store.query import RunQuery
+from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.users import User
+from asyncwb.wire.filters import Filter, parse, parse_order
+
+Info: TypeAlias = "GraphQLResolveInfo[Context]"
+
+_UNNAMED: Final = "uncategorized"
+_TEXTS: Final = {
+    "group_name": "group",
+    "display_name": "name",
+    "description": "description",
+    "notes": "notes",
+    "commit": "commit",
+    "host": "host",
+    "job_program": "program",
+    "job_repo": "repo",
+    "job_type": "job_type",
+    "state": "state",
+}
+_COLUMNS: Final = {
+    "name": "run",
+    "displayName": "name",
+    "projectId": "project_id",
+    "state": "state",
+    "stopped": "stop_requested",
+    "shouldStop": "stop_requested",
+    "exitcode": "exit_code",
+    "summaryMetrics": "summary",
+    "systemMetrics": "system",
+    "tags": "tags",
+    "notes": "notes",
+    "description": "description",
+    "group": "group_name",
+    "jobType": "job_type",
+    "jobProgram": "program",
+    "commit": "commit",
+    "repo": "repo",
+    "jobRepo": "repo",
+    "host": "host",
+    "createdAt": "created_at",
+    "heartbeatAt": "heartbeat_at",
+    "updatedAt": "heartbeat_at",
+    "stateUpdatedAt": "heartbeat_at",
+    "sweepName": "sweep",
+}
+
+query = QueryType()
+mutation = MutationType()
+project_type = ObjectType("Project")
+run_type = ObjectType("Run")
+BINDABLES = [query, mutation, project_type, run_type]
+
+
+# Finding.
+
+
+@query.field("run")
+async def _run_by_id(_: Any, info: Info, id: str) -> StoredRun | None:
+    context: Context = info.context
+    path = path_of(id)
+    if await if_there(require_run(context.state, context.user, Action.READ, path)) is None:
+        return None
+    return await Details(context.state.database).run(path)
+
+
+@project_type.field("run")
+@project_type.field("bucket")
+async def _run(
+    project: StoredProject,
+    info: Info,
+    name: str,
+    missing_ok: bool | None = None,
+    desc: str | None = None,
+) -> StoredRun | None:
+    """Return a run of a project that the user may read."""
+    path = RunPath(project.entity, project.name, name)
+    return await Details(info.context.state.database).run(path)
+
+
+@project_type.field("runs")
+@project_type.field("buckets")
+async def _runs(
+    project: StoredProject,
+    info: Info,
+    filters: Any = None,
+    order: str | None = None,
+    first: int | None = None,
+    after: str | None = None,
+) -> dict[str, Any]:
+    size = paging.page_size(first)
+    if not size:
+        return {"edges": [], "page_info": _nowhere(), "total_count": _Count(project, filters)}
+    try:
+        page = await RunQuery(info.context.state.database).page(
+            project.id, _filter(filters), parse_order(order), size, after or None
+        )
+    except FilterError as error:
+        raise refused("bad_filter", str(error)) from error
+    edges = [
+        {"node": run, "cursor": cursor} for run, cursor in zip(page.rows, page.cursors, strict=True)
+    ]
+    connection = paging.whole(edges, has_next=page.has_next)
+    return {**connection, "total_count": _Count(project, filters)}
+
+
+def _nowhere() -> dict[str, Any]:
+    return {"has_next_page": False, "has_previous_page": False}
+
+
+class _Count:
+    """Counts the runs of a filter, should the document ask for it."""
+
+    def __init__(self, project: StoredProject, filters: Any) -> None:
+        self._project = project
+        self._filters = filters
+
+    async def __call__(self, info: Info) -> int:
+        return await _count(self._project, info.context, self._filters)
+
+
+@project_type.field("runCount")
+async def _run_count(project: StoredProject, info: Info, filters: Any = None) -> int:
+    return await _count(project, info.context, filters)
+
+
+async def _count(project: StoredProject, context: Context, filters: Any) -> int:
+    try:
+        return await RunQuery(context.state.database).count(project.id, _filter(filters))
+    except FilterError as error:
+        raise refused("bad_filter", str(error)) from error
+
+
+def _filter(filters: Any) -> Filter:
+    if filters is not None and not isinstance(filters, Mapping):
+        raise FilterError("a filter is a JSON object")
+    return parse(filters)
+
+
+def path_of(run_id: str) -> RunPath:
+    """Return the run that an opaque id names.
+
+    Raises:
+        ApiError: it is not the id of a run.
+    """
+    run, project, entity = ids.decode(run_id, "Run")
+    return RunPath(entity, project, run)
+
+
+def named(context: Context, input: Mapping[str, Any]) -> RunPath:
+    """Return the run that an input names by `runName`, `projectName` and `entityName`."""
+    entity, project = input.get("entity_name"), input.get("project_name")
+    return RunPath(entity or context.user.entity, project or _UNNAMED, input["run_name"])
+
+
+# Fields.
+
+
+def _column(name: str) -> Any:
+    return lambda run, _info: run.columns[name]
+
+
+for _field, _name in _COLUMNS.items():
+    run_type.set_field(_field, _column(_name))
+
+
+@run_type.field("id")
+def _id(run: StoredRun, _: Info) -> str:
+    entity, project, name = run.path
+    return ids.encode("Run", name, project, entity)
+
+
+@run_type.field("project")
+async def _project(run: StoredRun, info: Info) -> StoredProject | None:
+    found: StoredProject | None = await info.context.batch(_projects, run.columns["project_id"])
+    return found
+
+
+async def _projects(state: State, keys: list[int]) -> Mapping[int, StoredProject]:
+    return await state.projects.some(keys)
+
+
+@run_type.field("user")
+async def _user(run: StoredRun, info: Info) -> User | None:
+    return await user_of(info.context, run.columns["user_id"])
+
+
+@run_type.field("sweep")
+def _sweep(_: StoredRun, _info: Info) -> None:
+    return None
+
+
+@run_type.field("running")
+def _running(run: StoredRun, _: Info) -> bool:
+    return bool(run.columns["state"] == "running")
+
+
+@run_type.field("failed")
+def _failed(run: StoredRun, _: Info) -> bool:
+    return run.columns["state"] in ("failed", "crashed", "killed")
+
+
+@run_type.field("readOnly")
+def _read_only(run: StoredRun, info: Info) -> bool:
+    return not may(info.context.user, Action.WRITE, run.path.entity)
+
+
+@run_type.field("computeSeconds")
+def _seconds(run: StoredRun, _: Info) -> int:
+    began = run.columns["started_at"] or run.columns["created_at"]
+    return max(0, int((run.columns["finished_at"] or run.columns["heartbeat_at"]) - began))
+
+
+@run_type.field("config")
+async def _config(run: StoredRun, info: Info) -> dict[str, Any]:
+    return edits.wrap(await _plain_config(run, info.context))
+
+
+@run_type.field("wandbConfig")
+async def _wandb_config(
+    run: StoredRun, info: Info, keys: list[str] | None = None
+) -> dict[str, Any]:
+    """Return the internal part of a config.
+
+    Clients take a run for begun where it has `t` (telemetry). One that another client began has
+    none, so it is given an empty one.
+    """
+    found = (await _plain_config(run, info.context)).get(edits.INTERNAL)
+    internal = dict(found) if isinstance(found, Mapping) else {}
+    if run.columns["rows"] or run.columns["started_at"]:
+        internal.setdefault("t", {})
+    return {key: internal[key] for key in internal if keys is None or key in keys}
+
+
+async def _plain_config(run: StoredRun, context: Context) -> dict[str, Any]:
+    return await context.batch(_configs, run.id) or {}
+
+
+async def _configs(state: State, keys: list[int]) -> Mapping[int, dict[str, Any]]:
+    return await Details(state.database).configs(keys)
+
+
+@run_type.field("runInfo")
+async def _run_info(run: StoredRun, info: Info) -> dict[str, Any]:
+    columns = run.columns
+    git = {"remote": columns["repo"], "commit": columns["commit"]}
+    return {
+        "program": columns["program"],
+        "args": [],
+        "python": columns["python"],
+        "code_saved": False,
+        "git": git if any(git.values()) else None,
+    }
+
+
+# Changing.
+
+
+@mutation.field("upsertBucket")
+async def _upsert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context: Context = info.context
+    state, user = context.state, context.user
+    edit = _edit(input)
+    if input.get("id"):
+        done = await editing.edit_run(state, user, path_of(input["id"]), edit)
+    else:
+        if not input.get("name"):
+            raise refused("bad_run", "Say which run: by `id`, or by `name`. Nothing was written.")
+        entity = input.get("entity_name") or user.entity
+        path = RunPath(entity, input.get("model_name") or _UNNAMED, input["name"])
+        done = await editing.upsert(state, user, path, edit)
+        if _begins(edit):
+            await filestream.begin(state, path)
+    if edit.config is not None:
+        await filestream.set_rules(state, done.path, filestream.rules_from_wandb(edit.config))
+    return {**back(input), "bucket": await _again(context, done.path), "inserted": done.created}
+
+
+def _begins(edit: Edit) -> bool:
+    """Tell whether a process begins the run with this, or goes on with it.
+
+    It says where it runs. Later edits, which may arrive when the run has ended, do not.
+    """
+    return edit.state is None and (edit.host is not None or edit.program is not None)
+
+
+def _edit(input: Mapping[str, Any]) -> Edit:
+    texts = {name: input.get(key) for key, name in _TEXTS.items()}
+    config = _object(input, "config")
+    return Edit(
+        **texts,
+        tags=None if input.get("tags") is None else tuple(input["tags"]),
+        config=None if config is None else edits.unwrap(config),
+        summary=_object(input, "summary_metrics"),
+    )
+
+
+def _object(input: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    value = input.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise refused("bad_edit", f"{name} must be a JSON object. Nothing was written.")
+    return value
+
+
+async def _again(context: Context, path: RunPath) -> StoredRun | None:
+    return await Details(context.state.database).run(path)
+
+
+def back(input: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of an answer that repeats what the client said."""
+    return {"client_mutation_id": input.get("client_mutation_id")}
+
+
+@mutation.field("rewindRun")
+async def _rewind(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context: Context = info.context
+    if input["metric_name"] != "_step":
+        raise refused("bad_metric", "A run can be rewound by _step only. Nothing was changed.")
+    value = input["metric_value"]
+    if not math.isfinite(value) or abs(value) >= 2**53:
+        raise refused("bad_metric", "metricValue must be a step. Nothing was changed.")
+    path, run_id = await require_run(
+        context.state, context.user, Action.WRITE, named(context, input)
+    )
+    sources, objects = context.app[SOURCES], context.app[OBJECTS]
+    await rewind(context.state, sources, objects, path, run_id, math.floor(value))
+    return {**back(input), "rewound_run": await _again(context, path)}
+
+
+@mutation.field("stopRun")
+async def _stop(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context: Context = info.context
+    await editing.stop(context.state, context.user, path_of(input["id"]))
+    return {**back(input), "success": True}
+
+
+@mutation.field("updateRunState")
+async def _move(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context: Context = info.context
+    await editing.move(context.state, context.user, path_of(input["id"]), input["state"])
+    return {**back(input), "success": True}
+
+
+@mutation.field("deleteRun")
+async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context: Context = info.context
+    await editing.delete(context.app, context.user, path_of(input["id"]))
+    return {**back(input), "success": True}
+
+
+@mutation.field("notifyScriptableRunAlert")
+async def _alert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context: Context = info.context
+    wait = input.get("wait_duration") or 0
+    if not isinstance(wait, (int, float)) or not math.isfinite(wait):
+        raise ApiError(400, "bad_duration", "waitDuration must be a number. Nothing was written.")
+    await editing.alert(
+        context.state,
+        context.user,
+        named(context, input),
+        title=input["title"],
+        text=input["text"],
+        level=input.get("severity") or "INFO",
+        wait=wait / 1000,
+    )
+    return {**back(input), "success": True}

@@ -1,0 +1,200 @@
+"""The statements of files: what a run's files are called, and which object holds their bytes.
+
+A file is announced first (a row without an object) and has an object once its bytes came. A name
+is text and nothing else; objects have random names. `None` stands for a file that is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.schema import files, secrets
+
+T = TypeVar("T")
+
+_AT_ONCE: Final = 500
+"""values in one IN (...)"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a run; `object` None: announced, its bytes have not come. `md5` is base64."""
+
+    id: int
+    run_id: int
+    name: str
+    object: str | None
+    size: int
+    md5: str | None
+    mimetype: str | None
+    created_at: float
+    updated_at: float
+
+
+class Files:
+    """Reads and changes the table of files. Every method is one short transaction or read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._announce = database.insert(files).on_conflict_do_nothing()
+
+    async def secret(self, name: str, fresh: str, now: float) -> str:
+        """Return the secret of that name; `fresh` becomes it where there is none yet."""
+        row = {"name": name, "value": fresh, "created_at": now}
+        async with self._database.transaction() as connection:
+            await connection.execute(self._database.insert(secrets).on_conflict_do_nothing(), [row])
+            found = select(secrets.c.value).where(secrets.c.name == name)
+            return str((await connection.execute(found)).scalar_one())
+
+    async def announce(
+        self, run_id: int, mimetypes: dict[str, str | None], now: float
+    ) -> list[StoredFile]:
+        """Return the files of these names, made where they are missing; in no order."""
+        plain = {"run_id": run_id, "size": 0, "created_at": now, "updated_at": now}
+        rows = [
+            {**plain, "name": name, "mimetype": kind} for name, kind in sorted(mimetypes.items())
+        ]
+        async with self._database.transaction() as connection:
+            for start in range(0, len(rows), _AT_ONCE):
+                await connection.execute(self._announce, rows[start : start + _AT_ONCE])
+            return await _named(connection, run_id, list(mimetypes))
+
+    async def put(
+        self, file_id: int, object_name: str, size: int, md5: str, now: float
+    ) -> tuple[bool, str | None]:
+        """Say that a file's bytes are in an object now.
+
+        Returns:
+            Whether the file is (still) there, and the object that held its bytes before.
+        """
+        async with self._database.transaction() as connection:
+            locked = select(files.c.object).where(files.c.id == file_id).with_for_update()
+            row = (await connection.execute(locked)).first()
+            if row is None:
+                return False, None
+            new = {"object": object_name, "size": size, "md5": md5, "updated_at": now}
+            await connection.execute(update(files).where(files.c.id == file_id).values(new))
+            return True, row[0]
+
+    async def get(self, run_id: int, name: str) -> StoredFile | None:
+        """Return a run's file of that name, announced ones too."""
+        async with self._database.connect() as connection:
+            found = await _named(connection, run_id, [name])
+        return found[0] if found else None
+
+    async def by_id(self, file_id: int) -> StoredFile | None:
+        """Return a file by its inner id."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(_FILE.where(files.c.id == file_id))).first()
+        return None if row is None else StoredFile(*row)
+
+    async def by_ids(self, ids: Collection[int]) -> list[StoredFile]:
+        """Return files by their inner ids; those that are not there are left out."""
+        async with self._database.connect() as connection:
+            return await _by_ids(connection, ids)
+
+    async def page(
+        self,
+        run_id: int,
+        *,
+        names: Sequence[str] | None = None,
+        pattern: str | None = None,
+        first: int = 50,
+        after: str | None = None,
+    ) -> list[StoredFile]:
+        """Return up to `first` uploaded files, by name, that come after the name `after`.
+
+        Args:
+            run_id: the run.
+            names: only these.
+            pattern: only those that match, with SQL's `%` and `_`; a backslash escapes them.
+            first: how many.
+            after: the last name of the page before.
+        """
+        statement = _FILE.where(*_chosen(run_id, names, pattern)).order_by(files.c.name)
+        if after is not None:
+            statement = statement.where(files.c.name > after)
+        async with self._database.connect() as connection:
+            return [StoredFile(*row) for row in await connection.execute(statement.limit(first))]
+
+    async def count(
+        self, run_id: int, *, names: Sequence[str] | None = None, pattern: str | None = None
+    ) -> int:
+        """Return how many uploaded files `page` would give in all."""
+        statement = select(func.count(files.c.id)).where(*_chosen(run_id, names, pattern))
+        async with self._database.connect() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def delete(self, run_id: int, ids: Collection[int]) -> list[StoredFile]:
+        """Delete a run's files of these ids, and return what was deleted."""
+        async with self._database.transaction() as connection:
+            found = [f for f in await _by_ids(connection, ids) if f.run_id == run_id]
+            for start in range(0, len(found), _AT_ONCE):
+                some = [file.id for file in found[start : start + _AT_ONCE]]
+                await connection.execute(delete(files).where(files.c.id.in_(some)))
+            return found
+
+    async def delete_of_runs(self, run_ids: Collection[int]) -> list[str]:
+        """Delete all files of these runs, and return the objects that held their bytes."""
+        objects: list[str] = []
+        async with self._database.transaction() as connection:
+            for some in _chunks(run_ids):
+                held = select(files.c.object).where(
+                    files.c.run_id.in_(some), files.c.object.is_not(None)
+                )
+                objects += [row[0] for row in await connection.execute(held)]
+                await connection.execute(delete(files).where(files.c.run_id.in_(some)))
+        return objects
+
+    async def known_objects(self, names: Collection[str]) -> set[str]:
+        """Return those of these objects that some file's bytes are in."""
+        known: set[str] = set()
+        async with self._database.connect() as connection:
+            for some in _chunks(names):
+                held = select(files.c.object).where(files.c.object.in_(some))
+                known |= {row[0] for row in await connection.execute(held)}
+        return known
+
+
+_FILE: Final = select(*(files.c[name] for name in StoredFile.__slots__))
+
+
+def _chosen(
+    run_id: int, names: Sequence[str] | None, pattern: str | None
+) -> list[ColumnElement[bool]]:
+    found = [files.c.run_id == run_id, files.c.object.is_not(None)]
+    if names is not None:
+        found.append(files.c.name.in_(names[:_AT_ONCE]))
+    if pattern is not None:
+        found.append(files.c.name.like(pattern, escape="\\"))
+    return found
+
+
+async def _named(
+    connection: AsyncConnection, run_id: int, names: Sequence[str]
+) -> list[StoredFile]:
+    found: list[StoredFile] = []
+    for some in _chunks(names):
+        statement = _FILE.where(files.c.run_id == run_id, files.c.name.in_(some))
+        found += [StoredFile(*row) for row in await connection.execute(statement)]
+    return found
+
+
+async def _by_ids(connection: AsyncConnection, ids: Collection[int]) -> list[StoredFile]:
+    found: list[StoredFile] = []
+    for some in _chunks(ids):
+        rows = await connection.execute(_FILE.where(files.c.id.in_(some)))
+        found += [StoredFile(*row) for row in rows]
+    return found
+
+
+def _chunks(items: Collection[T]) -> Iterator[Sequence[T]]:
+    listed = list(items)
+    for start in range(0, len(listed), _AT_ONCE):
+        yield listed[start : start + _AT_ONCE]

@@ -1,0 +1,76 @@
+// Several lines in one chart: of several runs, metrics or machines. Each has points of its own.
+
+import uPlot from "uplot";
+import { alone, logRange, xAxis, xRange, yAxis, type Look } from "./chart";
+import * as format from "./format";
+import { palette, resolved } from "./palette";
+import type { XAxis } from "./view.svelte";
+
+export interface Line {
+  /** Unlike any other in the chart. */
+  id: string;
+  label: string;
+  /** A CSS variable. */
+  color: string;
+  dashed: boolean;
+  x: number[];
+  y: (number | null)[];
+}
+
+type Shown = Pick<Look, "x" | "log" | "width" | "height">;
+
+export function buildLines(
+  look: Shown,
+  lines: readonly Line[],
+  target: HTMLElement,
+  onCursor: (chart: uPlot) => void,
+): uPlot {
+  const colors = palette(lines[0]?.color ?? "--run-0");
+  const { x, log, width, height } = look;
+  const options: uPlot.Options = {
+    width,
+    height,
+    legend: { show: false },
+    padding: [8, 16, 0, 0],
+    scales: {
+      x: { time: x === "time", range: (_, low, high) => xRange(null, low, high) },
+      y: log ? { distr: 3, log: 10, range: (_, low, high) => logRange(low, high) } : { distr: 1 },
+    },
+    axes: [xAxis({ x, palette: colors }), yAxis({ log, palette: colors })],
+    series: [{}, ...lines.map(seriesOf)],
+    cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
+    hooks: { setCursor: [onCursor] },
+  };
+  return new uPlot(options, aligned(lines), target);
+}
+
+function seriesOf({ color, dashed }: Line): uPlot.Series {
+  const stroke = resolved(color);
+  const points = { filter: alone, size: 4, fill: stroke };
+  return { stroke, width: 1.5, points, ...(dashed ? { dash: [5, 4] } : {}) };
+}
+
+/** All lines over the union of their x; a line has no gap where only others have a point. */
+export function aligned(lines: readonly Line[]): uPlot.AlignedData {
+  if (lines.length === 0) return [[]];
+  return uPlot.join(lines.map((line): uPlot.AlignedData => [line.x, line.y]));
+}
+
+/** The value of a line at its point nearest to `x`; null where it has none. */
+export function nearest(line: Line, x: number): number | null {
+  let [low, high] = [0, line.x.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((line.x[middle] ?? Infinity) < x) low = middle + 1;
+    else high = middle;
+  }
+  const [before, after] = [line.x[low - 1], line.x[low]];
+  if (before === undefined && after === undefined) return null;
+  const back = after === undefined || (before !== undefined && x - before < after - x);
+  return line.y[back ? low - 1 : low] ?? null;
+}
+
+export function xText(x: number, axis: XAxis): string {
+  if (axis === "time") return format.date(x);
+  return axis === "relative" ? format.elapsed(x) : format.number(x);
+}

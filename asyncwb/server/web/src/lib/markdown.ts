@@ -1,0 +1,43 @@
+// Markdown as safe HTML: no raw HTML, no links that run anything, pictures only from this server
+// (the page's policy lets no other load, and a report must not tell others who reads it).
+
+import MarkdownIt from "markdown-it";
+
+const renderer = new MarkdownIt({ html: false, linkify: true, typographer: false });
+
+const validateLink = renderer.validateLink.bind(renderer);
+renderer.validateLink = (url) => validateLink(url) && !/^data:/i.test(url.trim());
+
+renderer.renderer.rules["image"] = (tokens, index, _options, _env, self) => {
+  const token = tokens[index];
+  const source = String(token?.attrGet("src") ?? "");
+  const escape = renderer.utils.escapeHtml;
+  const text = escape(self.renderInlineAsText(token?.children ?? [], renderer.options, {}));
+  const own = /^\/(?!\/)/.test(source);
+  if (own) return `<img src="${escape(source)}" alt="${text}" loading="lazy">`;
+  return `<a href="${escape(source)}" ${OUTSIDE}>${text || escape(source)}</a>`;
+};
+
+const OUTSIDE = 'target="_blank" rel="noopener noreferrer"';
+
+renderer.renderer.rules["link_open"] = (tokens, index, options, _env, self) => {
+  const token = tokens[index];
+  if (token && /^[a-z][a-z0-9+.-]*:|^\/\//i.test(String(token.attrGet("href") ?? ""))) {
+    token.attrSet("target", "_blank");
+    token.attrSet("rel", "noopener noreferrer");
+  }
+  return self.renderToken(tokens, index, options);
+};
+
+// Columns are aligned by a class: the page's policy allows no style attributes.
+for (const name of ["th_open", "td_open"])
+  renderer.renderer.rules[name] = (tokens, index, options, _env, self) => {
+    const token = tokens[index];
+    const align = /text-align:(\w+)/.exec(String(token?.attrGet("style") ?? ""))?.[1];
+    if (token && align !== undefined) token.attrs = [["class", align]];
+    return self.renderToken(tokens, index, options);
+  };
+
+export function toHtml(text: string): string {
+  return renderer.render(text);
+}

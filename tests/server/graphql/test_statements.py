@@ -1,0 +1,123 @@
+"""A page costs as many statements however long it is: nothing is read once a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiohttp import web
+from sqlalchemy import event
+
+from asyncwb.server.state import STATE
+from asyncwb.server.store.users import Role
+from tests.fix_people import TEAM, People
+from tests.server.graphql.asking import data
+
+PERSON = """
+id username email entity
+apiKeys { edges { node { id name } } }
+teams { edges { node { id name isTeam } } }
+"""
+PROJECTS = f"""
+query ($first: Int) {{
+  models(entityName: "lab", first: $first) {{
+    edges {{ node {{ id readOnly user {{ {PERSON} }} entity {{ id isTeam }} }} }}
+  }}
+}}
+"""
+MEMBERS = """
+query { entity(name: "lab") { id members { id name email role } invites { id email } } }
+"""
+USERS = f"query ($first: Int) {{ users(first: $first) {{ edges {{ node {{ {PERSON} }} }} }} }}"
+REPORTS = f"""
+query ($first: Int) {{
+  project(entityName: "lab", name: "project0") {{
+    allViews(first: $first) {{
+      edges {{ node {{ id spec project {{ id entity {{ id }} }} user {{ {PERSON} }} }} }}
+    }}
+  }}
+}}
+"""
+
+
+# Of tasks that run beside requests: indexing, crash detection, sealing.
+_BESIDE = ("BEGIN", "indexed_version", "heartbeat_at <", "leases", "frames")
+
+
+@contextmanager
+def _counted(people: People) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def count(*arguments: Any) -> None:
+        if not any(word in arguments[2] for word in _BESIDE):
+            seen.append(arguments[2])
+
+    async def switch(app: web.Application) -> None:
+        engine = app[STATE].database.engine.sync_engine
+        if event.contains(engine, "before_cursor_execute", count):
+            event.remove(engine, "before_cursor_execute", count)
+        else:
+            event.listen(engine, "before_cursor_execute", count)
+
+    data(people.server, "{ viewer { id } }", people.headers("admin"))  # the key is known now
+    people.server.call(switch)
+    yield seen
+    people.server.call(switch)
+
+
+async def _fill(app: web.Application, people: People) -> None:
+    """Make fifty more people in the team, each with a project and a report."""
+    state, now = app[STATE], app[STATE].clock()
+    team = await state.teams.find(TEAM)
+    assert team is not None
+    first, _ = await state.projects.create(TEAM, "project0", now)
+    for number in range(50):
+        user = await state.users.create(f"user{number}", f"key{number}" * 10, now)
+        await state.teams.set_member(team.id, user.id, Role.MEMBER, now)
+        await state.projects.create(TEAM, f"more{number}", now, user_id=user.id)
+        await state.reports.create(
+            first.id,
+            user.id,
+            now + number,
+            type="runs",
+            name=f"report{number}",
+            display_name="",
+            description=None,
+            spec="{}",
+        )
+
+
+def _length(value: Any) -> int:
+    """Return the length of the longest list within."""
+    if isinstance(value, dict):
+        return max(map(_length, value.values()), default=0)
+    return max(len(value), *map(_length, value)) if isinstance(value, list) and value else 0
+
+
+def _cost(people: People, query: str, /, **variables: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the answer to a query and its statements, without those of tasks beside it."""
+    found: dict[str, Any] = {}
+    tries: list[list[str]] = []
+    for _ in range(3):
+        with _counted(people) as seen:
+            found = data(people.server, query, people.headers("admin"), **variables)
+        tries.append(list(seen))
+    return found, min(tries, key=len)
+
+
+def test_pages_of_two_and_of_fifty_cost_the_same(people: People) -> None:
+    people.server.call(lambda app: _fill(app, people))
+    for query in (PROJECTS, USERS, REPORTS):
+        _, few = _cost(people, query, first=2)
+        found, many = _cost(people, query, first=50)
+        assert _length(found) >= 50
+        assert len(few) == len(many) <= 7, (few, many)
+
+
+def test_members_cost_the_same_however_many(people: People) -> None:
+    _, few = _cost(people, MEMBERS)
+    people.server.call(lambda app: _fill(app, people))
+    found, many = _cost(people, MEMBERS)
+    assert len(found["entity"]["members"]) >= 54
+    assert len(few) == len(many) <= 8, many
