@@ -6,6 +6,11 @@
     pipeline   committed records -> tables -> frames, as many at once as there are
     session    one writer of one run: inbox, journal, pipeline, accounting
     uplink     frames of all sessions -> requests; backoff; acknowledgements
+    speaker    what the uplink and those who put frames into a server's words say to each other
+    dialect    which of them a server needs
+    native     frames as they are, to our own server
+    wandb      frames as W&B's shapes, by GraphQL and file_stream
+    graphql    one document, one answer; documents: all that are sent
     offline    frames -> a sealed file on disk, in place of the uplink
     embedded   finds or starts the server of this machine
     thread     the thread, its loop, and how the faces talk to them

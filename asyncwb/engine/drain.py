@@ -68,7 +68,7 @@ async def drain(
         progress = Progress(next_seq=known)
         progress.moved.append(lambda _: moved(progress))
         sealed = SealedSource(folder.sealed, journal, known)
-        outbox = Outbox(description.head, sealed, progress)
+        outbox = Outbox(description.head, sealed, progress, folder=folder, found=True, live=live)
         error = await _send(outbox, where, http, memory=memory, patience=patience)
         damage = error or next(iter([*sealed.damage, *segments.damage.values()]), None)
         if description.mode == "offline":

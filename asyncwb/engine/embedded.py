@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from asyncwb.engine.forks import fork_waits
 from asyncwb.engine.http import Http, NoAnswer
-from asyncwb.engine.thread import fork_waits
 from asyncwb.errors import CommError
 from asyncwb.wire.values import loads
 

@@ -7,6 +7,7 @@
     sealed/      an offline run: compressed frames
     files/       run.dir: the user's files
     synced.json  an offline run: how far which server has it
+    wandb.json   sent to a W&B server: how far, and what its lines go on from
 """
 
 from __future__ import annotations
@@ -125,13 +126,38 @@ class RunFolder:
         fresh.write_bytes(dumps(synced))
         fresh.replace(self.path / "synced.json")
 
+    def read_translated(self, base_url: str) -> dict[str, Any] | None:
+        """Return what `write_translated` left for a server; None: nothing, or it is damaged."""
+        translated = self._read_all_translated().get(base_url)
+        return translated if isinstance(translated, dict) else None
+
+    def _read_all_translated(self) -> dict[str, Any]:
+        try:
+            translated = loads((self.path / "wandb.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return translated if isinstance(translated, dict) else {}
+
+    def write_translated(self, base_url: str, state: dict[str, Any]) -> None:
+        """Note how a W&B server has this writer's data; on the disk when this returns.
+
+        Raises:
+            OSError: it could not be written; what was there before still is.
+        """
+        fresh = self.path / "wandb.json.new"
+        with fresh.open("wb") as file:
+            file.write(dumps({**self._read_all_translated(), base_url: state}))
+            file.flush()
+            os.fdatasync(file.fileno())
+        fresh.replace(self.path / "wandb.json")
+
     def remove_if_empty(self) -> None:
         """Delete the folder once nothing in it is the user's: no files and no journal."""
         with contextlib.suppress(OSError):
             self.files.rmdir()
         if self.files.exists() or self.journal.exists() or self.sealed.exists():
             return
-        for name in (_DESCRIPTION, "lock", "synced.json"):
+        for name in (_DESCRIPTION, "lock", "synced.json", "wandb.json", "wandb.json.new"):
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()

@@ -6,18 +6,21 @@ A request either gives a `Reply`, whatever its status, or raises `NoAnswer`.
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from asyncwb.errors import CommError
+from asyncwb.version import __version__
 from asyncwb.wire.values import loads
 
 _FAILURES: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+_BYTES: Final = "application/octet-stream"
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -77,6 +80,7 @@ class Http:
             self._pools[outside] = aiohttp.ClientSession(
                 trust_env=outside,
                 auto_decompress=True,
+                headers={"User-Agent": f"asyncwb/{__version__}"},
                 max_line_size=64 * 1024,
             )
         return self._pools[outside]
@@ -99,20 +103,39 @@ class Http:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, *, key: str | None = None, params: list[tuple[str, str]] | None = None
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        params: list[tuple[str, str]] | None = None,
+        follow: bool = False,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """GET a body piece by piece; raises CommError for any status but 200.
 
-        The timeout is for each wait, not for the whole: a long history takes its time.
+        The timeout is for each wait, not for the whole: a long history takes its time. With
+        `follow` it goes where the server sends it on to, which no key does.
         """
-        each = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._timeout, sock_read=self._timeout
-        )
-        async with self._open("GET", url, key, None, params, "", each) as response:
+        call = self._open("GET", url, key, None, params, "", self._each_wait(), follow=follow)
+        async with call as response:
             if response.status != 200:
                 reply = Reply(response.status, response.headers, await response.read())
                 raise CommError(reply.problem, reply.status, reply.error[0])
             yield response.content.iter_chunked(2**20)
+
+    async def upload(self, url: str, body: IO[bytes], headers: Mapping[str, str]) -> Reply:
+        """PUT a file, piece by piece, to an address that needs no key; the timeout is each wait's.
+
+        Raises:
+            NoAnswer: the server could not be reached, or did not take it all.
+        """
+        call = self._open("PUT", url, None, body, None, _BYTES, self._each_wait(), headers)
+        async with call as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    def _each_wait(self) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=None, sock_connect=self._timeout, sock_read=self._timeout
+        )
 
     @asynccontextmanager
     async def _open(
@@ -120,14 +143,18 @@ class Http:
         method: str,
         url: str,
         key: str | None,
-        data: bytes | None,
+        data: bytes | IO[bytes] | None,
         params: list[tuple[str, str]] | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
+        more: Mapping[str, str] | None = None,
+        *,
+        follow: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Authorization": _basic(key)} if key else {}
         if data is not None:
             headers["Content-Type"] = content_type
+        headers |= more or {}
         try:
             async with self._pool(url).request(
                 method,
@@ -136,7 +163,7 @@ class Http:
                 params=params,
                 headers=headers,
                 timeout=timeout,
-                allow_redirects=False,
+                allow_redirects=follow,
             ) as response:
                 yield response
         except _FAILURES as error:
@@ -148,6 +175,11 @@ class Http:
         pools, self._pools = self._pools, {}
         for pool in pools.values():
             await pool.close()
+
+
+def _basic(key: str) -> str:
+    # What W&B's servers take, and ours.
+    return "Basic " + b64encode(f"api:{key}".encode()).decode()
 
 
 def _origin(url: str) -> str:

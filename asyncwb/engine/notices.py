@@ -25,10 +25,11 @@ class Notices:
         if not self._silent and not self._quiet:
             print(f"{_PREFIX}{text}", file=sys.stderr, flush=True)  # noqa: T201
 
-    def warn(self, text: str) -> None:
-        """Print a warning, with the advice that stands for this run."""
+    def warn(self, text: str, *, advise: bool = True) -> None:
+        """Print a warning; `advise`: with the advice that stands for this run."""
         if not self._silent:
-            print(f"{_PREFIX}{text} {self.advice}".rstrip(), file=sys.stderr, flush=True)  # noqa: T201
+            line = f"{text} {self.advice}".rstrip() if advise else text
+            print(f"{_PREFIX}{line}", file=sys.stderr, flush=True)  # noqa: T201
 
     def warn_once(self, topic: str, text: str) -> None:
         """Print a warning the first time that its topic comes up."""

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
+from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.progress import Progress
 from asyncwb.engine.source import Prepared, Source
 from asyncwb.wire.stream import StreamHead
@@ -22,9 +23,17 @@ _PENDING: Final = 8 * 2**20
 class Outbox:
     """Frames of one writer, in order.
 
+    Args:
+        head: whose frames these are.
+        source: gives them.
+        progress: where it is noted how far they have come.
+        folder: where a speaker may leave what it has to remember; None: nowhere.
+        found: some other process has written this journal, or still writes it (`live`).
+
     Mutable state, touched by the engine's loop only: `pending` with its size and its raw size in
     bytes, the source, `closed` (no more rows will come), `not_before` (monotonic time before which
-    nothing is sent), `rejections` (answers in a row that refused what was sent).
+    nothing is sent), `rejections` (answers in a row that refused what was sent), `holds` (rows
+    wait at the speaker for their step to be closed).
     """
 
     def __init__(
@@ -32,8 +41,15 @@ class Outbox:
         head: StreamHead,
         source: Source,
         progress: Progress,
+        *,
+        folder: RunFolder | None = None,
+        found: bool = False,
+        live: bool = False,
     ) -> None:
         self.head = head
+        self.folder = folder
+        self.found = found
+        self.live = live
         self.progress = progress
         self.settled = asyncio.Event()
         """set once nothing more will be sent: all is acknowledged, or refused."""
@@ -45,6 +61,7 @@ class Outbox:
         self.size = 0
         self.raw = 0
         self.rejections = 0
+        self.holds = False
         self._source = source
         self._idle = False
         self._lost_to = 0
@@ -131,6 +148,11 @@ class Outbox:
         self.closed = self.urgent = True
         self._idle = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether every row is made into a frame, and nothing will ever follow."""
+        return self.closed and self._idle and not self.live
+
     def _check_settled(self) -> None:
-        if self.closed and self._idle and not self.pending:
+        if self.closed and self._idle and not self.pending and not (self.holds and self.ended):
             self.settled.set()

@@ -20,6 +20,7 @@ from asyncwb.engine.inbox import Inbox
 from asyncwb.engine.journal import Journal
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.progress import Progress
+from asyncwb.engine.stopping import interrupt_main
 from asyncwb.engine.summary import LocalSummary
 from asyncwb.errors import EngineStopped, Error
 from asyncwb.settings import Settings
@@ -110,6 +111,7 @@ class Session:
         self._start = start
         self._began_at = time.monotonic()
         self.greeted = False
+        self._told_to_stop = False
         self.overflowing = False
         """a row has waited for room in vain: the next ones do not wait until there is some"""
         self.reopened: Callable[[], None] | None = None
@@ -190,6 +192,21 @@ class Session:
             row[path] = self._last.get(path, 0)
         return row
 
+    def obey_stop(self) -> None:
+        """Interrupt the program, once, where somebody asked for the run's end on its page.
+
+        For the engine's thread, which learns of it with the server's answers.
+        """
+        if not self.progress.stop_requested or self._told_to_stop or self.inbox.closed:
+            return
+        self._told_to_stop = True
+        asked = f"run {self.head.run} is to stop: somebody asked for it on its page"
+        if self.settings.stop_on_request:
+            self.notices.warn(f"{asked}. The program is interrupted.", advise=False)
+            interrupt_main()
+        else:
+            self.notices.warn(f"{asked}. It goes on: stop_on_request is off.", advise=False)
+
     def status(self) -> RunStatus:
         """Count what was accepted, acknowledged and dropped; costs some microseconds."""
         accepted, progress = self.inbox.accepted, self.progress
@@ -260,6 +277,7 @@ class Session:
     def after_fork(self) -> None:
         """In a forked child: become another writer of the run, from the first row it logs."""
         self.progress = Progress()
+        self._told_to_stop = False
         self.summary = LocalSummary(None)  # the parent's locks may be held by threads not here
         self.inbox.after_fork(self._reopen, self._start)
 

@@ -14,16 +14,15 @@ import atexit
 # Registers a hook with the interpreter: impossible once it exits (the engine's thread may still be
 # importing then), and it has to be there before ours, which then runs first.
 import concurrent.futures.thread  # noqa: F401
-import contextlib
 import importlib
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from typing import Any, Final, TypeAlias, TypeVar
 
+from asyncwb.engine.forks import fork_waits
 from asyncwb.errors import EngineStopped
 
 T = TypeVar("T")
@@ -32,9 +31,6 @@ Work: TypeAlias = Callable[[Any], Coroutine[Any, Any, T]]
 """a coroutine function of the worker, whose module is imported on the engine's thread only"""
 
 _STOP_TIMEOUT: Final = 5.0
-_FORK_TIMEOUT: Final = 10.0
-_no_fork = threading.RLock()
-"""held while the engine does what a fork must not fall into; see `fork_waits`"""
 
 
 class Engine:
@@ -130,38 +126,14 @@ def _stopped_by(error: BaseException | None) -> EngineStopped:
     )
 
 
-def fork_waits() -> AbstractContextManager[object]:
-    """Let forks of this process wait, some seconds at most, until the block has ended.
-
-    A module's lock that is held at a fork is held for ever in the child: its first import of numpy
-    would never return. A pipe that is open at a fork stays open as long as the child lives.
-    """
-    return _no_fork
-
-
-def _wait_for_engine() -> None:
-    _no_fork.acquire(timeout=_FORK_TIMEOUT)
-
-
-def _engine_may_go_on() -> None:
-    with contextlib.suppress(RuntimeError):  # it was not ours: the wait timed out
-        _no_fork.release()
-
-
 def _forget_after_fork() -> None:
-    """A child has none of its parent's threads: the lock may be held by one that is gone."""
-    global _no_fork
-    _no_fork = threading.RLock()
+    """A child has none of its parent's threads: the guard may be held by one that is gone."""
     Engine._guard = threading.Lock()
     Engine._current = None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_wait_for_engine,
-        after_in_parent=_engine_may_go_on,
-        after_in_child=_forget_after_fork,
-    )
+    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def at_exit(callback: Callable[[], None]) -> None:

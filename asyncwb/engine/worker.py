@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Any, Final
 from urllib.parse import quote
 
+from asyncwb.engine.dialect import Dialect, Dialects
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.http import Http, Reply
 from asyncwb.engine.offline import Sealer
@@ -20,9 +21,12 @@ from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import LiveSegments, Reader
 from asyncwb.engine.session import Session
 from asyncwb.engine.source import JournalSource
+from asyncwb.engine.speaker import Undelivered
 from asyncwb.engine.uplink import Uplink
+from asyncwb.engine.wandb import find
 from asyncwb.errors import AuthenticationError, CommError, EngineStopped
 from asyncwb.settings import Settings
+from asyncwb.wire.retry import Action
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.summary import Fold
 
@@ -64,6 +68,7 @@ class Worker:
         self._uplinks: dict[tuple[Any, ...], Uplink] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._https: dict[float, Http] = {}
+        self._dialects = Dialects()
 
     @property
     def http(self) -> Http:
@@ -83,6 +88,7 @@ class Worker:
                 for session in list(self.sessions):
                     try:
                         await self._care(session)
+                        session.obey_stop()
                     except Exception as error:  # must not die: the other runs need it
                         session.notices.warn_once("care", f"the journal is not well: {error!r}.")
                 with contextlib.suppress(TimeoutError):
@@ -121,7 +127,7 @@ class Worker:
     async def attach(self, session: Session) -> None:
         """Start sending (or sealing) what a session logs."""
         source = JournalSource(Reader(LiveSegments(session.journal)), session.summary.fold)
-        outbox = Outbox(session.head, source, session.progress)
+        outbox = Outbox(session.head, source, session.progress, folder=session.folder)
         self.sessions[session] = outbox
         if session.settings.mode == "offline":
             self._spawn(Sealer(session.folder.sealed, outbox).run(session.settings.flush_interval))
@@ -156,6 +162,7 @@ class Worker:
                 heartbeat=settings.heartbeat_seconds,
                 memory=settings.memory_max_bytes,
                 say=session.notices.warn_once,
+                dialects=self._dialects,
             )
             self._spawn(self._uplinks[target].run())
         return self._uplinks[target]
@@ -223,6 +230,8 @@ class Worker:
         try:
             async with asyncio.timeout(timeout):
                 address = await self.address(settings)
+                if await self._dialects.of(address, self.http) is Dialect.WANDB:
+                    return await self._find_wandb_run(address, head)
                 entity = head.entity
                 if entity is None:
                     reply = await self._get(address, "/api/v1/viewer")
@@ -235,6 +244,17 @@ class Worker:
             return None
         found: dict[str, Any] = reply.json()
         return found
+
+    async def _find_wandb_run(self, address: Address, head: StreamHead) -> dict[str, Any] | None:
+        try:
+            existing = await find(self.http, address, head)
+        except Undelivered as error:
+            if error.verdict.action is Action.AUTH:
+                raise AuthenticationError(f"{address.url}: {error.message}") from error
+            raise CommError(f"{address.url}: {error.message}") from error
+        if existing is None or not existing.logged:
+            return None
+        return {"last_step": existing.last_step, "config": existing.config}
 
     async def _get(self, address: Address, path: str) -> Reply:
         reply = await self.http.request("GET", address.url + path, key=address.key)

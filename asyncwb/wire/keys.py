@@ -97,6 +97,26 @@ def flatten(mapping: Mapping[Any, Any], parent: str = "") -> dict[str, Any]:
         raise too_deep(parent) from None
 
 
+def nest(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn `{path: leaf}` into nested dicts: the reverse of `flatten`; the leaves are shared.
+
+    Where a path is both a leaf and a parent (`a` and `a.b`), the leaf stays under its name and
+    the child stands beside it under the dotted name.
+
+    >>> nest({"loss": 0.5, "val.acc": 1})
+    {'loss': 0.5, 'val': {'acc': 1}}
+    """
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        names = split(path)
+        at, depth = tree, 0
+        while depth < len(names) - 1 and join(names[: depth + 1]) not in values:
+            at = at.setdefault(names[depth], {})
+            depth += 1
+        at[".".join(names[depth:])] = value
+    return tree
+
+
 def _leaves(mapping: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
     for key, value in mapping.items():
         path = prefix + escape(key if type(key) is str else segment(key, prefix))

@@ -10,6 +10,9 @@
 | 400, 409, 422 | FATAL | these bytes will never be taken; the batch is set aside and counted |
 | anything else | RETRY, slowly | not an answer of our server: a wrong address or a proxy's page, |
 | | | which may be put right, and nothing may be dropped on its word |
+
+W&B's servers have another list of final answers, which its clients keep to: 400, 404, 409, 410,
+422 and 501 (but `UpsertBucket` is tried again on 409). See `wandb_verdict`.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ MAX_WAIT: Final = 300.0
 
 _BUSY: Final = frozenset((408, 425, 429))
 _REFUSED: Final = frozenset((400, 409, 422))
+_REFUSED_BY_WANDB: Final = frozenset((400, 404, 409, 410, 422, 501))
 
 
 class Action(Enum):
@@ -81,6 +85,50 @@ def verdict(
     if status in _REFUSED:
         return Verdict(Action.FATAL, None, reason)
     return Verdict(Action.RETRY, SLOW, f"{reason}: not an answer of an asyncwb server")
+
+
+def wandb_verdict(
+    status: int,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    error: str | None = None,
+    *,
+    now: float,
+    conflict_is_final: bool = True,
+) -> Verdict:
+    """Judge an answer of a W&B server as `verdict` does one of ours.
+
+    `conflict_is_final` is False for what may be tried again on 409.
+
+    >>> wandb_verdict(410, now=0.0)
+    Verdict(action=<Action.FATAL: 'fatal'>, delay_hint=None, reason='HTTP 410')
+    """
+    reason = f"HTTP {status}" if error is None else f"HTTP {status}: {error}"
+    if status == 409 and not conflict_is_final:
+        return Verdict(Action.RETRY, retry_after(headers, now), reason)
+    if status in _REFUSED_BY_WANDB:
+        return Verdict(Action.FATAL, None, reason)
+    if 400 <= status < 600 and status not in (401, 403, 413):
+        return Verdict(Action.RETRY, retry_after(headers, now), reason)
+    return verdict(status, headers, error, now=now)
+
+
+def rate_limit_wait(headers: Mapping[str, str]) -> float:
+    """Return the seconds to leave before the next request: 0 to MAX_WAIT.
+
+    Spreads the requests that `RateLimit-Remaining` still allows over the seconds of
+    `RateLimit-Reset`; without both headers there is no limit.
+
+    >>> rate_limit_wait({"RateLimit-Remaining": "2", "RateLimit-Reset": "10"})
+    5.0
+    """
+    named = {name.lower(): value for name, value in headers.items()}
+    try:
+        remaining = float(named["ratelimit-remaining"])
+        reset = float(named["ratelimit-reset"])
+    except (KeyError, ValueError):
+        return 0.0
+    wait = reset / max(1.0, remaining)
+    return min(MAX_WAIT, max(0.0, wait)) if math.isfinite(wait) else 0.0
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -237,7 +237,7 @@ class Fold:
         Where a path is both a value and a parent (`a` and `a.b`), the value stays under its name
         and the child stands beside it under the dotted name. Values are shared, not copied.
         """
-        return _nested(self.values())
+        return keys.nest(self.values())
 
     def values(self) -> dict[str, Any]:
         """Return the summary by path, flat; otherwise as `as_dict`."""
@@ -371,15 +371,3 @@ def _merged_row(table: Table) -> dict[str, Any]:
         value = last.values[-1]
         row[path] = value if last.kind == JSON else value.item()
     return row
-
-
-def _nested(shown: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, value in shown.items():
-        names = keys.split(path)
-        at, depth = tree, 0
-        while depth < len(names) - 1 and keys.join(names[: depth + 1]) not in shown:
-            at = at.setdefault(names[depth], {})
-            depth += 1
-        at[".".join(names[depth:])] = value
-    return tree

@@ -6,7 +6,15 @@ from email.utils import formatdate
 
 import pytest
 
-from asyncwb.wire.retry import MAX_WAIT, SLOW, Action, Backoff, verdict
+from asyncwb.wire.retry import (
+    MAX_WAIT,
+    SLOW,
+    Action,
+    Backoff,
+    rate_limit_wait,
+    verdict,
+    wandb_verdict,
+)
 
 NOW = 1_700_000_000.0
 
@@ -37,6 +45,42 @@ NOW = 1_700_000_000.0
 def test_verdicts(status: int | None, action: Action, hint: float | None) -> None:
     judged = verdict(status, now=NOW)
     assert (judged.action, judged.delay_hint) == (action, hint)
+
+
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        *((status, Action.FATAL) for status in (400, 404, 409, 410, 422, 501)),
+        *((status, Action.RETRY) for status in (302, 405, 408, 418, 429, 500, 502, 503, 504)),
+        (401, Action.AUTH),
+        (403, Action.AUTH),
+        (413, Action.SPLIT),
+        (200, Action.DONE),
+    ],
+)
+def test_verdicts_on_a_wandb_server(status: int, action: Action) -> None:
+    judged = wandb_verdict(status, {"Retry-After": "7"}, "why", now=NOW)
+    assert judged.action is action
+    assert judged.reason.startswith(f"HTTP {status}: why")
+    assert (judged.delay_hint == 7.0) is (action is Action.RETRY and status >= 400)
+    assert wandb_verdict(409, now=NOW, conflict_is_final=False).action is Action.RETRY
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0.0),
+        ({"RateLimit-Remaining": "5"}, 0.0),
+        ({"ratelimit-remaining": "4", "RATELIMIT-RESET": "10"}, 2.5),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "10"}, 10.0),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "99999"}, MAX_WAIT),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "-1"}, 0.0),
+        ({"RateLimit-Remaining": "x", "RateLimit-Reset": "10"}, 0.0),
+        ({"RateLimit-Remaining": "1", "RateLimit-Reset": "nan"}, 0.0),
+    ],
+)
+def test_rate_limits_spread_the_requests(headers: dict[str, str], seconds: float) -> None:
+    assert rate_limit_wait(headers) == seconds
 
 
 def test_the_reason_says_what_happened() -> None:

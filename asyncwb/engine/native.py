@@ -1,0 +1,76 @@
+"""Speaks to our own server: the frames of many writers as they are, in one request."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from asyncwb.engine.embedded import Address
+from asyncwb.engine.http import Http, Reply
+from asyncwb.engine.speaker import (
+    Answer,
+    Batch,
+    Elsewhere,
+    NotNow,
+    Refused,
+    Taken,
+    Undelivered,
+)
+from asyncwb.errors import CommError
+from asyncwb.wire.ingest import CONTENT_TYPE, encode_batch
+from asyncwb.wire.retry import Action, verdict
+
+_MAX_REQUEST: Final = 8 * 2**20
+"""raw bytes of frames in one request: 70,000 rows of ten floats."""
+_LOST_TRACK: Final = {"sequence_gap", "writer_not_found"}
+"""errors that say from where to send again: the server was restored, or a frame went missing."""
+
+
+class NativeSpeaker:
+    """Posts batches to `/api/v1/ingest`."""
+
+    alone = False
+    interval = 0.0
+    max_request = _MAX_REQUEST
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    async def send(self, address: Address, batch: Batch) -> list[Answer]:
+        """Send a batch; see `Speaker`."""
+        body = encode_batch([(box.head, [p.data for p in frames]) for box, frames in batch])
+        reply = await self._http.request(
+            "POST",
+            f"{address.url}/api/v1/ingest",
+            key=address.key,
+            data=body,
+            content_type=CONTENT_TYPE,
+        )
+        judged = verdict(reply.status, reply.headers, reply.error[1] or None, now=time.time())
+        if judged.action is not Action.DONE:
+            raise Undelivered(judged)
+        return _answers(reply, len(batch), address)
+
+
+def _answers(reply: Reply, count: int, address: Address) -> list[Answer]:
+    try:
+        streams = reply.json()["streams"]
+        if len(streams) != count:
+            raise ValueError("it answers for another number of runs")
+        return [_answer(stream, address) for stream in streams]
+    except (CommError, ValueError, KeyError, TypeError) as error:
+        reason = f"{address.url} gave an answer that makes no sense: {error}"
+        raise Undelivered(verdict(None, error=reason, now=time.time())) from error
+
+
+def _answer(stream: dict[str, Any], address: Address) -> Answer:
+    error = stream.get("error")
+    if error is None:
+        run, stop = str(stream["run"]), bool(stream.get("stop"))
+        return Taken(int(stream["next"]), run, address.url, stop)
+    code, message = str(error["code"]), str(error["message"])
+    if code in _LOST_TRACK:
+        return Elsewhere(int(stream["next"]))
+    if error.get("retry"):
+        return NotNow(message, smaller=code == "frame_too_large")
+    return Refused(message)
