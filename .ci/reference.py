@@ -1,6 +1,6 @@
 """Write the reference pages whose facts live in the code, so that they cannot be out of date.
 
-    python .ci/reference.py            write docs/reference/{settings,errors,cli,python}.md
+    python .ci/reference.py            write docs/reference/{settings,errors,cli,python,query}.md
     python .ci/reference.py --check    print the drift as a diff and exit with 1 if there is any
 
 The settings come from the table in asyncwb/settings.py, the errors from the tree in
@@ -25,6 +25,7 @@ import typer.main
 
 import asyncwb
 from asyncwb import errors
+from asyncwb.apis import public
 from asyncwb.cli import app
 from asyncwb.settings import Settings
 
@@ -75,12 +76,20 @@ def error_tree() -> Iterator[str]:
             yield f"## `{name}`\n\n{inspect.getdoc(thing)}\n\nBases: {bases}.\n"
 
 
+def _leaves(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give every command with its whole name, those of groups below their group's."""
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if hasattr(command, "commands"):
+            yield from _leaves(command, f"{prefix}{name} ")
+
+
 def commands() -> Iterator[str]:
     """Give the page of commands: usage, arguments and options of each."""
     group: Any = typer.main.get_command(app)
     yield "# The command line\n"
     yield f"{inspect.cleandoc(group.help or '')}\n"
-    for name, command in group.commands.items():
+    for name, command in _leaves(group):
         yield f"## `asyncwb {name}`\n\n{inspect.cleandoc(command.help or '')}\n"
         shown = [p for p in command.params if not getattr(p, "hidden", False) and p.name != "help"]
         rows = [_parameter(parameter) for parameter in shown]
@@ -120,9 +129,31 @@ def python() -> Iterator[str]:
         if inspect.isclass(thing) or inspect.isroutine(thing):
             yield from _entry("##", f"asyncwb.{name}", thing)
         if inspect.isclass(thing):
-            for member, value in sorted(vars(thing).items()):
-                if not member.startswith("_") and not isinstance(value, staticmethod):
-                    yield from _entry("###", f"{name}.{member}", value)
+            yield from _members(name, thing)
+
+
+def query() -> Iterator[str]:
+    """Give the page of what the query API returns: every class with its members."""
+    yield "# What the query API returns\n"
+    yield (
+        "`asyncwb.apis.public` has these classes, and their async twins under names that begin"
+        " with `Async`; an [`Api`](python.md) makes them. How they compare with W&B's:"
+        " [seed-members.md](seed-members.md).\n"
+    )
+    for name in sorted(public.__all__):
+        thing = getattr(public, name)
+        if not name.startswith("Async") and thing is not asyncwb.Api:
+            yield from _entry("##", name, thing)
+            yield from _members(name, thing)
+
+
+def _members(name: str, thing: type) -> Iterator[str]:
+    """Give what a class of ours offers, inherited members included."""
+    ours = [base for base in reversed(thing.__mro__) if base.__module__.startswith("asyncwb.")]
+    found = {member: value for base in ours for member, value in vars(base).items()}
+    for member, value in sorted(found.items()):
+        if not member.startswith("_") and not isinstance(value, staticmethod):
+            yield from _entry("###", f"{name}.{member}", value)
 
 
 def _entry(level: str, name: str, thing: Any) -> Iterator[str]:
@@ -171,6 +202,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "errors": error_tree,
     "cli": commands,
     "python": python,
+    "query": query,
 }
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # for readers and type checkers; at run time `_HOME` says whe
     from asyncwb.errors import JournalCorrupt as JournalCorrupt
     from asyncwb.errors import JournalFull as JournalFull
     from asyncwb.errors import LogTypeError as LogTypeError
+    from asyncwb.errors import NotFoundError as NotFoundError
     from asyncwb.errors import RunNotFoundError as RunNotFoundError
     from asyncwb.errors import SettingsError as SettingsError
     from asyncwb.errors import StepError as StepError
@@ -83,6 +84,7 @@ _HOME = {
         "JournalCorrupt",
         "JournalFull",
         "LogTypeError",
+        "NotFoundError",
         "RunNotFoundError",
         "SettingsError",
         "StepError",

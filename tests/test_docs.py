@@ -75,6 +75,8 @@ def test_commands_in_the_documentation_exist(line: str) -> None:
     words = shlex.split(line.split("asyncwb ", 1)[1], comments=True)
     group: Any = typer.main.get_command(app)
     command = group.commands[words[0]]
+    for word in words[1:]:
+        command = getattr(command, "commands", {}).get(word, command)
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
 

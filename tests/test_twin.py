@@ -12,11 +12,32 @@ import pytest
 
 from asyncwb.client.api import Api
 from asyncwb.client.api_async import AsyncApi
+from asyncwb.client.files import File
+from asyncwb.client.files_async import AsyncFile
+from asyncwb.client.projects import Project
+from asyncwb.client.projects_async import AsyncProject
+from asyncwb.client.public import PublicRun
+from asyncwb.client.public_async import AsyncPublicRun
 from asyncwb.client.run import Run
 from asyncwb.client.run_async import AsyncRun
+from asyncwb.client.runs import Runs
+from asyncwb.client.runs_async import AsyncRuns
+from asyncwb.client.teams import Team
+from asyncwb.client.teams_async import AsyncTeam
+from asyncwb.client.users import User
+from asyncwb.client.users_async import AsyncUser
 
 ROOT = Path(__file__).resolve().parent.parent
-FACES = [pytest.param(AsyncRun, Run, id="Run"), pytest.param(AsyncApi, Api, id="Api")]
+FACES = [
+    pytest.param(AsyncRun, Run, id="Run"),
+    pytest.param(AsyncApi, Api, id="Api"),
+    pytest.param(AsyncFile, File, id="File"),
+    pytest.param(AsyncProject, Project, id="Project"),
+    pytest.param(AsyncPublicRun, PublicRun, id="PublicRun"),
+    pytest.param(AsyncRuns, Runs, id="Runs"),
+    pytest.param(AsyncTeam, Team, id="Team"),
+    pytest.param(AsyncUser, User, id="User"),
+]
 
 
 def _public(face: type[Any]) -> dict[str, Any]:
@@ -60,6 +81,24 @@ async def what_mypy_sees_of_the_async_face(run: AsyncRun) -> None:
     assert_type(await run.flush(), bool)
     async with run as entered:
         assert_type(entered, AsyncRun)
+
+
+async def what_mypy_sees_of_the_async_query(api: AsyncApi) -> None:
+    assert_type(await api.viewer, AsyncUser)
+    assert_type(await api.run("p/r"), AsyncPublicRun)
+    assert_type(await api.runs("p").len(), int)
+    assert_type(await api.runs("p").get(0), AsyncPublicRun)
+    async for run in api.runs("p"):
+        assert_type(run, AsyncPublicRun)
+
+
+def what_mypy_sees_of_the_sync_query(api: Api) -> None:
+    assert_type(api.viewer, User)
+    assert_type(api.run("p/r"), PublicRun)
+    assert_type(api.runs("p")[0], PublicRun)
+    assert_type(api.runs("p")[:2], list[PublicRun])
+    for run in api.runs("p"):
+        assert_type(run, PublicRun)
 
 
 def what_mypy_sees_of_the_sync_face(run: Run) -> None:

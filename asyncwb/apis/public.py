@@ -8,25 +8,58 @@
 
 from __future__ import annotations
 
-from asyncwb.client.api import Api, Projects, Runs
-from asyncwb.client.api_async import AsyncApi, AsyncProjects, AsyncRuns
+from asyncwb.client.api import Api
+from asyncwb.client.api_async import AsyncApi
+from asyncwb.client.console import ConsoleLogLine
+from asyncwb.client.files import File, Files
+from asyncwb.client.files_async import AsyncFile, AsyncFiles
 from asyncwb.client.history import HistoryScan
 from asyncwb.client.history_async import AsyncHistoryScan
-from asyncwb.client.projects import Project, User
+from asyncwb.client.projects import Project, Projects
+from asyncwb.client.projects_async import AsyncProject, AsyncProjects
 from asyncwb.client.public import PublicRun as Run
 from asyncwb.client.public_async import AsyncPublicRun as AsyncRun
+from asyncwb.client.reports import Report as BetaReport
+from asyncwb.client.reports import Reports
+from asyncwb.client.reports_async import AsyncReport as AsyncBetaReport
+from asyncwb.client.reports_async import AsyncReports
+from asyncwb.client.runs import Runs
+from asyncwb.client.runs_async import AsyncRuns
+from asyncwb.client.summary_edit import RunSummary
+from asyncwb.client.summary_edit_async import AsyncRunSummary
+from asyncwb.client.teams import Member, Team
+from asyncwb.client.teams_async import AsyncMember, AsyncTeam
+from asyncwb.client.users import User
+from asyncwb.client.users_async import AsyncUser
 
 __all__ = [
     "Api",
     "AsyncApi",
+    "AsyncBetaReport",
+    "AsyncFile",
+    "AsyncFiles",
     "AsyncHistoryScan",
+    "AsyncMember",
+    "AsyncProject",
     "AsyncProjects",
+    "AsyncReports",
     "AsyncRun",
+    "AsyncRunSummary",
     "AsyncRuns",
+    "AsyncTeam",
+    "AsyncUser",
+    "BetaReport",
+    "ConsoleLogLine",
+    "File",
+    "Files",
     "HistoryScan",
+    "Member",
     "Project",
     "Projects",
+    "Reports",
     "Run",
+    "RunSummary",
     "Runs",
+    "Team",
     "User",
 ]

@@ -1,5 +1,8 @@
 """Reading a run's history, async: table by table, or row by row.
 
+Rows come as frames where the server offers them, in which a NaN is a float; else by GraphQL, page
+by page.
+
 A batch of frames is always on its way while the one before is read. A connection that is cut is
 opened again after the last row that came, which loses and repeats nothing, since rows come in
 ascending order of step and once a step.
@@ -14,10 +17,12 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from typing import Any
 
+from asyncwb.client import documents
 from asyncwb.client.download import Download
 from asyncwb.client.paths import RunPath
+from asyncwb.client.plain_rows import having, picked, read_row
 from asyncwb.client.query import Connection
-from asyncwb.client.rows import Selection, as_dicts, matching
+from asyncwb.client.rows import Names, Selection, as_dicts, matching
 from asyncwb.client.waiting import wait_async
 from asyncwb.errors import CommError
 from asyncwb.wire import frames
@@ -88,6 +93,58 @@ class AsyncTables:
         return [matching(table, self._selection.names) for table in tables]
 
 
+class AsyncRowPages:
+    """Reads a selection of a run's history by GraphQL: as many steps at a time as a page has rows.
+
+    A page is never sampled that way, since there is one row a step. The next page is on its way
+    while the last one is read.
+
+    Mutable state: `_at`, the first step that was not asked for; `_end`, the first one that is not
+    wanted, once `_end_known`; `_ahead`, the page on its way.
+    """
+
+    def __init__(
+        self, connection: Connection, path: RunPath, selection: Selection, page_size: int
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._names: Names = selection.names
+        self._page_size = page_size
+        self._at = selection.min_step or 0
+        self._end: int | None = selection.max_step
+        self._end_known = False
+        self._ahead: Future[dict[str, Any]] | None = None
+
+    async def next(self) -> list[dict[str, Any]] | None:
+        """Return the next rows, ascending by step, perhaps none of them; None after the last."""
+        if not self._end_known:
+            await self._find_end()
+        page = self._ask()
+        if page is None:
+            return None
+        found = await wait_async(page)
+        self._ahead = None
+        self._ask()
+        rows = map(read_row, found["rows"] or ())
+        return [row for row in rows if having(row, self._names)]
+
+    async def _find_end(self) -> None:
+        run = await wait_async(self._connection.ask_run(self._path, documents.HISTORY_KEYS))
+        last = (run["historyKeys"] or {}).get("lastStep")
+        behind = 0 if last is None else int(last) + 1
+        self._end = behind if self._end is None else min(self._end, behind)
+        self._end_known = True
+
+    def _ask(self) -> Future[dict[str, Any]] | None:
+        assert self._end is not None
+        if self._ahead is None and self._at < self._end:
+            until = min(self._at + self._page_size, self._end)
+            window = {"minStep": self._at, "maxStep": until, "samples": self._page_size}
+            self._ahead = self._connection.ask_run(self._path, documents.HISTORY_PAGE, **window)
+            self._at = until
+        return self._ahead
+
+
 class AsyncHistoryScan:
     """Every row of a history as a dict, ascending by step; made by `run.scan_history()`.
 
@@ -107,6 +164,14 @@ class AsyncHistoryScan:
         self._rows: AsyncIterator[dict[str, Any]] | None = None
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        if not await wait_async(self._connection.native()):
+            pages = AsyncRowPages(self._connection, self._path, self._selection, self._page_size)
+            while (rows := await pages.next()) is not None:
+                # sync: yield from picked(rows, self._selection.names)
+                # sync: drop
+                for row in picked(rows, self._selection.names):
+                    yield row
+            return
         tables = AsyncTables(self._connection, self._path, self._selection)
         try:
             while (batch := await tables.next()) is not None:

@@ -21,22 +21,37 @@ class AsyncPages(Generic[T]):
     """A lazy list; nothing is asked for before it is used. For one thread at a time.
 
     Mutable state: `_objects` (what was loaded), `_cursor` and `_more` (where the rest begins, and
-    whether there is one), `_ahead` (the page on its way), `_index` (of `next`).
+    whether there is one), `_length` (how many there are in all, where the server said so),
+    `_ahead` (the page on its way), `_index` (of `next`).
+
+    Args:
+        fetch: asks for the page that begins at a cursor.
+        make: turns an entry of a page into an element of the list.
+        per_page: entries that one question gives.
     """
 
     def __init__(
-        self, fetch: Callable[[str | None], Future[Page]], make: Callable[[JsonObject], T]
+        self,
+        fetch: Callable[[str | None], Future[Page]],
+        make: Callable[[JsonObject], T],
+        per_page: int = 50,
     ) -> None:
         self._fetch = fetch
         self._make = make
+        self.per_page = per_page
         self._objects: list[T] = []
         self._cursor: str | None = None
         self._more = True
+        self._length: int | None = None
         self._ahead: Future[Page] | None = None
         self._index = 0
 
     async def len(self) -> int:  # sync: def __len__(self) -> int:
-        """Count the entries; loads every page that is missing."""
+        """Count the entries: the server's count where it gives one, else by loading every page."""
+        if self._more and not self._objects:
+            await self._load(1)
+        if self._more and self._length is not None:
+            return self._length
         await self._load(None)
         return len(self._objects)
 
@@ -52,6 +67,11 @@ class AsyncPages(Generic[T]):
         backwards = isinstance(index, slice) and (index.start or 0) < 0
         await self._load(None if last is None or last < 0 or backwards else last + 1)
         return self._objects[index]
+
+    async def first(self) -> T | None:
+        """Return the first entry, None where there is none."""
+        await self._load(1)
+        return self._objects[0] if self._objects else None
 
     async def __aiter__(self) -> AsyncIterator[T]:
         at = 0
@@ -72,7 +92,11 @@ class AsyncPages(Generic[T]):
         return self._objects[self._index - 1]
 
     async def next(self) -> T:
-        """Return the entry after the last one that `next` returned."""
+        """Return the entry after the last one that `next` returned.
+
+        Raises:
+            StopAsyncIteration: there are no more.
+        """
         return await anext(self)
 
     @property
@@ -84,6 +108,16 @@ class AsyncPages(Generic[T]):
     def more(self) -> bool:
         """Whether there are pages that were not loaded."""
         return self._more
+
+    @property
+    def cursor(self) -> str | None:
+        """Where the next page begins; None before the first page and after the last."""
+        return self._cursor
+
+    @property
+    def length(self) -> int | None:
+        """How many entries there are in all; None as long as nobody knows."""
+        return self._length if self._more else len(self._objects)
 
     def _fetch_ahead(self) -> Future[Page] | None:
         """Have the next page fetched, if there is one and it is not on its way already."""
@@ -99,11 +133,12 @@ class AsyncPages(Generic[T]):
             ahead = self._fetch_ahead()
             if ahead is None:
                 return
-            entries, cursor = await wait_async(ahead)
+            page = await wait_async(ahead)
             if ahead is self._ahead:  # the first of several tasks that wait for it takes it in
                 self._ahead = None
-                self._objects += map(self._make, entries)
-                self._cursor, self._more = cursor, cursor is not None
+                self._objects += map(self._make, page.entries)
+                self._cursor, self._more = page.cursor, page.cursor is not None
+                self._length = page.length
 
 
 def _failed(future: Future[Page]) -> bool:

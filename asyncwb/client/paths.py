@@ -75,6 +75,14 @@ def parse_project(text: str | None, entity: str | None, project: str) -> Project
     return _fill(parts, entity, project)
 
 
+def parts_of(text: str) -> list[str]:
+    """Cut a path of any kind into its parts; spaces and slashes around it do not count.
+
+    Raises ValueError where one of them is empty.
+    """
+    return _parts(text, "the names of things with '/' between them")
+
+
 def route(*parts: str) -> str:
     """Write names as the path of a URL, each as one segment."""
     return "/".join(quote(part, safe="") for part in parts)

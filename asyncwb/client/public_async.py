@@ -1,7 +1,8 @@
-"""A run as the server knows it, async: what `api.run()` gives, to read and not to log to.
+"""A run as the server knows it, async: what `api.run()` gives, to read and to edit.
 
-Its attributes are those of the moment it was loaded; `load(force=True)` looks again. The history
-is read from the server each time. The sync face is generated from this file.
+Its attributes are those of the moment it was loaded; `load(force=True)` looks again. What is
+changed here is sent by `update()`. The history is read from the server each time. The sync face is
+generated from this file.
 
 Source: https://docs.wandb.ai/ref/python/public-api/run.
 """
@@ -9,64 +10,177 @@ Source: https://docs.wandb.ai/ref/python/public-api/run.
 from __future__ import annotations
 
 import asyncio  # sync: drop
-import importlib
-import importlib.util
-from collections.abc import Sequence
+import secrets
+import string
+import warnings
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from asyncwb.client import documents
+from asyncwb.client.console import ConsoleLogLine
+from asyncwb.client.dataframes import has_pandas, pandas_frame
+from asyncwb.client.files_async import AsyncFile, AsyncFiles
 from asyncwb.client.history_async import AsyncHistoryScan, AsyncTables
-from asyncwb.client.paths import RunPath
-from asyncwb.client.query import Connection
-from asyncwb.client.rows import Names, Sampler, Selection, as_columns, as_dicts, check_names
+from asyncwb.client.pages import of_last_lines, of_lines, page_size, pages
+from asyncwb.client.paging_async import AsyncPages
+from asyncwb.client.plain_rows import having, picked, read_row
+from asyncwb.client.query import Asker
+from asyncwb.client.rows import Sampler, Selection, as_dicts, check_names
+from asyncwb.client.run_fields_async import EDITABLE, AsyncRunFields
+from asyncwb.client.transfer import named_below
 from asyncwb.client.waiting import wait_async
-from asyncwb.errors import UnsupportedError, UsageError
-from asyncwb.typing import JsonObject
+from asyncwb.errors import CommError, NotFoundError
+from asyncwb.typing import FilePath, JsonObject
 from asyncwb.wire.columns import STEP, Table
-from asyncwb.wire.keys import display
+from asyncwb.wire.values import dumps, loads
 
-_TYPES: Final = {"f": "number", "i": "number", "b": "boolean", "j": "mixed"}
+METADATA_FILE: Final = "wandb-metadata.json"
+
+_ID_LETTERS: Final = string.ascii_lowercase + string.digits
 
 
-class AsyncPublicRun:
-    """Read a run: its attributes, its history. Made by `AsyncApi.run()` and `AsyncApi.runs()`.
+class AsyncPublicRun(AsyncRunFields):
+    """Read and edit a run. Made by `AsyncApi.run()` and `AsyncApi.runs()`.
 
         run = await asyncwb.AsyncApi().run("me/mnist/abc123")
         print(run.state, run.summary["loss"])
         frame = await run.history(keys=["loss"])
+        run.tags.append("good")
+        await run.update()
 
-    Mutable state: `_info`, the server's account as it was loaded last; `_full`, whether it is all
-    of it (lists leave `config` and the metrics out).
+    Every field that the server sends is an attribute, in snake_case too: `storage_id`,
+    `created_at` and `heartbeat_at` (ISO 8601), `commit`, `read_only`, `sweep_name`,
+    `history_line_count`.
+
+    Args:
+        client: the server.
+        entity: who owns the run's project.
+        project: the project's name.
+        run_id: the run's id.
+        attrs: its fields, where they were loaded already.
+        include_sweeps: whether the name of its sweep is asked for.
     """
 
-    def __init__(self, connection: Connection, info: JsonObject, *, full: bool) -> None:
-        self._connection = connection
-        self._info = info
-        self._full = full
+    @classmethod
+    async def create(
+        cls,
+        api: Asker,
+        run_id: str | None = None,
+        project: str | None = None,
+        entity: str | None = None,
+        state: str = "running",
+    ) -> AsyncPublicRun:
+        """Make a run on the server that nobody logs to yet.
 
-    async def load(self, force: bool = False) -> JsonObject:
-        """Load what is missing, with `force` all of it anew; returns the server's account.
+        Args:
+            api: whose key makes it.
+            run_id: the run's id; left out, a random one.
+            project: left out, that of the Api.
+            entity: left out, that of the Api.
+            state: "running", or "pending" for a run that is to be resumed later.
 
         Raises:
-            RunNotFoundError: the server does not have the run any more.
-            CommError: it does not answer.
+            CommError: the server refuses, or does not answer.
         """
-        if force or not self._full:
-            self._info = await wait_async(self._connection.run(self._run_path))
-            self._full = True
-        return self._info
+        client = api.client
+        name = run_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
+        if entity is None:
+            entity = await wait_async(client.entity())
+        where = {"entity": entity, "project": project or client.settings.project}
+        await wait_async(client.ask(documents.CREATE_RUN, name=name, state=state, **where))
+        run = cls(client, entity, where["project"], name)
+        await run.load()
+        return run
+
+    # Editing.
+
+    async def update(self) -> None:
+        """Send what was changed: name, tags, notes, description, group, job type, config, summary.
+
+        What was not changed here is not sent, so that others' changes to it stay.
+
+        Raises:
+            LogTypeError: a value that no config or summary can hold; nothing was sent.
+            CommError: the server refuses, or does not answer.
+        """
+        if not self._known:
+            await self.load()
+        now = self._editable()
+        changes = {key: now[key] for key in now if now[key] != self._sent[key]}
+        variables: JsonObject = {EDITABLE[key]: changes[key] for key in changes if key != "config"}
+        # To the server null is "leave it alone".
+        variables = {key: "" if value is None else value for key, value in variables.items()}
+        if "config" in changes:
+            variables["config"] = self.json_config
+        if (summary := self._summary.changed()) is not None:
+            variables["summary"] = summary
+        if variables:
+            ask = self._client.ask(documents.UPDATE_RUN, id=self.storage_id, **variables)
+            await wait_async(ask)
+        self._summary.settle()
+        self._sent = now
+
+    async def save(self) -> None:
+        """Do what `update` does."""
+        await self.update()
+
+    async def delete(self, delete_artifacts: bool = False) -> None:
+        """Delete the run on the server, with its history and its files.
+
+        Args:
+            delete_artifacts: whether the artifacts that it logged go, too.
+
+        Raises:
+            CommError: the server refuses, or does not answer.
+        """
+        if not self._known:
+            await self.load()
+        # Servers that have no artifacts need not know the word.
+        also: JsonObject = {"deleteArtifacts": True} if delete_artifacts else {}
+        await wait_async(self._client.ask(documents.DELETE_RUN, id=self.storage_id, **also))
+
+    async def stop(self) -> None:
+        """Ask the run's program to end; it learns of it with its next sign of life.
+
+        Raises:
+            CommError: the server refuses, or does not answer.
+        """
+        if not self._known:
+            await self.load()
+        data = await wait_async(self._client.ask(documents.STOP_RUN, id=self.storage_id))
+        if not (data.get("stopRun") or {}).get("success"):
+            raise CommError(f"the server did not take note that {self._run_path} is to stop", 200)
+
+    async def update_state(self, state: str) -> bool:
+        """Set the run's state: "pending" to have it resumed, or "failed"; True where it is set.
+
+        Raises:
+            CommError: a run in its state cannot get that one, or the server does not answer.
+        """
+        if not self._known:
+            await self.load()
+        change = {"id": self.storage_id, "state": state}
+        data = await wait_async(self._client.ask(documents.UPDATE_RUN_STATE, input=change))
+        done = bool((data.get("updateRunState") or {}).get("success"))
+        if done:
+            self._attrs["state"] = state
+        return done
 
     async def wait_until_finished(self) -> None:
         """Wait until the run has finished, failed, crashed or was killed; then load it anew.
 
-        Follows the run's live events, so it returns within a second of the end.
+        Where the server sends live events it returns within a second of the end, else it asks
+        every second.
 
         Raises:
             CommError: the server was away for longer than the Api's timeout.
         """
-        while not await wait_async(self._connection.settled(self._run_path)):
+        while not await wait_async(self._client.settled(self._run_path)):
             pass
         await self.load(force=True)
+
+    # What it logged.
 
     async def history(
         self,
@@ -78,36 +192,48 @@ class AsyncPublicRun:
     ) -> Any:
         """Read a sample of the history; the same question has the same answer.
 
-        Returns a DataFrame, or a list of dicts where `pandas` is False or not installed. Rows
-        ascend by step; NaN stays a float, an int an int. In a DataFrame a key that some rows lack
-        has NaN there.
+        Returns a DataFrame, or a list of dicts where `pandas` is False, or not installed, which a
+        warning says. Rows ascend by step; NaN stays a float, an int an int. In a DataFrame a key
+        that some rows lack has NaN there.
 
         Args:
             samples: how many rows at most, >= 1; spread over all of them, first and last included.
             keys: only these (nested ones with dots), and only rows that have all of them.
             x_axis: with `keys`, one more key that a row must have; the first column.
             pandas: whether a DataFrame is wanted.
-            stream: "default", the metrics that were logged.
+            stream: "default", the metrics that were logged; "system", the machine's.
 
         Raises:
             ValueError: an argument at fault.
-            UnsupportedError: another stream; no system metrics are recorded.
             CommError: the server does not answer.
 
         Source: https://docs.wandb.ai/ref/python/public-api/run (`history`).
         """
-        if stream != "default":
-            raise UnsupportedError(
-                f"there is no stream {stream!r}: runs hold the metrics that were logged, which is "
-                'stream="default"'
-            )
-        names = check_names(keys)
+        if stream not in ("default", "system"):
+            raise ValueError(f'stream is "default" or "system", not {stream!r}')
+        names, count = check_names(keys), _whole(samples, "samples", 1)
+        if names is not None and stream == "system":
+            raise ValueError('keys are of what was logged: leave them out with stream="system"')
         if names is not None:
             names = check_names([x_axis, *names])
-        selection = Selection(names, samples=_whole(samples, "samples", 1))
-        sample = await self._sample(selection)
-        make = _frame if pandas and importlib.util.find_spec("pandas") else as_dicts
-        return await asyncio.to_thread(make, sample, names)  # sync: return make(sample, names)
+        rows: Table | list[JsonObject]
+        if stream == "system":
+            rows = await self._plain(documents.EVENTS, samples=count)
+        elif await wait_async(self._client.native()):
+            rows = await self._sample(Selection(names, samples=count))
+        elif names is None:
+            rows = await self._plain(documents.HISTORY, samples=count)
+        else:
+            spec = dumps({"keys": names, "samples": count}).decode()
+            (found,) = await self._plain(documents.SAMPLED_HISTORY, specs=[spec])
+            rows = [row for row in map(read_row, found) if having(row, names)]
+            rows = list(picked(rows, names))
+        if pandas and has_pandas():
+            # sync: return pandas_frame(rows, names)
+            return await asyncio.to_thread(pandas_frame, rows, names)  # sync: drop
+        if pandas:
+            warnings.warn("pandas is not installed: these are dicts, no DataFrame", stacklevel=2)
+        return as_dicts(rows, names) if isinstance(rows, Table) else rows
 
     def scan_history(
         self,
@@ -139,11 +265,36 @@ class AsyncPublicRun:
             None if max_step is None else _whole(max_step, "max_step", 0),
         )
         size = _whole(page_size, "page_size", 1)
-        return AsyncHistoryScan(self._connection, self._run_path, selection, size)
+        return AsyncHistoryScan(self._client, self._run_path, selection, size)
+
+    def console_logs(
+        self, *, per_page: int = 1000, last: int | None = None
+    ) -> AsyncPages[ConsoleLogLine]:
+        """List the lines that the run's program printed; asks nothing before it is used.
+
+        Args:
+            per_page: how many lines one question gives.
+            last: only the last lines, this many at most; one question.
+
+        Raises:
+            ValueError: an argument at fault.
+        """
+        client, path, size = self._client, self._run_path, page_size(per_page)
+        if last is None:
+            fetch = pages(client, of_lines, path, size)
+        else:
+            fetch = pages(client, of_last_lines, path, _whole(last, "last", 1))
+        return AsyncPages(fetch, ConsoleLogLine.from_entry, size)
+
+    async def _plain(self, document: str, **variables: Any) -> list[Any]:
+        """Ask for rows as JSON, each read unless they are lists of rows."""
+        run = await wait_async(self._client.ask_run(self._run_path, document, **variables))
+        rows = run["rows"] or []
+        return [row if isinstance(row, list) else read_row(row) for row in rows]
 
     async def _sample(self, selection: Selection) -> Table:
         assert selection.samples is not None
-        reader = AsyncTables(self._connection, self._run_path, selection)
+        reader = AsyncTables(self._client, self._run_path, selection)
         sampler = Sampler(selection.samples)
         try:
             while (tables := await reader.next()) is not None:
@@ -153,142 +304,89 @@ class AsyncPublicRun:
             reader.close()
         return sampler.sample()
 
-    def _loaded(self) -> JsonObject:
-        """Return the whole account of the run."""
-        # sync: self.load()
-        # sync: drop
-        if not self._full:
-            raise UsageError(
-                f"the run {self._run_path} comes from a list, which leaves this out: "
-                "`await run.load()` first"
+    # Its files.
+
+    async def file(self, name: str) -> AsyncFile:
+        """Return the run's file of that name.
+
+        Raises:
+            NotFoundError: the run has no such file.
+            CommError: the server does not answer.
+        """
+        found = await self.files([name]).first()
+        if found is None:
+            raise NotFoundError(
+                f"the run {self._run_path} has no file {name!r}", 404, "file_not_found"
             )
-        return self._info
+        return found
+
+    def files(
+        self, names: Sequence[str] | None = None, per_page: int = 50, pattern: str | None = None
+    ) -> AsyncFiles:
+        """List the run's files; asks nothing before it is used.
+
+        Args:
+            names: only these; none is all.
+            per_page: how many files one question gives.
+            pattern: only files whose name is LIKE this, as in SQL: "%.json".
+
+        Raises:
+            ValueError: an argument at fault, or both names and a pattern.
+        """
+        number = self._attrs.get("projectId")
+        project_id = None if number is None else int(number)
+        size = page_size(per_page)
+        return AsyncFiles(self._client, self._run_path, names, size, pattern, project_id)
+
+    async def upload_file(self, path: FilePath, root: FilePath = ".") -> AsyncFile:
+        """Store a file with the run; streamed, in bounded memory.
+
+        Args:
+            path: the file.
+            root: the folder that the file's name in the run is relative to: in "my_dir",
+                `root=".."` makes "file.txt" be "my_dir/file.txt" in the run.
+
+        Raises:
+            ValueError: the file is not below `root`.
+            OSError: it cannot be read.
+            CommError: the server refuses, or does not answer.
+        """
+        source, name = named_below(path, root)
+        names = {**self._names(), "files": [name]}
+        data = await wait_async(self._client.ask(documents.CREATE_FILES, **names))
+        made = data.get("createRunFiles") or {}
+        (place,) = made.get("files") or [{}]
+        if not place.get("uploadUrl"):
+            raise CommError(f"the server has no place for {name!r}; it is not stored there", 200)
+        headers = made.get("uploadHeaders") or []
+        await wait_async(self._client.upload(place["uploadUrl"], source, headers))
+        if await wait_async(self._client.has_feature("MARK_RUN_FILES_UPLOADED")):
+            await wait_async(self._client.ask(documents.FILES_UPLOADED, **names))
+        return await self.file(name)
 
     @property
-    def config(self) -> JsonObject:
-        """The configuration that the run was given; loads it where the run comes from a list."""
-        config = self._loaded()["config"]
-        return {key: value for key, value in config.items() if key != "_wandb"}
+    def metadata(self) -> Awaitable[JsonObject | None]:
+        """Where the run ran and what it was started with: the file wandb-metadata.json.
 
-    @property
-    def summary(self) -> JsonObject:
-        """The last value of each metric, or what its definition asks for; nested like the keys."""
-        summary: JsonObject = self._info["summary"]
-        return summary
+        Without that file it is what the server knows: `host`, `program`, `python`, `startedAt`;
+        None where it knows nothing.
 
-    @property
-    def history_keys(self) -> JsonObject:
-        """`{"keys": {name: {"typeCounts": [{"type", "count"}]}}, "lastStep"}`, as W&B has it."""
-        keys = {
-            display(metric["key"]): {
-                "typeCounts": [{"type": _TYPES[metric["kind"]], "count": metric["count"]}]
-            }
-            for metric in self._loaded()["metrics"]
-        }
-        return {"keys": keys, "lastStep": self.lastHistoryStep}
+        Raises:
+            CommError: the server does not answer.
+        """
+        return self._metadata()
 
-    @property
-    def metadata(self) -> JsonObject:
-        """Where the run ran: `host`, `program`, `startedAt`."""
-        started = _iso(self._info["started_at"])
-        named = {"host": self._info["host"], "program": self._info["program"]}
-        return {**named, "startedAt": started}
-
-    @property
-    def lastHistoryStep(self) -> int:  # noqa: N802 - W&B's name
-        """The highest step that was logged, -1 before there is one."""
-        last = self._info["last_step"]
-        return -1 if last is None else int(last)
-
-    @property
-    def entity(self) -> str:
-        """Who owns the run."""
-        return str(self._info["entity"])
-
-    @property
-    def project(self) -> str:
-        """The project that the run belongs to."""
-        return str(self._info["project"])
-
-    @property
-    def id(self) -> str:
-        """The run's id, unique in its project."""
-        return str(self._info["id"])
-
-    @property
-    def name(self) -> str:
-        """The name shown for the run."""
-        return self._info["name"] or self.id
-
-    @property
-    def state(self) -> str:
-        """What became of it: "running", "finished", "failed", "crashed" or "killed"."""
-        return str(self._info["state"])
-
-    @property
-    def exit_code(self) -> int | None:
-        """What the run ended with; None while it runs, and where it did not say."""
-        code: int | None = self._info["exit_code"]
-        return code
-
-    @property
-    def lost(self) -> int:
-        """How many logged rows never reached the server, and are known to be gone."""
-        return int(self._info["lost"])
-
-    @property
-    def tags(self) -> list[str]:
-        """The run's labels."""
-        return list(self._info["tags"])
-
-    @property
-    def notes(self) -> str | None:
-        """Free text about the run."""
-        notes: str | None = self._info["notes"]
-        return notes
-
-    @property
-    def group(self) -> str | None:
-        """The group that the run belongs to."""
-        group: str | None = self._info["group"]
-        return group
-
-    @property
-    def job_type(self) -> str | None:
-        """What the run does in its group."""
-        job_type: str | None = self._info["job_type"]
-        return job_type
-
-    @property
-    def created_at(self) -> str | None:
-        """When the server first heard of the run, as `2026-01-31T23:59:59Z`."""
-        return _iso(self._info["created_at"])
-
-    @property
-    def heartbeat_at(self) -> str | None:
-        """When the run gave its last sign of life, as `created_at`."""
-        return _iso(self._info["heartbeat_at"])
-
-    @property
-    def url(self) -> str:
-        """The run's page."""
-        return str(self._info["url"])
-
-    @property
-    def path(self) -> list[str]:
-        """`[entity, project, id]`."""
-        return [self.entity, self.project, self.id]
-
-    @property
-    def _run_path(self) -> RunPath:
-        return RunPath(self.entity, self.project, self.id)
-
-    def __repr__(self) -> str:
-        return f"<Run {self._run_path} ({self.state})>"
-
-
-def _frame(table: Table, names: Names) -> Any:
-    return importlib.import_module("pandas").DataFrame(as_columns(table, names))
+    async def _metadata(self) -> JsonObject | None:
+        file = await self.files([METADATA_FILE]).first()
+        if file is not None and file.size:
+            content = await wait_async(self._client.read(file.url))
+            found: JsonObject = loads(content)
+            return found
+        info = self._info or await wait_async(self._client.info(self._run_path))
+        if not info:
+            return None
+        named = {key: info[key] for key in ("host", "program", "python") if info.get(key)}
+        return {**named, "startedAt": _iso(info["started_at"])}
 
 
 def _whole(value: int, name: str, least: int) -> int:

@@ -25,6 +25,8 @@ SYSTEM: Final = (STEP, TIME, "_runtime")
 _EXACT: Final = 2**53
 _SMALL: Final = 10_000
 _URL_ROOM: Final = 4000
+_MANY: Final = 200
+"""columns that one request may ask for"""
 
 Names: TypeAlias = tuple[str, ...] | None
 """The keys that every row must have, in the order of the answer; None is whatever there is."""
@@ -41,31 +43,35 @@ class Selection:
 
     @property
     def sampled_by_server(self) -> bool:
-        """Whether the server can take the sample: it knows rows with any of several keys only.
+        """Whether the server takes the sample.
 
-        A large sample is no answer for one piece; it is taken from the stream instead.
+        A large sample is no answer for one piece, and many names fit no URL: such a one is taken
+        from the stream instead.
         """
-        if self.samples is None or self.samples > _SMALL:
-            return False
-        several = len(set(self.names or ()) - set(SYSTEM)) > 1
-        return self.names is None or (bool(self._paths()) and not several)
+        return self.samples is not None and self.samples <= _SMALL and self._fits(self.names or ())
 
-    def _paths(self) -> list[str]:
-        """Return what to ask the server for; nothing, which is every key, where a URL is too short.
+    def _fits(self, names: Sequence[str]) -> bool:
+        url = urlencode([("name", name) for name in names])
+        return 2 * len(names) <= _MANY and len(url) < _URL_ROOM
+
+    def _keys(self) -> list[tuple[str, str]]:
+        """Return the columns to ask the server for; none at all, which is all, fits any URL.
 
         A dot in a name may be a level or part of a key: both are asked for.
         """
         paths = [path for name in self.names or () for path in {name: 0, escape(name): 0}]
-        return paths if len(urlencode([("key", path) for path in paths])) < _URL_ROOM else []
+        return [("key", path) for path in paths] if self._fits(self.names or ()) else []
 
     def params(self, min_step: int | None = None) -> list[tuple[str, str]]:
         """Write it as the parameters of a request, from `min_step` on if that is given."""
         lowest = self.min_step if min_step is None else min_step
         samples = self.samples if self.sampled_by_server else None
         numbers = {"min_step": lowest, "max_step": self.max_step, "samples": samples}
+        # By its names the server looks for rows that have them all, by their keys for any of them.
+        names = [("name", name) for name in self.names or ()]
         return [
             ("format", "frames"),
-            *(("key", path) for path in self._paths()),
+            *(self._keys() if samples is None else names),
             *((name, str(value)) for name, value in numbers.items() if value is not None),
         ]
 

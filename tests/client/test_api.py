@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import socket
@@ -11,16 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from sqlalchemy import update
 
 import asyncwb
-from asyncwb.apis.public import Api, Run
+from asyncwb.apis.public import Api, Project, Run
+from asyncwb.client.documents import DOCUMENTS
 from asyncwb.errors import (
     AuthenticationError,
     CommError,
+    FilterError,
+    NotFoundError,
     RunNotFoundError,
     UnsupportedError,
     UsageError,
 )
+from asyncwb.server.state import STATE
+from asyncwb.server.store.schema import runs as runs_table
 from asyncwb.wire.ingest import CONTENT_TYPE, encode_batch
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import event_frame, first_frame, head
@@ -77,14 +85,37 @@ def test_a_run_has_its_attributes(server: ServerHandle, logged: Run) -> None:
     assert (logged.tags, logged.notes) == (["x"], "n")
     assert (logged.group, logged.job_type) == ("g", "train")
     assert logged.config == {"lr": 0.1}
+    assert json.loads(logged.json_config)["lr"] == {"value": 0.1, "desc": None}
     assert logged.summary["train"] == {"loss": 0.5, "ok": True}
-    assert logged.summary["n"] == logged.lastHistoryStep == 9
-    assert logged.history_keys["keys"]["lr.base"] == {
-        "typeCounts": [{"type": "number", "count": 10}]
-    }
+    assert logged.summary["n"] == logged.summary.n == logged.lastHistoryStep == 9
+    assert logged.history_line_count == logged.historyLineCount == 10
+    assert logged.history_keys["lastStep"] == 9
+    assert "loss" in logged.history_keys["keys"]
     assert pd.Timestamp(logged.created_at) <= pd.Timestamp(logged.heartbeat_at)
-    assert logged.metadata["host"] == socket.gethostname()
+    metadata = logged.metadata
+    assert metadata is not None
+    assert metadata["host"] == socket.gethostname()
+    assert logged.user is not None
+    assert logged.user.username == entity
+    assert base64.b64decode(logged.storage_id).startswith(b"Run:")
+    assert (logged.snake_to_camel("history_line_count"), logged.read_only) == (
+        "historyLineCount",
+        False,
+    )
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = logged.no_such_thing
+    with pytest.warns(DeprecationWarning, match="entity"):
+        assert logged.username == entity
     logged.wait_until_finished()
+
+
+def test_a_run_shows_itself_in_a_notebook_only(logged: Run) -> None:
+    shown = logged.to_html(height=300)
+    assert f'src="{logged.url}?jupyter=true"' in shown
+    assert "height:300px" in shown
+    assert "<button" not in shown
+    assert logged.to_html(hidden=True).startswith("<button")
+    assert logged.display() is False
 
 
 def test_paths_and_their_defaults(server: ServerHandle, logged: Run) -> None:
@@ -93,84 +124,218 @@ def test_paths_and_their_defaults(server: ServerHandle, logged: Run) -> None:
     for path in (f"{entity}/p/r1", f"/{entity}/p/runs/r1", "p/r1", f"{entity}/p:r1", "r1"):
         assert api.run(path).path == logged.path
     assert api_of(server, entity=entity, project="p", run="r1").run().id == "r1"
-    with pytest.raises(RunNotFoundError, match="Could not find run p/none"):
+    with pytest.raises(RunNotFoundError, match=f"Could not find run {entity}/p/none"):
         api.run("p/none")
+    with pytest.raises(RunNotFoundError):
+        Run(api.client, entity, "p", "none").load()
+    assert Run(api.client, entity, "p", "r1").commit is None
     assert isinstance(RunNotFoundError(), ValueError)
 
 
-def test_history_is_a_data_frame_or_rows(logged: Run) -> None:
-    frame = logged.history()
-    assert isinstance(frame, pd.DataFrame)
-    assert frame["_step"].tolist() == list(range(10))
-    assert frame["loss"].tolist() == [1.0 / (step + 1) for step in range(10)]
-    assert {str(frame[key].dtype) for key in ("n", "lr.base")} == {"int64"}
-    assert str(frame["train.ok"].dtype) == "bool"
-    assert list(frame.columns) == [
-        *("_step", "_timestamp", "_runtime"),
-        *("loss", "lr.base", "n", "train.loss", "train.ok", "val"),
-    ]
-    assert frame["val"].isna().sum() == 6
-
-    rows = logged.history(pandas=False, keys=["val", "train.loss"])
-    assert [row["_step"] for row in rows] == [1, 3, 5, 7, 9]
-    assert rows[0] == {"_step": 1, "val": 1, "train.loss": 0.5}
-    assert math.isnan(rows[1]["val"])
-    assert [row["_step"] for row in logged.history(3, pandas=False)] == [0, 4, 9]
-    assert logged.history(2, keys=["n", "val"], x_axis="loss")["n"].tolist() == [1, 9]
-    assert logged.history(keys=["absent"]).empty
+def test_what_a_path_means(server: ServerHandle, logged: Run) -> None:
+    api = api_of(server)
+    entity = logged.entity
+    for path in (f"{entity}/p/r1", f"{entity}/p/runs/r1"):
+        assert isinstance(run := api.from_path(path), Run)
+        assert run.id == "r1"
+    for path in ("p", f"{entity}/p"):
+        assert isinstance(project := api.from_path(path), Project)
+        assert project.path == [entity, "p"]
+    with pytest.raises(NotFoundError, match="no project"):
+        api.from_path("nowhere")
+    with pytest.raises(NotFoundError, match="no report"):
+        api.from_path(f"{entity}/p/reports/None--Vm")
+    with pytest.raises(UnsupportedError, match="sweep"):
+        api.from_path(f"{entity}/p/sweeps/s")
+    with pytest.raises(UsageError, match="'entity/project'"):
+        api.from_path("a/b/c/d/e")
 
 
-def test_a_scan_gives_every_row_of_a_range(logged: Run) -> None:
-    scan = logged.scan_history(page_size=3)
-    rows = list(scan)
-    assert [row["_step"] for row in rows] == list(range(10)) == [row["n"] for row in scan]
-    assert "val" not in rows[0]
-    assert rows[1]["val"] == 1
-    assert type(rows[1]["val"]) is int
-    assert rows[0]["lr.base"] == 1
-    assert rows[0]["train.ok"] is True
-    assert list(logged.scan_history(keys=["val", "n"], min_step=3, max_step=7))[1:] == [
-        {"val": 5, "n": 5}
-    ]
-    assert list(logged.scan_history(keys=["_step"], max_step=2)) == [{"_step": 0}, {"_step": 1}]
-    many = ["n", *(f"{number:0200}" for number in range(200))]
-    assert logged.history(keys=many, pandas=False) == []
-    assert next(scan) == rows[0]
-    assert next(scan) == rows[1]
+def test_the_same_question_has_the_same_answer_until_a_flush(
+    server: ServerHandle, logged: Run
+) -> None:
+    api = api_of(server)
+    run, listed = api.run("p/r1"), api.runs("p", {"state": "finished"})
+    assert api.run("p/r1") is run
+    assert api.runs("p", {"state": "finished"}) is listed
+    assert api.runs("p") is not listed
+    assert api.runs("p", {"state": "finished"}, "-created_at") is not listed
+    assert api.reports("p") is api.reports("p")
+    api.flush()
+    assert api.run("p/r1") is not run
+    assert api.runs("p", {"state": "finished"}) is not listed
 
 
-def test_arguments_at_fault_are_said_at_the_call(logged: Run) -> None:
+def test_arguments_at_fault_are_said_at_the_call(server: ServerHandle, logged: Run) -> None:
     with pytest.raises(ValueError, match="list of strings"):
         logged.scan_history(keys="loss")
     with pytest.raises(ValueError, match="page_size"):
         logged.scan_history(page_size=0)
     with pytest.raises(ValueError, match="samples"):
         logged.history(samples=0)
-    with pytest.raises(UnsupportedError, match="system"):
-        logged.history(stream="system")
+    with pytest.raises(ValueError, match="stream"):
+        logged.history(stream="other")
+    with pytest.raises(ValueError, match="keys"):
+        logged.history(stream="system", keys=["loss"])
+    with pytest.raises(ValueError, match="not by both"):
+        logged.files(["a"], pattern="%")
+    api = api_of(server)
+    for wrong in ("text", ["a"], {"x": object()}):
+        with pytest.raises(ValueError, match="filters"):
+            api.runs("p", wrong)  # type: ignore[arg-type]
+    for filters in ({"config.lr": {"$near": 1}}, {"$and": 3}):
+        with pytest.raises(FilterError):
+            len(api.runs("p", filters))
+    with pytest.raises(ValueError, match="per_page"):
+        api.runs("p", per_page=0)
 
 
 def test_runs_and_projects_are_lazy_lists(server: ServerHandle) -> None:
     names = [f"r{number}" for number in range(7)]
     for name in names:
         ingest(server, name, first_frame(2, config={"id": name}))
-    runs = api_of(server).runs("p", per_page=3)
+    api = api_of(server)
+    runs = api.runs("p", per_page=3)
     assert runs.objects == []
-    assert runs[0].id == "r6"
-    assert len(runs.objects) == 3
-    assert [run.id for run in runs] == names[::-1]
     assert len(runs) == 7
-    assert [run.id for run in runs[1:3]] == ["r5", "r4"]
-    assert runs[-1].config == {"id": "r0"}
-    assert runs.next().id == "r6"
+    assert [run.id for run in runs.objects] == names[:3]
+    assert [run.id for run in runs] == names
+    assert [run.id for run in runs[1:3]] == ["r1", "r2"]
+    assert runs[-1].config == {"id": "r6"}
+    assert runs.next().id == "r0"
+    assert not runs.more
     with pytest.raises(IndexError):
         runs[7]
-    (project,) = api_of(server).projects()
-    assert (project.name, project.run_count, project.running) == ("p", 7, 7)
+    assert [run.id for run in api.runs("p", order="-created_at", per_page=3)] == names[::-1]
+    (project,) = api.projects()
+    assert (project.name, project.path) == ("p", [project.entity, "p"])
     assert project.url == f"{server.url}/{project.entity}/p"
-    assert list(api_of(server).projects("nobody")) == []
+    assert project.owner.username == project.entity
+    assert pd.Timestamp(project.created_at) <= pd.Timestamp(runs[0].created_at)
+    assert api.project("p").id == project.id
+    with pytest.raises(NotFoundError, match="no project"):
+        _ = api.project("unknown").id
+    assert list(api.projects("nobody")) == []
     with pytest.raises(ValueError, match="no project"):
-        len(api_of(server).runs("unknown"))
+        len(api.runs("unknown"))
+
+
+def test_runs_are_filtered_and_sorted_by_the_server(server: ServerHandle) -> None:
+    for number in range(6):
+        config = {"lr": number / 10, "kind": "even" if number % 2 == 0 else "odd"}
+        ingest(server, f"r{number}", first_frame(number + 1, config=config, tags=[f"t{number}"]))
+    api = api_of(server)
+
+    def found(filters: dict[str, Any], order: str = "+created_at") -> list[str]:
+        return [run.id for run in api.runs("p", filters, order, per_page=2)]
+
+    assert found({"config.kind": "odd"}) == ["r1", "r3", "r5"]
+    assert found({"config.lr": {"$gte": 0.3}, "config.kind": "odd"}) == ["r3", "r5"]
+    assert found({"$or": [{"tags": "t0"}, {"summary_metrics.loss": {"$gt": 4}}]}) == ["r0", "r5"]
+    assert found({"config.kind": {"$regex": "^ev"}}, "-summary_metrics.loss") == ["r4", "r2", "r0"]
+    assert len(api.runs("p", {"config.kind": "odd"}, per_page=1)) == 3
+
+
+def test_runs_of_sweeps_are_left_out_where_nobody_wants_them(server: ServerHandle) -> None:
+    for name in ("alone", "swept"):
+        ingest(server, name, first_frame(1))
+
+    async def sweep(app: web.Application) -> None:
+        async with app[STATE].database.transaction() as connection:
+            swept = update(runs_table).where(runs_table.c.run == "swept").values(sweep="s1")
+            await connection.execute(swept)
+
+    server.call(sweep)
+    api = api_of(server)
+    assert [run.id for run in api.runs("p")] == ["alone", "swept"]
+    assert [run.id for run in api.runs("p", include_sweeps=False)] == ["alone"]
+    assert len(api.runs("p", {"state": "running"}, include_sweeps=False)) == 1
+    run = api.run("p/swept")
+    assert run.sweep_name == "s1"
+    plain = Run(api.client, run.entity, "p", "swept", include_sweeps=False)
+    assert "sweepName" not in plain.load()
+
+
+@pytest.mark.parametrize("format", ["default", "pandas", "polars"])
+def test_the_histories_of_runs_come_together(server: ServerHandle, format: str) -> None:
+    if format == "polars":
+        pytest.importorskip("polars")
+    for name in ("a", "b"):
+        ingest(server, name, first_frame(3))
+    runs = api_of(server).runs("p")
+    found = runs.histories(samples=2, keys=["loss"], format=format)
+    if format == "default":
+        assert found == [
+            {"_step": step, "loss": step, "run_id": name} for name in "ab" for step in (0, 2)
+        ]
+    else:
+        assert list(found.columns) == ["_step", "loss", "run_id"]
+        assert list(found["run_id"]) == ["a", "a", "b", "b"]
+    with pytest.raises(ValueError, match="format"):
+        runs.histories(format="csv")
+
+
+def test_projects_runs_users_and_teams_are_made(server: ServerHandle) -> None:
+    api = api_of(server)
+    entity = api.default_entity
+    api.create_project("fresh", entity)
+    assert [project.name for project in api.projects()] == ["fresh"]
+    run = api.create_run(run_id="made", project="fresh")
+    assert (run.id, run.project, run.entity) == ("made", "fresh", entity)
+    assert api.run("fresh/made").state in ("running", "pending")
+    assert len(api.create_run(project="fresh").id) == 8
+
+    user = api.create_user("ann@example.org")
+    assert user.email == "ann@example.org"
+    found = api.user("ann@example.org")
+    assert found is not None
+    assert found.username == user.username
+    assert api.user("nobody@example.org") is None
+    assert [u.username for u in api.users(user.username)] == [user.username]
+
+    team = api.create_team("crew")
+    assert [member.username for member in team.members] == [api.viewer.username]
+    assert team.invite(user.username)
+    assert not team.invite("nobody-at-all")
+    machine = team.create_service_account("nightly")
+    assert machine is not None
+    assert machine.account_type == "SERVICE"
+    assert machine.delete()
+    assert len(api.team("crew").members) == len(team.members) - 1
+    with pytest.raises(NotFoundError, match="team"):
+        api.team("none")
+
+
+def test_the_keys_owner_makes_and_revokes_keys(server: ServerHandle) -> None:
+    viewer = api_of(server).viewer
+    before = viewer.api_keys
+    key = viewer.generate_api_key("for a test")
+    assert key is not None
+    assert len(key) >= 40
+    again = Api({"base_url": server.url}, api_key=key).viewer
+    assert again.username == viewer.username
+    (name,) = set(again.api_keys) - set(before)
+    assert again.delete_api_key(name)
+    with pytest.raises(AuthenticationError):
+        _ = Api({"base_url": server.url}, api_key=key).viewer
+    with pytest.raises(ValueError, match="no API key"):
+        again.delete_api_key("none")
+
+
+def test_what_an_api_says_of_itself(server: ServerHandle) -> None:
+    api = api_of(server, project="p")
+    assert api.api_key == server.api_key
+    assert api.settings == {"entity": None, "project": "p", "run": None, "base_url": server.url}
+    assert api.user_agent == f"asyncwb/{asyncwb.__version__}"
+    assert api.default_entity == api.viewer.entity
+    assert api.viewer.user_api is not None
+    for document in (
+        Api.CREATE_PROJECT,
+        Api.DEFAULT_ENTITY_QUERY,
+        Api.USERS_QUERY,
+        Api.VIEWER_QUERY,
+    ):
+        assert document in DOCUMENTS.values()
 
 
 @pytest.mark.anyio
@@ -188,14 +353,26 @@ async def test_the_async_face_does_the_same(server: ServerHandle) -> None:
         assert row["loss"] == 0
         break
     runs = api.runs("p", per_page=1)
-    assert [listed.id async for listed in runs] == ["b", "a"]
     assert await runs.len() == 2
+    assert [listed.id async for listed in runs] == ["a", "b"]
     listed = await runs.get(0)
-    with pytest.raises(UsageError, match="load"):
-        _ = listed.config
-    await listed.load()
     assert listed.config == {}
+    with pytest.raises(UsageError, match="load"):
+        _ = listed.history_keys
+    await listed.load()
+    assert listed.lastHistoryStep == 4
     assert [project.name async for project in api.projects()] == ["p"]
+    assert len(await runs.histories(keys=["loss"])) == 7
+    project = await api.project("p")
+    with pytest.raises(UsageError, match="load"):
+        _ = project.created_at
+    listed.notes = "changed"
+    listed.summary["best"] = 1
+    await listed.update()
+    api.flush()
+    again = await api.run("p/a")
+    assert (again.notes, again.summary["best"]) == ("changed", 1)
+    assert (await again.metadata or {})["host"] == socket.gethostname()
 
 
 @pytest.mark.anyio

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
+from asyncwb.client.pages import page_of, page_size
 from asyncwb.client.paging import Pages
 from asyncwb.client.paging_async import AsyncPages
 from asyncwb.client.query import Page
@@ -17,7 +19,8 @@ SIZE = 2
 class Shelf:
     """Five entries in pages of two; a page stays on its way until it is released."""
 
-    def __init__(self, *, held: bool = False) -> None:
+    def __init__(self, *, held: bool = False, length: int | None = None) -> None:
+        self._length = length
         self.asked: list[str | None] = []
         self.futures: list[Future[Page]] = []
         self._held = held
@@ -32,7 +35,8 @@ class Shelf:
     def release(self) -> None:
         at = int(self.asked[-1] or 0)
         entries = [{"n": n} for n in range(at, min(at + SIZE, 5))]
-        self.futures[-1].set_result((entries, str(at + SIZE) if at + SIZE < 5 else None))
+        cursor = str(at + SIZE) if at + SIZE < 5 else None
+        self.futures[-1].set_result(Page(entries, cursor, self._length))
 
 
 def number(entry: JsonObject) -> int:
@@ -52,6 +56,36 @@ def test_a_list_asks_for_no_more_than_is_used() -> None:
     assert not pages.more
     assert (pages[-2:], pages[::-2], len(pages)) == ([3, 4], [4, 2, 0], 5)
     assert shelf.asked == [None, "2", "4"]
+
+
+def test_a_list_that_knows_its_length_loads_no_more_than_a_page_to_say_it() -> None:
+    shelf = Shelf(length=5)
+    pages = Pages(shelf.fetch, number)
+    assert (pages.length, pages.cursor, pages.per_page) == (None, None, 50)
+    assert (len(pages), pages.length, pages.cursor) == (5, 5, "2")
+    assert shelf.asked == [None]
+    assert pages.first() == 0
+    assert shelf.asked == [None]
+    assert list(pages) == [0, 1, 2, 3, 4]
+    assert (pages.length, pages.cursor) == (5, None)
+
+
+@pytest.mark.parametrize("given", [0, -1, 1.5, True, "50"])
+def test_what_is_no_size_of_a_page_is_a_value_error(given: Any) -> None:
+    with pytest.raises(ValueError, match="per_page"):
+        page_size(given)
+
+
+def test_a_page_is_no_larger_than_servers_give_and_ends_where_they_say() -> None:
+    assert (page_size(None, 200), page_size(10**6)) == (200, 1000)
+    edges = [{"node": {"n": 1}, "cursor": "a"}]
+    assert page_of({"edges": edges, "pageInfo": {"hasNextPage": True}}) == ([{"n": 1}], "a", None)
+    assert page_of({"edges": edges, "pageInfo": {"hasNextPage": False, "endCursor": "a"}}, 1) == (
+        [{"n": 1}],
+        None,
+        1,
+    )
+    assert page_of({"edges": [], "pageInfo": {"hasNextPage": True}}).cursor is None
 
 
 def test_a_loop_has_the_next_page_on_its_way() -> None:

@@ -83,6 +83,17 @@ def test_a_name_with_a_dot_may_be_a_level_or_a_key() -> None:
     assert ("min_step", "3") in selection.params()
 
 
+def test_the_server_takes_a_sample_that_fits_one_answer() -> None:
+    asked = Selection(("a.b", "loss"), samples=500).params()
+    assert [value for name, value in asked if name == "name"] == ["a.b", "loss"]
+    assert ("samples", "500") in asked
+    assert "key" not in dict(asked)
+    many = tuple(map(str, range(200)))
+    for streamed in (Selection(("loss",), samples=10**6), Selection(many, samples=5)):
+        assert not {"samples", "name"} & set(dict(streamed.params()))
+    assert "key" not in dict(Selection(many).params())
+
+
 @pytest.mark.parametrize("keys", ["loss", 3, [3], [""], {"loss": 1}])
 def test_keys_are_a_list_of_strings(keys: object) -> None:
     with pytest.raises(ValueError, match="list of strings"):

@@ -1,0 +1,124 @@
+"""The runs of a project, async: filtered, sorted, and their histories together.
+
+The sync face is generated from this file.
+
+Source: https://docs.wandb.ai/ref/python/public-api/runs.
+"""
+
+from __future__ import annotations
+
+import asyncio  # sync: drop
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from asyncwb.client.dataframes import check_format, joined
+from asyncwb.client.pages import of_runs, pages
+from asyncwb.client.paging_async import AsyncPages
+from asyncwb.client.paths import ProjectPath
+from asyncwb.client.public_async import AsyncPublicRun
+from asyncwb.client.query import Connection
+from asyncwb.wire.columns import STEP
+from asyncwb.wire.values import dumps
+
+DEFAULT_ORDER: Final = "+created_at"
+
+_AT_ONCE: Final = 8
+"""histories on their way at a time"""
+
+
+class AsyncRuns(AsyncPages[AsyncPublicRun]):
+    """The runs of a project: a lazy list. Made by `AsyncApi.runs()`.
+
+        async for run in api.runs("mnist", {"config.lr": {"$gt": 0.01}}):
+            print(run.name, run.summary.get("loss"))
+
+    Args:
+        client: the server.
+        path: the project.
+        filters: which runs, in MongoDB's query language; None is all.
+        order: by what they are sorted, with "+" or "-" before it.
+        per_page: how many one question gives.
+        include_sweeps: whether runs that belong to a sweep are among them.
+    """
+
+    def __init__(
+        self,
+        client: Connection,
+        path: ProjectPath,
+        filters: Mapping[str, Any] | None = None,
+        order: str = DEFAULT_ORDER,
+        per_page: int = 50,
+        include_sweeps: bool = True,
+    ) -> None:
+        self.filters: dict[str, Any] = dict(filters or {})
+        self.order = order or DEFAULT_ORDER
+        text = written({} if filters is None else filters, include_sweeps)
+        fixed = {
+            "filters": text,
+            "order": self.order,
+            "perPage": per_page,
+            "sweeps": include_sweeps,
+        }
+        super().__init__(
+            pages(client, of_runs, path, fixed),
+            lambda entry: AsyncPublicRun(
+                client, entry["entity"], path.project, entry["name"], entry, include_sweeps
+            ),
+            per_page,
+        )
+        self._path = path
+
+    async def histories(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = STEP,
+        format: str = "default",
+        stream: str = "default",
+    ) -> Any:
+        """Read a sample of every run's history; each row says whose it is by its `run_id`.
+
+        Returns a list of dicts, or a DataFrame with its columns in the order of their names. The
+        async face reads eight runs at a time.
+
+        Args:
+            samples: how many rows a run at most, >= 1.
+            keys: only these, and only rows that have all of them.
+            x_axis: with `keys`, one more key that a row must have.
+            format: "default", a list of dicts; "pandas" or "polars", a DataFrame.
+            stream: "default", the metrics that were logged; "system", the machine's.
+
+        Raises:
+            ValueError: an argument at fault.
+            UnsupportedError: the library for the format is not installed.
+            CommError: the server does not answer.
+
+        Source: https://docs.wandb.ai/ref/python/public-api/runs (`histories`).
+        """
+        check_format(format)
+        found: list[tuple[str, list[dict[str, Any]]]] = []
+        # sync: asked = (samples, keys, x_axis, False, stream)
+        # sync: found += [(run.id, run.history(*asked)) for run in self]
+        # sync: drop
+        for at in range(0, await self.len(), _AT_ONCE):
+            runs = await self.get(slice(at, at + _AT_ONCE))
+            reads = (run.history(samples, keys, x_axis, False, stream) for run in runs)
+            found += zip((run.id for run in runs), await asyncio.gather(*reads), strict=True)
+        return joined(found, format)
+
+    def __repr__(self) -> str:
+        return f"<Runs {self._path}>"
+
+
+def written(filters: Mapping[str, Any], include_sweeps: bool = True) -> str:
+    """Write filters as JSON; raises ValueError for what is no mapping or no JSON."""
+    if not isinstance(filters, Mapping):
+        raise ValueError(f"filters is a dict in MongoDB's query language, not {filters!r}")
+    wanted = dict(filters)
+    if not include_sweeps:
+        alone = {"sweep": None}
+        wanted = {"$and": [wanted, alone]} if wanted else alone
+    try:
+        return dumps(wanted).decode()
+    except TypeError as error:
+        raise ValueError(f"the filters {filters!r} are not JSON: {error}") from error

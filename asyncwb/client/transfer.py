@@ -1,0 +1,91 @@
+"""Files on their way between the disk and a server, in bounded memory.
+
+A file that is downloaded appears at its place whole or not at all; its place is never outside the
+folder that the caller named, whatever the file is called. Runs on the engine's loop; the disk is
+touched on threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Final
+from uuid import uuid4
+
+from asyncwb.errors import CommError
+from asyncwb.typing import FilePath
+
+_OK: Final = range(200, 300)
+
+
+def place_in(root: Path, name: str) -> Path:
+    """Return where a file of a run goes below `root`.
+
+    Links that lead out of `root` count as outside. Raises ValueError for a name that does not
+    stay inside.
+    """
+    parts = PurePosixPath(name).parts
+    odd = PureWindowsPath(name)
+    named = bool(parts) and "\0" not in name and not odd.drive and not odd.is_absolute()
+    if not named or ".." in (*parts, *odd.parts) or PurePosixPath(name).is_absolute():
+        raise ValueError(f"the file {name!r} has no place below {root}: its name leads elsewhere")
+    base = root.resolve()
+    target = base.joinpath(*parts)
+    if not target.parent.resolve().is_relative_to(base):
+        raise ValueError(f"the file {name!r} has no place below {root}: a link leads elsewhere")
+    return target
+
+
+def named_below(path: FilePath, root: FilePath) -> tuple[Path, str]:
+    """Return a file's whole path, and its name relative to `root` with "/" between the parts.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not below `root`, or is no file.
+    """
+    source, base = Path(os.path.abspath(path)), os.path.abspath(root)
+    if not source.exists():
+        raise FileNotFoundError(f"there is no file {source} to upload")
+    name = os.path.relpath(source, base).replace(os.sep, "/")
+    if name.startswith("../") or not source.is_file():
+        raise ValueError(f"{source} is no file below {base}")
+    return source, name
+
+
+async def save(chunks: AsyncIterator[bytes], target: Path) -> None:
+    """Write chunks to a temporary file beside `target`, then put it in its place."""
+    part = target.with_name(f".{target.name[:100]}.{uuid4().hex}.part")
+    file = await asyncio.to_thread(_create, part)
+    try:
+        async for chunk in chunks:
+            await asyncio.to_thread(file.write, chunk)
+        await asyncio.to_thread(file.close)
+        await asyncio.to_thread(os.replace, part, target)
+    finally:
+        file.close()
+        part.unlink(missing_ok=True)
+
+
+def _create(part: Path) -> Any:
+    part.parent.mkdir(parents=True, exist_ok=True)
+    return part.open("xb")
+
+
+async def send(http: Any, url: str, source: Path, headers: list[str]) -> None:
+    """PUT a file with headers that are written as "Name: value"; raises CommError if refused."""
+    named = (header.partition(":") for header in headers)
+    pairs = {name.strip(): value.strip() for name, _, value in named}
+    file = await asyncio.to_thread(source.open, "rb")
+    try:
+        reply = await http.upload(url, file, pairs)
+    finally:
+        file.close()
+    if reply.status not in _OK:
+        raise CommError(
+            f"the server did not take the file {source}: {reply.problem}. It is not stored there; "
+            "try again",
+            reply.status,
+            reply.error[0],
+        )
