@@ -56,11 +56,12 @@ class Advantage:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """A figure of asyncwb itself is at most `at_most`, in the metric's own unit."""
+    """A figure is at most `at_most`, in the metric's own unit; asyncwb's unless `of` another."""
 
     size: str
     metric: str
     at_most: float
+    of: str = OURS
 
 
 Target = Advantage | Ceiling

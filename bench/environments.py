@@ -7,7 +7,7 @@ import sys
 import venv
 from pathlib import Path
 
-from bench.rivals import AT_HOME, CLASSES
+from bench.rivals import AT_HOME, CLASSES, SHARED
 
 ROOM = Path(__file__).parent
 ENVIRONMENTS = ROOM / ".venvs"
@@ -17,7 +17,7 @@ def python_of(rival: str) -> Path:
     """Return the interpreter that a rival is measured in."""
     if rival in AT_HOME:
         return Path(sys.executable)
-    return ENVIRONMENTS / rival / "bin" / "python"
+    return ENVIRONMENTS / SHARED.get(rival, rival) / "bin" / "python"
 
 
 def installed(rival: str) -> bool:
@@ -45,4 +45,4 @@ def setup(rival: str) -> None:
 
 def others() -> list[str]:
     """Return the rivals that need an environment of their own."""
-    return [name for name in CLASSES if name not in AT_HOME]
+    return [name for name in CLASSES if name not in AT_HOME and name not in SHARED]

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -141,7 +142,8 @@ def worker_command(job: Job, folder: Path) -> Sequence[str]:
 def environment(folder: Path) -> dict[str, str]:
     """Return a clean environment: no settings of the user's reach a rival, nor the user's home."""
     keep = {key: os.environ[key] for key in ("PATH", "LANG", "TZ") if key in os.environ}
-    return {**keep, "HOME": str(folder), "TMPDIR": str(folder), "HF_HUB_OFFLINE": "1"}
+    home = {"HOME": str(folder), "TMPDIR": str(folder), "HF_HUB_OFFLINE": "1"}
+    return {**keep, **home, "ASYNCWB_BENCH_PYTHON": sys.executable}
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

@@ -95,7 +95,7 @@ def line(
         with_spread(list(theirs.values()), metric.unit, failed=rival in failed) if rival else "",
         in_words(ratio, rival) if ratio else "",
         target_in_words(target, metric) if target else "",
-        verdict(target, list(ours.values()), ratio) if target else "",
+        verdict(target, judged(target, ours, theirs), ratio) if target else "",
     )
 
 
@@ -114,16 +114,28 @@ def compare(ours: dict[int, float], theirs: dict[int, float], metric: Metric) ->
 def find_target(case: Case, size: Size, metric: Metric, rival: str | None) -> Target | None:
     """Return the target for a figure beside a rival, or (None) for the figure by itself."""
     for target in case.targets:
-        over = target.over if isinstance(target, Advantage) else None
+        over = target.over if isinstance(target, Advantage) else other_than_ours(target.of)
         if (target.size, target.metric, over) == (size.label, metric.key, rival):
             return target
     return None
 
 
-def verdict(target: Target, ours: Sequence[float], ratio: Spread | None) -> str:
+def judged(target: Target, ours: dict[int, float], theirs: dict[int, float]) -> list[float]:
+    """Return the figures that a target is about by itself; a ratio has its own."""
+    foreign = isinstance(target, Ceiling) and target.of != OURS
+    return list((theirs if foreign else ours).values())
+
+
+def other_than_ours(name: str) -> str | None:
+    """Return the rival's name, None where it is asyncwb."""
+    return None if name == OURS else name
+
+
+def verdict(target: Target, figures: Sequence[float], ratio: Spread | None) -> str:
     """Say whether a target is met by the median."""
     if isinstance(target, Ceiling):
-        return UNKNOWN if not ours else MET if spread(ours).median <= target.at_most else MISSED
+        met = bool(figures) and spread(figures).median <= target.at_most
+        return UNKNOWN if not figures else MET if met else MISSED
     if ratio is None:
         return UNKNOWN
     return MET if ratio.median >= target.at_least else MISSED

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from bench.case import Case
-from bench.cases import acked, call, chart, concurrent, memory, scan, startup, ticker
+from bench.cases import (
+    acked,
+    call,
+    chart,
+    concurrent,
+    memory,
+    queries,
+    readers,
+    scan,
+    served,
+    startup,
+    ticker,
+)
 
 CASES: tuple[Case, ...] = (
     call.CASE,
@@ -14,6 +26,9 @@ CASES: tuple[Case, ...] = (
     memory.CASE,
     chart.CASE,
     scan.CASE,
+    queries.CASE,
+    readers.CASE,
+    served.CASE,
 )
 
 

@@ -13,9 +13,8 @@ from dataclasses import replace
 from time import perf_counter
 
 from bench.case import OURS, Case, Ceiling, Figures, Metric, Size
-from bench.cases.acked import log_all
-from bench.rivals.base import Archive, Rival, UnsupportedError
-from bench.rows import keys, rows_for
+from bench.rivals.base import Charts, Rival, UnsupportedError
+from bench.rows import keys
 from bench.statistics import percentile
 
 _BUCKETS = 1_000
@@ -25,12 +24,10 @@ _MS = 1e3
 
 def run(rival: Rival, size: Size, seed: int) -> Figures:
     """Log a run of `size.rows` steps and read one of its metrics."""
-    if not isinstance(rival, Archive):
+    if not isinstance(rival, Charts):
         raise UnsupportedError(f"{rival.package}: reading back")
-    log_all(rival.open(), rows_for(size, seed), size)
+    rival.fill(size.rows, size.metrics, seed)
     key, *_ = keys(size.metrics)
-    rival.finish()
-    rival.seal()
     at_server: list[float] = []
 
     def series(key: str, buckets: int) -> int:

@@ -9,9 +9,8 @@ from dataclasses import replace
 from time import perf_counter
 
 from bench.case import OURS, Case, Ceiling, Figures, Metric, Size
-from bench.cases.acked import log_all
-from bench.rivals.base import Archive, Rival, UnsupportedError
-from bench.rows import keys, rows_for
+from bench.rivals.base import Charts, Rival, UnsupportedError
+from bench.rows import keys
 from bench.statistics import spread
 
 _READS = 3
@@ -19,18 +18,16 @@ _READS = 3
 
 def run(rival: Rival, size: Size, seed: int) -> Figures:
     """Log a run of `size.rows` steps, seal it, and fetch all of it; rows are counted."""
-    if not isinstance(rival, Archive):
+    if not isinstance(rival, Charts):
         raise UnsupportedError(f"{rival.package}: reading back")
-    sent = log_all(rival.open(), rows_for(size, seed), size)
-    rival.finish()
-    rival.seal()
+    rival.fill(size.rows, size.metrics, seed)
     taken = []
     for _ in range(_READS):
         start = perf_counter()
         rows = rival.scan(list(keys(size.metrics)))
         taken.append(perf_counter() - start)
-        if rows != sent:
-            raise RuntimeError(f"{sent} rows were logged, {rows} came back")
+        if rows != size.rows:
+            raise RuntimeError(f"{size.rows} rows were logged, {rows} came back")
     return {"first_s": taken[0], "scan_s": spread(taken).median}
 
 

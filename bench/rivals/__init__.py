@@ -16,6 +16,7 @@ CLASSES = {
     "asyncwb": "AsyncwbRival",
     "limit": "LimitRival",
     "wandb": "WandbRival",
+    "wandb_online": "WandbOnlineRival",
     "trackio": "TrackioRival",
     "tensorboardX": "TensorboardXRival",
     "mlflow": "MlflowRival",
@@ -23,6 +24,9 @@ CLASSES = {
 
 #: Those that run in the environment that runs the harness.
 AT_HOME = frozenset({"asyncwb", "limit"})
+
+#: Those that run in another rival's environment.
+SHARED = {"wandb_online": "wandb"}
 
 
 def create(name: str, folder: Path, keys: Sequence[str]) -> Rival:

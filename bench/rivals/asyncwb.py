@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sqlite3
-import time
-from contextlib import closing
 from http.client import HTTPConnection, HTTPMessage
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -16,28 +13,21 @@ import numpy as np
 
 import asyncwb
 from asyncwb.wire import frames
-from bench.rivals.base import Archive, AsyncLog, Log, Rival, Startup
-from bench.rivals.process import ServerProcess
-
-_PROJECT = "bench"
-_SEAL_SECONDS = 120.0
+from bench.rivals.base import PROJECT, AsyncLog, Charts, Log, Rival, Startup
+from bench.rivals.server import AsyncwbServer
 
 
-class AsyncwbRival(Rival, Archive):
+class AsyncwbRival(Rival, Charts):
     """The client in this process, the server in another, every setting at its default."""
 
     package = "asyncwb"
 
     def prepare(self) -> None:
         """Start the server and keep the client's journal under the folder, too."""
-        self._data = data = self.folder / "server"
         os.environ["ASYNCWB_DATA_DIR"] = str(self.folder / "client")
-        arguments = ["-m", "asyncwb", "server", "--host", "127.0.0.1", "--port", "0"]
-        self._server = ServerProcess(
-            [*arguments, "--data", str(data)], data / "server.json", self.folder / "server.log"
-        )
-        self._url: str = self._server.start()["url"]
-        self._key = (data / "api_key").read_text().strip()
+        self._server = AsyncwbServer(self.folder)
+        self._server.start()
+        self._url, self._key = self._server.url, self._server.key
         self._http = HTTPConnection(urlsplit(self._url).netloc, timeout=60)
         self._paths: list[str] = []
 
@@ -52,7 +42,7 @@ class AsyncwbRival(Rival, Archive):
         `init` leaves that to the engine's thread. Others do it before their `init` returns, which
         is not timed either: the start is the case `startup`'s to measure.
         """
-        self._run = asyncwb.init(project=_PROJECT, settings=self._settings())
+        self._run = asyncwb.init(project=PROJECT, settings=self._settings())
         self._remember(self._run)
         self._run.flush()
         return self._run.log
@@ -65,7 +55,7 @@ class AsyncwbRival(Rival, Archive):
     async def open_runs(self, count: int) -> list[AsyncLog]:
         """Begin `count` async runs and wait, as `open` does, until the server knows them."""
         self._runs = [
-            await asyncwb.init_async(project=_PROJECT, settings=self._settings())
+            await asyncwb.init_async(project=PROJECT, settings=self._settings())
             for _ in range(count)
         ]
         for run in self._runs:
@@ -92,25 +82,32 @@ class AsyncwbRival(Rival, Archive):
             "run.finish()",
         )
 
-    def seal(self) -> None:
-        """Wait until every row has left the live tail for the object store."""
-        database = f"file:{self._data / 'asyncwb.db'}?mode=ro"
-        deadline = time.monotonic() + _SEAL_SECONDS
-        with closing(sqlite3.connect(database, uri=True)) as connection:
-            while time.monotonic() < deadline:
-                (rows,) = connection.execute("SELECT sum(rows) FROM frames").fetchone()
-                if not rows:
-                    return
-                time.sleep(0.1)
-        raise RuntimeError(f"the server left {rows} rows of the finished run unsealed")
+    def fill(self, rows: int, metrics: int, seed: int) -> None:
+        """Log the run in a process of its own: this one is a reader's."""
+        self._paths = [self._server.fill(rows, metrics, seed)]
+        api = asyncwb.Api({"base_url": self._url}, api_key=self._key, timeout=60)
+        self._reader = api.run(self._paths[0])
+
+    def scan_history(self) -> int:
+        """Iterate over `scan_history()`."""
+        return sum(1 for _ in self._reader.scan_history())
+
+    def sample_history(self, samples: int) -> int:
+        """Ask for `history(samples=...)` as dicts."""
+        return len(self._reader.history(samples=samples, pandas=False))
+
+    def sample_at_server(self, samples: int) -> float:
+        """Ask for the sample as the client does, and read the server's own account of its time."""
+        query = urlencode({"samples": samples, "format": "frames"})
+        _, headers = self._ask(f"/api/v1/runs/{self._paths[0]}/history?{query}")
+        return seconds_at_server(headers)
 
     def series(self, key: str, buckets: int) -> tuple[int, float]:
         """Fetch the page's request for one chart, with the server's own account of its time."""
         query = urlencode({"key": key, "buckets": buckets})
         body, headers = self._ask(f"/api/v1/runs/{self._paths[0]}/series?{query}")
         (series,) = json.loads(body)["series"]
-        _, _, milliseconds = headers["Server-Timing"].partition("dur=")
-        return len(series["x"]), float(milliseconds) / 1e3
+        return len(series["x"]), seconds_at_server(headers)
 
     def series_from_rows(self, key: str, buckets: int) -> int:
         """Read the metric's column of every sealed file and reduce it with the server's code."""
@@ -118,7 +115,7 @@ class AsyncwbRival(Rival, Archive):
         from asyncwb.server import parquet, series
 
         steps, values = [], []
-        for path in (self._data / "objects").rglob("*.parquet"):
+        for path in (self._server.data / "objects").rglob("*.parquet"):
             segment = parquet.Segment(path.open("rb"))
             columns = segment.read(range(len(segment.groups)), (key,), ("_step",))
             segment.close()
@@ -144,7 +141,7 @@ class AsyncwbRival(Rival, Archive):
 
     def _remember(self, run: asyncwb.Run | asyncwb.AsyncRun) -> None:
         entity = self._get("/api/v1/viewer")["entity"]
-        self._paths.append(f"{entity}/{_PROJECT}/{run.id}")
+        self._paths.append(f"{entity}/{PROJECT}/{run.id}")
 
     def _get(self, target: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._read(target))
@@ -160,6 +157,12 @@ class AsyncwbRival(Rival, Archive):
         if answer.status != 200:
             raise RuntimeError(f"GET {target}: {answer.status} {body[:500]!r}")
         return body, answer.headers
+
+
+def seconds_at_server(headers: HTTPMessage) -> float:
+    """Return what `Server-Timing` says."""
+    _, _, milliseconds = headers["Server-Timing"].partition("dur=")
+    return float(milliseconds) / 1e3
 
 
 def require_delivered(run: asyncwb.Run | asyncwb.AsyncRun) -> None:

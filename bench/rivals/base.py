@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
+PROJECT = "bench"
+
 Value = float | int | bool | str
 Row = Mapping[str, Value]
 Log = Callable[[Row], object]
@@ -86,11 +88,23 @@ class Rival(ABC):
 
 
 class Archive(ABC):
-    """A tracker whose server answers questions about a run that has been logged."""
+    """A client that reads a long run back from a server."""
 
     @abstractmethod
-    def seal(self) -> None:
-        """Wait until the server holds the finished run in its final form."""
+    def fill(self, rows: int, metrics: int, seed: int) -> None:
+        """Have the server hold a finished run of `rows` rows in its final form; not timed."""
+
+    @abstractmethod
+    def scan_history(self) -> int:
+        """Iterate over every row of that run as a dict, by the client's own call; count them."""
+
+    @abstractmethod
+    def sample_history(self, samples: int) -> int:
+        """Fetch a sample of that run's rows by the client's own call; return how many came."""
+
+
+class Charts(Archive):
+    """An archive whose server makes charts and hands out columns."""
 
     @abstractmethod
     def series(self, key: str, buckets: int) -> tuple[int, float]:
@@ -106,6 +120,10 @@ class Archive(ABC):
     @abstractmethod
     def scan(self, keys: list[str]) -> int:
         """Fetch every row of `keys` as columns; return how many rows came."""
+
+    @abstractmethod
+    def sample_at_server(self, samples: int) -> float:
+        """Return the seconds that the server says a sample of `samples` rows took."""
 
 
 def awaitable(log: Log) -> AsyncLog:

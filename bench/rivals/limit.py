@@ -17,6 +17,7 @@ import asyncio
 import mmap
 import os
 import struct
+import sys
 import threading
 from collections import deque
 from pathlib import Path
@@ -166,7 +167,7 @@ class LimitRival(Rival):
         self._received = self.folder / "received"
         announcement = self.folder / "limit.json"
         self._server = ServerProcess(
-            ["-m", limit_server.__name__, str(self._received), str(announcement)],
+            [sys.executable, "-m", limit_server.__name__, str(self._received), str(announcement)],
             announcement,
             self.folder / "limit.log",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,16 @@ _STOP_SECONDS = 10.0
 
 
 class ServerProcess:
-    """One child process that writes a JSON file once it is ready."""
+    """One child process that writes a JSON file once it is ready.
+
+    Args:
+        arguments: its command line, the interpreter first.
+        announcement: the file that it writes.
+        output: where its standard output and error go.
+    """
 
     def __init__(self, arguments: list[str], announcement: Path, output: Path) -> None:
-        self._arguments = [sys.executable, *arguments]
+        self._arguments = arguments
         self._announcement = announcement
         self._output = output
 

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 
 from bench import cases
-from bench.case import Case, Metric, Size
+from bench.case import Advantage, Case, Metric, Size
 from bench.harness import Job, Options, plan, worker_command
 from bench.results import anonymous
 from bench.rivals import CLASSES
@@ -75,5 +75,6 @@ def test_cases_agree_with_themselves(case: Case) -> None:
     assert [size.label for size in case.quick] == list(sizes)
     for target in case.targets:
         assert case.metric(target.metric)
-        assert getattr(target, "over", "asyncwb") in sizes[target.size].rivals
+        about = target.over if isinstance(target, Advantage) else target.of
+        assert about in sizes[target.size].rivals
     assert all(rival in CLASSES for size in case.sizes for rival in size.rivals)
