@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
-_THEMES = ("fix_clock", "fix_faults", "fix_postgres", "fix_server", "fix_web")
+_THEMES = (
+    *("fix_clock", "fix_faults", "fix_people", "fix_postgres", "fix_server", "fix_wandb"),
+    "fix_web",
+)
 pytest_plugins = [f"tests.{name}" for name in _THEMES if find_spec(f"tests.{name}")]
 
 _STOP_WITHIN = 20.0
