@@ -7,7 +7,10 @@ on PostgreSQL.
 from __future__ import annotations
 
 import asyncio
+import io
+import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
@@ -89,8 +92,18 @@ class ServerHandle:
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=30)
-        assert not self._thread.is_alive(), "the server does not stop"
+        assert not self._thread.is_alive(), f"the server does not stop:\n{self._doing()}"
         self._thread = self._loop = self._stop = None
+
+    def _doing(self) -> str:
+        """Say what a server that does not stop is at: its thread, and the tasks of its loop."""
+        assert self._thread is not None
+        told = io.StringIO()
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        traceback.print_stack(frame, file=told)
+        for task in asyncio.all_tasks(self._loop) if self._loop else ():
+            task.print_stack(file=told)
+        return told.getvalue()
 
     def call(self, function: Callable[[web.Application], Awaitable[T]]) -> T:
         """Run a coroutine function on the server's loop, with its application."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -30,6 +29,7 @@ from asyncwb.server import (
 )
 from asyncwb.server.activity import ACTIVITY, Activity, activity_middleware
 from asyncwb.server.auth import KEYS, KeyCache, auth_middleware, ensure_admin, public
+from asyncwb.server.background import beside
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.crash import watch
 from asyncwb.server.errors import error_middleware, error_response
@@ -152,8 +152,5 @@ async def _open_database(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _crash_detection(app: web.Application) -> AsyncIterator[None]:
-    task = asyncio.create_task(watch(app[STATE]), name="crash detection")
-    yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    async with beside(watch(app[STATE]), "crash detection"):
+        yield

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
+from asyncwb.server.background import whole
 from asyncwb.server.errors import log
 from asyncwb.server.ledger import expire
 from asyncwb.server.state import State
@@ -37,8 +38,8 @@ async def watch(state: State) -> None:
     while True:
         await asyncio.sleep(pause)
         try:
-            await end_silent_runs(state, started_at)
-            state.metrics.set("asyncwb_runs_running", await state.runs.running())
+            await whole(end_silent_runs(state, started_at))
+            state.metrics.set("asyncwb_runs_running", await whole(state.runs.running()))
         except DatabaseError as error:
             state.metrics.add("asyncwb_task_failures_total", label='task="crash"')
             log.error("looking for crashed runs failed, will try again: %s", error.orig)

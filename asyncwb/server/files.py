@@ -23,7 +23,6 @@ import mimetypes
 import re
 import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import suppress
 from email.utils import formatdate
 from typing import Final
 from urllib.parse import quote
@@ -33,6 +32,7 @@ from obstore.exceptions import BaseError
 
 from asyncwb.server.access import Action, require_run
 from asyncwb.server.auth import public
+from asyncwb.server.background import beside, whole
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.signing import new_secret
@@ -100,11 +100,8 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     """Share the signing secret, and delete what uploads left behind (a cleanup context)."""
     state = app[STATE]
     state.signer.use(await state.files.secret("signing", new_secret(), state.clock()))
-    task = asyncio.create_task(_keep_sweeping(app), name="sweeping files")
-    yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    async with beside(_keep_sweeping(app), "sweeping files"):
+        yield
 
 
 # What other rooms call.
@@ -411,7 +408,7 @@ async def _keep_sweeping(app: web.Application) -> None:
     while True:
         await asyncio.sleep(_SWEEP_EVERY)
         try:
-            await sweep(app)
+            await whole(sweep(app))
         except (DatabaseError, OSError, BaseError) as error:
             app[STATE].metrics.add("asyncwb_task_failures_total", label='task="files"')
             log.error("sweeping files failed, will try again: %s", error)

@@ -20,7 +20,7 @@ import math
 import struct
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Final, Protocol
 
 import orjson
@@ -28,6 +28,7 @@ from aiohttp import web
 
 from asyncwb.server import chart, rows, sample
 from asyncwb.server.access import run_not_found
+from asyncwb.server.background import beside
 from asyncwb.server.chart import AXES, Query
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
@@ -73,11 +74,8 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     app[OBJECTS] = objects
     app[SOURCES] = Sources(store, objects)
     app[SEALER] = Sealer(store, objects, clock=state.clock)
-    task = asyncio.create_task(app[SEALER].run(), name="sealing")
-    yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    async with beside(app[SEALER].run(), "sealing"):
+        yield
 
 
 async def get_series(request: web.Request) -> web.Response:

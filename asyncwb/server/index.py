@@ -13,12 +13,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
+from asyncwb.server.background import beside, whole
 from asyncwb.server.metrics import Metrics
 from asyncwb.server.state import STATE
 from asyncwb.server.store.database import DatabaseError
@@ -89,7 +89,7 @@ class Indexer:
         done, after = 0, None
         seen: set[int] = set()
         while True:
-            stale = await self._fields.stale(after=after, limit=_LOOK)
+            stale = await whole(self._fields.stale(after=after, limit=_LOOK))
             seen.update(run.id for run in stale)
             done += await self._index([run for run in stale if self._due(run)])
             if len(stale) < _LOOK:
@@ -110,7 +110,7 @@ class Indexer:
         for start in range(0, len(due), CHUNK):
             some = due[start : start + CHUNK]
             began = time.monotonic()
-            await self._fields.update(some)
+            await whole(self._fields.update(some))
             now = self._clock()
             self._indexed.update((run.id, now) for run in some)
             if start + CHUNK < len(due):
@@ -122,8 +122,5 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     """Index beside the requests (a cleanup context of aiohttp)."""
     state = app[STATE]
     indexer = Indexer(Fields(state.database), state.metrics)
-    task = asyncio.create_task(indexer.run(), name="indexing")
-    yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    async with beside(indexer.run(), "indexing"):
+        yield

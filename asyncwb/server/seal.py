@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncwb.server import parquet
+from asyncwb.server.background import whole
 from asyncwb.server.objects import Objects
 from asyncwb.server.parquet import Segment
 from asyncwb.server.points import of_columns
@@ -134,10 +135,10 @@ class Sealer:
         while True:
             began = time.monotonic()
             try:
-                busy = await self.turn()
+                busy = await whole(self.turn())
                 if self._clock() - swept > self._policy.grace / 2:
                     swept = self._clock()
-                    await self.sweep()
+                    await whole(self.sweep())
             except Exception:  # the database may be away for a while; the task must not die
                 self._counts["failures"] += 1
                 busy = False
