@@ -125,20 +125,6 @@ def moved(current: str, wanted: str, now: float) -> dict[str, Any]:
     return entered(wanted, now)
 
 
-def unwrap(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config of W&B's form as a plain one; what is not wrapped stays as it is."""
-    return {key: value["value"] if _is_wrapped(value) else value for key, value in config.items()}
-
-
-def _is_wrapped(value: Any) -> bool:
-    return isinstance(value, dict) and "value" in value and value.keys() <= {"value", "desc"}
-
-
-def wrap(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a plain config in W&B's form."""
-    return {key: {"value": value, "desc": None} for key, value in config.items()}
-
-
 def summary_event(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the event after which the fold's summary is `summary`.
 

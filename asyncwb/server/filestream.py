@@ -23,7 +23,6 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from asyncwb.errors import UsageError
 from asyncwb.server import bodies, lines, posts, spans
 from asyncwb.server.access import Action, require_run, run_not_found
 from asyncwb.server.edits import summary_event
@@ -39,8 +38,9 @@ from asyncwb.server.store.records import RunPath, RunRecord
 from asyncwb.server.turns import Turns
 from asyncwb.wire.columns import empty
 from asyncwb.wire.frames import Frame, peek
-from asyncwb.wire.summary import Fold, MetricRules
+from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import dumps, loads
+from asyncwb.wire.wandb import metric_events
 
 CLIENT_HEADER: Final = "X-WANDB-ASYNC-CLIENT-ID"
 """how the clients of a shared run tell themselves apart"""
@@ -48,18 +48,6 @@ _HEADS: Final = "heads"
 """the stream of digests of line 0, by generation"""
 _ALIVE: Final = ("running", "preempting")
 _THREAD_ABOVE: Final = 16 * 1024
-_OPTIONS: Final = {1: "step_sync", 2: "hidden"}
-_OPS: Final = {
-    1: "min",
-    2: "max",
-    3: "mean",
-    4: "best",
-    5: "last",
-    6: "none",
-    7: "copy",
-    8: "first",
-}
-_GOALS: Final = {1: "minimize", 2: "maximize"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +120,7 @@ def rules_from_wandb(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     ours = config.get("_wandb")
     items = ours.get("m") if isinstance(ours, dict) else None
-    entries = items if isinstance(items, list) else []
-    return [event for item in entries if (event := _rule(item, entries)) is not None]
+    return metric_events(items) if isinstance(items, list) else []
 
 
 async def set_rules(state: State, path: RunPath, events: Sequence[Mapping[str, Any]]) -> None:
@@ -343,36 +330,3 @@ def _newer(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     old, new = before.get("_timestamp"), after.get("_timestamp")
     late = isinstance(old, (int, float)) and isinstance(new, (int, float)) and new < old
     return {**after, **before} if late else {**before, **after}
-
-
-def _rule(item: Any, entries: Sequence[Any]) -> dict[str, Any] | None:
-    if not isinstance(item, dict):
-        return None
-    name = item.get("1") or item.get("2")
-    options, ops = _listed(item.get("6")), _listed(item.get("7"))
-    event: dict[str, Any] = {
-        "t": "metric",
-        "name": name,
-        "step_metric": item.get("4") or _named(item.get("5"), entries),
-        "summary": [_OPS[op] for op in ops if type(op) is int and op in _OPS] or None,
-        "goal": _GOALS.get(item["8"]) if type(item.get("8")) is int else None,
-        "overwrite": True,
-        **{flag: number in options for number, flag in _OPTIONS.items()},
-    }
-    try:
-        MetricRules([event])
-    except UsageError:
-        return None  # a newer client's definition: the others still hold
-    return event
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _named(index: Any, entries: Sequence[Any]) -> str | None:
-    if type(index) is not int or not 0 < index <= len(entries):
-        return None
-    item = entries[index - 1]
-    name = item.get("1") if isinstance(item, dict) else None
-    return name if isinstance(name, str) else None

@@ -113,13 +113,23 @@ def wire_config(
     return {**wrapped, OWN: {"value": own}}
 
 
+def unwrap(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config of W&B's form as a plain one; what is not wrapped stays as it is."""
+    return {key: value["value"] if _is_wrapped(value) else value for key, value in config.items()}
+
+
+def _is_wrapped(value: Any) -> bool:
+    return isinstance(value, dict) and "value" in value and value.keys() <= {"value", "desc"}
+
+
+def wrap(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plain config in W&B's form."""
+    return {key: {"value": value, "desc": None} for key, value in config.items()}
+
+
 def plain_config(document: Mapping[str, Any]) -> dict[str, Any]:
     """Unwrap a config of W&B's; its own part is left out."""
-    return {key: _unwrapped(value) for key, value in document.items() if key != OWN}
-
-
-def _unwrapped(value: Any) -> Any:
-    return value["value"] if isinstance(value, dict) and "value" in value else value
+    return {key: value for key, value in unwrap(document).items() if key != OWN}
 
 
 # Metric definitions.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from asyncwb.server import edits
 from asyncwb.server.edits import Edit, EditError
+from asyncwb.wire import wandb
 from asyncwb.wire.columns import empty
 from asyncwb.wire.summary import Fold
 from tests.server.history_lab import table_of
@@ -112,10 +113,10 @@ def test_only_two_ways_lead_from_state_to_state(old: str, new: str) -> None:
 def test_configs_are_unwrapped_and_wrapped_again() -> None:
     wrapped = {"lr": {"value": 0.1, "desc": None}, "_wandb": {"value": {"t": {}}, "desc": None}}
     plain = {"lr": 0.1, "_wandb": {"t": {}}}
-    assert edits.unwrap(wrapped) == plain
-    assert edits.wrap(plain) == wrapped
+    assert wandb.unwrap(wrapped) == plain
+    assert wandb.wrap(plain) == wrapped
     bare = {"a": {"value": 1, "unit": "m"}, "b": 3}
-    assert edits.unwrap(bare) == bare
+    assert wandb.unwrap(bare) == bare
 
 
 def test_a_made_name_has_two_words_and_the_number() -> None:

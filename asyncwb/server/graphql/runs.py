@@ -31,6 +31,7 @@ from asyncwb.server.store.query import RunQuery
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.runs import StoredRun
 from asyncwb.server.store.users import User
+from asyncwb.wire import wandb
 from asyncwb.wire.filters import Filter, parse, parse_order
 
 Info: TypeAlias = "GraphQLResolveInfo[Context]"
@@ -243,7 +244,7 @@ def _seconds(run: StoredRun, _: Info) -> int:
 
 @run_type.field("config")
 async def _config(run: StoredRun, info: Info) -> dict[str, Any]:
-    return edits.wrap(await _plain_config(run, info.context))
+    return wandb.wrap(await _plain_config(run, info.context))
 
 
 @run_type.field("wandbConfig")
@@ -320,7 +321,7 @@ def _edit(input: Mapping[str, Any]) -> Edit:
     return Edit(
         **texts,
         tags=None if input.get("tags") is None else tuple(input["tags"]),
-        config=None if config is None else edits.unwrap(config),
+        config=None if config is None else wandb.unwrap(config),
         summary=_object(input, "summary_metrics"),
     )
 
