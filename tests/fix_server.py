@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +21,14 @@ from typing import Any, TypeVar
 import pytest
 import uvloop
 from aiohttp import web
+from sqlalchemy import event
 
 from asyncwb.server import RunningServer, ServerConfig, run_server
+from asyncwb.server.state import STATE
 
 T = TypeVar("T")
 
+_STATEMENT = "before_cursor_execute"
 both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 
 
@@ -113,6 +116,28 @@ class ServerHandle:
             return await function(self.app)
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=30)
+
+    @contextmanager
+    def statements(self) -> Iterator[list[str]]:
+        """Collect the SQL statements that requests cause; background tasks have their own names."""
+        seen: list[str] = []
+
+        def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            task = asyncio.current_task()
+            by_request = task is not None and task.get_name().startswith("Task-")
+            if by_request and not statement.startswith("BEGIN"):
+                seen.append(statement)
+
+        async def switch(app: web.Application) -> None:
+            engine = app[STATE].database.engine.sync_engine
+            change = event.remove if event.contains(engine, _STATEMENT, note) else event.listen
+            change(engine, _STATEMENT, note)
+
+        self.call(switch)
+        try:
+            yield seen
+        finally:
+            self.call(switch)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -7,7 +7,7 @@ server that waits for such a task never stops.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -26,9 +26,10 @@ async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[No
             await task
 
 
-async def whole(turn: Awaitable[T]) -> T:
+async def whole(turn: Coroutine[Any, Any, T]) -> T:
     """Await a turn to its end also where the caller is cancelled; that is raised afterwards."""
-    task = asyncio.ensure_future(turn)
+    caller = asyncio.current_task()
+    task = asyncio.create_task(turn, name=caller.get_name() if caller else None)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -60,6 +60,8 @@ class SealPolicy:
 
     Args:
         rows, frames, size: a running run's tail is sealed from so many rows, frames or bytes.
+        burst: how many times these rows or bytes a tail may have while rows still pour in: the
+            cores are ingest's then.
         idle: seconds without a new frame after which any tail is sealed.
         turn_rows, turn_size, turn_raw: what one turn takes of the tail at most, in rows, in bytes
             as stored and in bytes decompressed.
@@ -73,6 +75,7 @@ class SealPolicy:
     rows: int = 2**18
     frames: int = 64
     size: int = 32 * 2**20
+    burst: int = 4
     idle: float = 300.0
     turn_rows: int = 2**18
     turn_size: int = 32 * 2**20
@@ -184,9 +187,11 @@ class Sealer:
 
     def _due(self, tail: Tail, now: float) -> bool:
         policy = self._policy
-        large = tail.rows >= policy.rows or tail.frames >= policy.frames or tail.size >= policy.size
-        silent = now - self._seen[tail.run_id][1] >= policy.idle
-        return large or silent or not tail.running
+        silence = now - self._seen[tail.run_id][1]
+        times = 1 if silence > 0 else policy.burst
+        large = tail.rows >= times * policy.rows or tail.size >= times * policy.size
+        many = tail.frames >= policy.frames
+        return large or many or silence >= policy.idle or not tail.running
 
     async def _seal_leased(self, tail: Tail) -> bool:
         lease = Lease(f"seal/{tail.run_id}", self._owner)

@@ -206,13 +206,17 @@ async def test_tails_are_left_alone_until_they_are_large_silent_or_ended(lab: La
         await lab.log(run, some_rows(20 + n, 1))
     assert await sealer.turn()  # five frames
     await lab.log(run, some_rows(25, 100))
+    assert not await sealer.turn()  # rows pour in
+    lab.now += 1
     assert await sealer.turn()  # a hundred rows
-    await lab.log(run, some_rows(125, 1))
+    await lab.log(run, some_rows(125, 400))
+    assert await sealer.turn()  # however many pour in
+    await lab.log(run, some_rows(525, 1))
     assert not await sealer.turn()
     await lab.set(run, state="crashed")
     assert await sealer.turn()
     assert await lab.counts(run) == (0, 1)
-    assert exactly(await lab.read(run)) == exactly(merged(some_rows(0, 126)))
+    assert exactly(await lab.read(run)) == exactly(merged(some_rows(0, 526)))
 
 
 async def test_the_file_is_plain_parquet(lab: Lab) -> None:

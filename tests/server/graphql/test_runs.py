@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from asyncwb.server.graphql import ids
 from asyncwb.server.objects import OBJECTS
@@ -80,8 +80,24 @@ def test_only_a_client_that_begins_brings_a_run_back_to_life(server: ServerHandl
     client.log(0, [{"_step": 0, "v": 1}], complete=True, exitcode=1)
     client.upsert(config={"late": {"value": 1}})
     assert client.ask("state") == {"state": "failed"}
-    client.begin()
+    run_id = client.begin()
     assert client.ask("state") == {"state": "running"}
+    assert client.do("updateRunState", id=run_id, state="pending")["data"]
+    client.upsert(id=run_id, host="box", jobProgram="train.py")
+    assert client.ask("state") == {"state": "running"}
+
+
+def test_who_begins_counts_lines_from_0_and_who_goes_on_from_the_end(server: ServerHandle) -> None:
+    client = WandbClient(server)
+    run_id = client.begin()
+    client.log(0, [{"_step": i, "v": i} for i in range(3)])
+    counts = [
+        client.upsert(**named, **where)["bucket"]["historyLineCount"]
+        for named in ({}, {"id": run_id})
+        for where in ({}, {"host": "box"})
+    ]
+    assert counts == [3, 0, 3, 3]
+    assert client.ask("historyLineCount") == {"historyLineCount": 3}
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", "a#b", "x" * 129, "a\nb", ".\\."])
@@ -213,18 +229,10 @@ def test_runs_are_filtered_and_counted(server: ServerHandle) -> None:
 
 def test_a_page_costs_the_same_statements_however_many_runs(server: ServerHandle) -> None:
     def statements(first: int) -> int:
-        seen: list[str] = []
-        engine = server.app[STATE].database.engine.sync_engine
-
-        def note(_c: Any, _u: Any, statement: str, *_: Any) -> None:
-            if statement.startswith(("SELECT", "WITH")):
-                seen.append(statement)
-
-        event.listen(engine, "before_cursor_execute", note)
-        found = data(server, RUNS, project="p", first=first)["project"]["runs"]["edges"]
-        event.remove(engine, "before_cursor_execute", note)
+        with server.statements() as seen:
+            found = data(server, RUNS, project="p", first=first)["project"]["runs"]["edges"]
         assert len(found) == first
-        return len(seen)
+        return len([sql for sql in seen if sql.startswith(("SELECT", "WITH"))])
 
     for i in range(12):
         WandbClient(server, f"r{i}").begin()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy import event
 
 from asyncwb.server.state import STATE
 from asyncwb.server.store.users import Role
@@ -41,31 +38,6 @@ query ($first: Int) {{
 """
 
 
-# Of tasks that run beside requests: indexing, crash detection, sealing.
-_BESIDE = ("BEGIN", "indexed_version", "heartbeat_at <", "leases", "frames")
-
-
-@contextmanager
-def _counted(people: People) -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def count(*arguments: Any) -> None:
-        if not any(word in arguments[2] for word in _BESIDE):
-            seen.append(arguments[2])
-
-    async def switch(app: web.Application) -> None:
-        engine = app[STATE].database.engine.sync_engine
-        if event.contains(engine, "before_cursor_execute", count):
-            event.remove(engine, "before_cursor_execute", count)
-        else:
-            event.listen(engine, "before_cursor_execute", count)
-
-    data(people.server, "{ viewer { id } }", people.headers("admin"))  # the key is known now
-    people.server.call(switch)
-    yield seen
-    people.server.call(switch)
-
-
 async def _fill(app: web.Application, people: People) -> None:
     """Make fifty more people in the team, each with a project and a report."""
     state, now = app[STATE], app[STATE].clock()
@@ -96,14 +68,11 @@ def _length(value: Any) -> int:
 
 
 def _cost(people: People, query: str, /, **variables: Any) -> tuple[dict[str, Any], list[str]]:
-    """Return the answer to a query and its statements, without those of tasks beside it."""
-    found: dict[str, Any] = {}
-    tries: list[list[str]] = []
-    for _ in range(3):
-        with _counted(people) as seen:
-            found = data(people.server, query, people.headers("admin"), **variables)
-        tries.append(list(seen))
-    return found, min(tries, key=len)
+    """Return the answer to a query, and its statements."""
+    data(people.server, "{ viewer { id } }", people.headers("admin"))  # the key is known now
+    with people.server.statements() as seen:
+        found = data(people.server, query, people.headers("admin"), **variables)
+    return found, seen
 
 
 def test_pages_of_two_and_of_fifty_cost_the_same(people: People) -> None:
