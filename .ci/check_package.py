@@ -13,7 +13,11 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-IN_THE_WHEEL = ("asyncwb/py.typed", "asyncwb/server/web/dist/index.html")
+IN_THE_WHEEL = (
+    "asyncwb/py.typed",
+    "asyncwb/server/graphql/runs.graphql",
+    "asyncwb/server/web/dist/index.html",
+)
 EVERY_NAME = """
 import asyncwb, asyncwb.aio
 of_a_run = {"config", "run", "summary"}

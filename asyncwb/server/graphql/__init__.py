@@ -61,7 +61,8 @@ def _executor() -> Executor:
 
 
 def routes() -> list[web.RouteDef]:
-    """Return the one route."""
+    """Return the one route; builds the schema, for which the first request would stall others."""
+    _executor()
     return [web.post("/graphql", graphql)]
 
 
