@@ -21,7 +21,8 @@ from tests.fix_server import ServerHandle
 ROOT = Path(__file__).resolve().parents[1]
 RELEASES = ("interop", "interop-028")
 """extras of pyproject.toml, each with one release pinned"""
-_TIMEOUT = 100.0
+_TIMEOUT = 45.0
+"""seconds; less than a test may take, so that what hangs is told with the client's own logs"""
 
 
 @dataclass
@@ -41,7 +42,10 @@ class WandbClient:
         The program starts with `import wandb, math` and may call `answer(value)` once.
         """
         process = self.start(code, **environ)
-        out, err = process.communicate(timeout=_TIMEOUT)
+        try:
+            out, err = process.communicate(timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"{late}\n{self._logs()}") from None
         if process.returncode != exit_code:
             raise AssertionError(f"exit {process.returncode}, not {exit_code}\n{out}\n{err}")
         answers = [line for line in out.splitlines() if line.startswith(_MARK)]
@@ -85,10 +89,13 @@ class WandbClient:
 
     def failed_requests(self) -> list[str]:
         """Return what the client's own logs say went wrong between it and the server."""
-        logs = self.folder.glob("wandb/*run-*/logs/debug-*.log")
-        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+        lines = self._logs().splitlines()
         wrong = (line for line in lines if any(mark in line for mark in _WRONG))
         return [line for line in wrong if "otel" not in line]
+
+    def _logs(self) -> str:
+        logs = self.folder.glob("wandb/*run-*/logs/debug-*.log")
+        return "\n".join(log.read_text(errors="replace") for log in logs)
 
     def stop(self) -> None:
         """Kill what is still running."""

@@ -12,6 +12,7 @@ are passed over, for newer clients.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -65,10 +66,16 @@ class Post:
 
     @property
     def first_line(self) -> bytes | None:
-        """What tells one client's history from another's: a digest of line 0 where it is here."""
-        if self.history is None or self.history.offset or not self.history.content:
+        """What tells one client's history from another's: a digest of line 0 where it is here.
+
+        The order of its keys says nothing: W&B's client, which always says the step, writes them
+        in any.
+        """
+        if self.history is None or self.history.offset or not self.rows:
             return None
-        return hashlib.sha256(self.history.content[0].encode()).digest()[:16]
+        checked = self.converted is not None  # it is not nested too deep
+        line = json.dumps(self.rows[0], sort_keys=True) if checked else self.history.content[0]
+        return hashlib.sha256(line.encode()).digest()[:16]
 
 
 def parse(body: bytes, now: float) -> Post:

@@ -184,6 +184,9 @@ TABLE: Final[dict[tuple[str, str], tuple[Case, ...]]] = {
     ("GET", "/login"): (Case(OPEN),),
     ("GET", "/{entity}"): (Case(OPEN),),
     ("GET", "/{entity}/{project}"): (Case(OPEN),),
+    ("GET", "/{entity}/{project}/reports"): (Case(OPEN),),
+    ("GET", "/{entity}/{project}/reports/{name}"): (Case(OPEN),),
+    ("GET", "/{entity}/{project}/settings"): (Case(OPEN),),
     ("GET", "/{entity}/{project}/runs/{run}"): (Case(OPEN),),
     ("POST", "/api/v1/login"): (
         Case(OPEN, body=lambda on: {"key": on.people.keys["viewer"]}, headers=_own_page),

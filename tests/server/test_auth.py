@@ -36,7 +36,10 @@ OPEN = {
     ("GET", "/icon.svg"),
     ("GET", "/{entity}"),
     ("GET", "/{entity}/{project}"),
+    ("GET", "/{entity}/{project}/reports"),
+    ("GET", "/{entity}/{project}/reports/{name}"),
     ("GET", "/{entity}/{project}/runs/{run}"),
+    ("GET", "/{entity}/{project}/settings"),
 }
 
 

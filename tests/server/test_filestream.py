@@ -144,6 +144,17 @@ async def test_a_new_process_with_an_old_id_writes_over_the_old_rows(
     assert (info["rows"], info["state"]) == (8, "finished")
 
 
+async def test_a_folder_that_is_sent_again_adds_what_was_missing(server: ServerHandle) -> None:
+    rows = [row(i, x=i, y={"a": i, "b": [i]}) for i in range(5)]
+    turned = [dict(reversed(line.items())) for line in rows]
+    async with wandb(server) as client:
+        await client.history(0, rows[:3])
+        await client.history(0, turned, complete=True, exitcode=0)
+        found, info = await client.rows(), await client.info()
+    assert [r["x"] for r in found] == list(range(5))
+    assert (info["rows"], info["state"]) == (5, "finished")
+
+
 async def test_clients_that_share_a_run_have_numbers_of_their_own(server: ServerHandle) -> None:
     header = {filestream.CLIENT_HEADER: "01a1fced-3e1c-7692-b0a1-55844db43d95"}
     async with wandb(server) as client:

@@ -12,7 +12,7 @@ from ariadne import ObjectType
 from asyncwb.server import lines, rows, sample
 from asyncwb.server.graphql import ids, paging
 from asyncwb.server.graphql.context import Context, refused
-from asyncwb.server.graphql.runs import Info
+from asyncwb.server.graphql.runs import FROM_THE_START, Info
 from asyncwb.server.history import SOURCES
 from asyncwb.server.ingest import read_fold
 from asyncwb.server.rows import Selection
@@ -48,7 +48,13 @@ BINDABLES = [run_type]
 
 @run_type.field("historyLineCount")
 async def _history_lines(run: StoredRun, info: Info) -> int:
-    """Count all rows, whoever logged them: clients take 0 for a run that has not begun."""
+    """Count all rows, whoever logged them: clients take 0 for a run that has not begun.
+
+    One that begins is told 0. It numbers its lines from the number that it is told; so those of a
+    synced folder have the numbers that they had before, and each counts once.
+    """
+    if FROM_THE_START in run.columns:
+        return 0
     end: int | None = await info.context.batch(_ends, run.id)
     return max(int(run.columns["rows"]), end or 0)
 

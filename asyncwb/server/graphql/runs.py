@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from ariadne import MutationType, ObjectType, QueryType
@@ -79,6 +80,9 @@ _COLUMNS: Final = {
 query = QueryType()
 mutation = MutationType()
 project_type = ObjectType("Project")
+FROM_THE_START: Final = "from the start"
+"""the column of a run whose client is to number its lines from 0 on"""
+
 run_type = ObjectType("Run")
 BINDABLES = [query, mutation, project_type, run_type]
 
@@ -300,17 +304,21 @@ async def _upsert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         entity = input.get("entity_name") or user.entity
         path = RunPath(entity, input.get("model_name") or _UNNAMED, input["name"])
         done = await editing.upsert(state, user, path, edit)
-        if _begins(edit):
-            await filestream.begin(state, path)
+    if _begins(edit):
+        await filestream.begin(state, done.path)
     if edit.config is not None:
         await filestream.set_rules(state, done.path, filestream.rules_from_wandb(edit.config))
-    return {**back(input), "bucket": await _again(context, done.path), "inserted": done.created}
+    bucket = await _again(context, done.path)
+    if bucket is not None and _begins(edit) and not input.get("id"):
+        bucket = replace(bucket, columns={**bucket.columns, FROM_THE_START: True})
+    return {**back(input), "bucket": bucket, "inserted": done.created}
 
 
 def _begins(edit: Edit) -> bool:
     """Tell whether a process begins the run with this, or goes on with it.
 
-    It says where it runs. Later edits, which may arrive when the run has ended, do not.
+    It says where it runs. Later edits, which may arrive when the run has ended, do not. One that
+    goes on names the run by its id.
     """
     return edit.state is None and (edit.host is not None or edit.program is not None)
 
