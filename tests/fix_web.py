@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "k" * 40
@@ -73,12 +73,39 @@ class WebServer:
     url: str
     key: str
 
-    def ask(self, method: str, path: str) -> Any:
-        """Send one request with the key; return the answer's JSON."""
-        headers = {"Authorization": f"Bearer {self.key}"}
-        request = urllib.request.Request(self.url + path, method=method, headers=headers)
+    def ask(self, method: str, path: str, body: Any = None, key: str | None = None) -> Any:
+        """Send one request with the key; return the answer's JSON, None for an empty one.
+
+        `body` is sent as JSON, bytes as they are.
+        """
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
         with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
-            return json.loads(answer.read())
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    @property
+    def entity(self) -> str:
+        """The entity of the user whose key this is."""
+        name: str = self.ask("GET", "/api/v1/viewer")["entity"]
+        return name
+
+    def run_python(self, code: str, folder: Path, *arguments: str) -> str:
+        """Run a program that logs to this server; return what it printed."""
+        environment = _environment(folder)
+        environment |= {"ASYNCWB_BASE_URL": self.url, "ASYNCWB_API_KEY": self.key}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], env=environment, cwd=folder, text=True,
+            capture_output=True, timeout=2 * DEADLINE, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def sign_in(self, page: Page) -> None:
+        """Sign a browser's page in."""
+        page.goto(self.login_link())
+        expect(page.get_by_role("heading", name="Projects")).to_be_visible()
 
     def login_link(self) -> str:
         """Make a link that signs a browser in once."""
@@ -93,6 +120,11 @@ class LiveRun:
     path: str
     process: subprocess.Popen[str]
     log: Path
+
+    @property
+    def api(self) -> str:
+        """Its address in the HTTP API."""
+        return f"/api/v1/runs{self.path.replace('/runs/', '/')}"
 
     def finish(self) -> None:
         """Let the program end its run and leave."""
@@ -176,6 +208,12 @@ def wide(chromium: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture
+def other(chromium: Browser) -> Iterator[Page]:
+    """A page of somebody else's browser: no cookie is shared with `wide`."""
+    yield from _page(chromium, 1440, 900)
+
+
+@pytest.fixture
 def narrow(chromium: Browser) -> Iterator[Page]:
     """A page of a phone's size, likewise."""
     yield from _page(chromium, 390, 844)
@@ -188,9 +226,23 @@ def _page(browser: Browser, width: int, height: int) -> Iterator[Page]:
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("dialog", lambda dialog: problems.append(dialog.message))
+    page.on("console", lambda message: problems.extend(_refusals(message)))
     yield page
     context.close()
     assert problems == []
+
+
+def _refusals(message: ConsoleMessage) -> list[str]:
+    """Return what the page's own policy refused: the page must never ask for it."""
+    return [message.text] if "Content Security Policy" in message.text else []
+
+
+def fits(page: Page) -> bool:
+    """Tell whether the page needs no sideways scrolling."""
+    answer: bool = page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+    return answer
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -60,6 +60,9 @@ def routes() -> list[web.RouteDef]:
         web.get("/icon.svg", icon),
         web.get("/{entity}", page),
         web.get("/{entity}/{project}", page),
+        web.get("/{entity}/{project}/settings", page),
+        web.get("/{entity}/{project}/reports", page),
+        web.get("/{entity}/{project}/reports/{name}", page),
         web.get("/{entity}/{project}/runs/{run}", page),
     ]
 

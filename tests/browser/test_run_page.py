@@ -8,20 +8,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.fix_web import LiveRun, WebServer
+from tests.fix_web import LiveRun, WebServer, fits
 
 pytestmark = pytest.mark.timeout(180)
 
 expect.set_options(timeout=20_000)  # a page beside other tests on two cores takes its time
 
 
-def _sign_in(page: Page, server: WebServer) -> None:
-    page.goto(server.login_link())
-    expect(page.get_by_role("heading", name="Projects")).to_be_visible()
-
-
 def _open(page: Page, server: WebServer, run: LiveRun, query: str = "") -> None:
-    _sign_in(page, server)
+    server.sign_in(page)
     page.goto(f"{server.url}{run.path}{query}")
     expect(_plot(page, "loss")).not_to_have_attribute("data-points", "0")
 
@@ -40,13 +35,6 @@ def _count(locator: Locator) -> int:
 
 def _query(page: Page) -> dict[str, str]:
     return {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
-
-
-def _fits(page: Page) -> bool:
-    fits: bool = page.evaluate(
-        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-    )
-    return fits
 
 
 _INK = """canvas => {
@@ -92,7 +80,7 @@ def test_a_link_signs_in_once_and_a_key_does_too(wide: Page, web_server: WebServ
 def test_curves_move_while_the_run_logs_and_rest_when_it_ends(
     wide: Page, web_server: WebServer, live_run: LiveRun
 ) -> None:
-    _sign_in(wide, web_server)
+    web_server.sign_in(wide)
     wide.get_by_role("link", name="vision").click()
     link = wide.locator(f'a[href$="{live_run.path}"]')  # its row comes by itself
     row = wide.get_by_test_id("runs").get_by_role("row").filter(has=link)
@@ -227,20 +215,20 @@ def test_nan_is_a_marked_gap_and_an_address_shows_its_zoom(
 def test_narrow_page_needs_no_sideways_scrolling(
     narrow: Page, web_server: WebServer, live_run: LiveRun
 ) -> None:
-    _sign_in(narrow, web_server)
-    assert _fits(narrow)
+    web_server.sign_in(narrow)
+    assert fits(narrow)
     for path in (live_run.path.split("/runs/")[0], live_run.path):
         narrow.goto(f"{web_server.url}{path}")
         expect(narrow.get_by_test_id("state").first).to_have_text("running")
-        assert _fits(narrow)
+        assert fits(narrow)
     expect(_plot(narrow, "loss")).not_to_have_attribute("data-points", "0")
-    assert _fits(narrow)
+    assert fits(narrow)
     narrow.get_by_test_id("tab-overview").click()
     expect(narrow.get_by_test_id("config")).to_be_visible()
-    assert _fits(narrow)
+    assert fits(narrow)
 
 
 def test_unknown_addresses_are_said_to_be_unknown(wide: Page, web_server: WebServer) -> None:
-    _sign_in(wide, web_server)
+    web_server.sign_in(wide)
     wide.goto(f"{web_server.url}/nobody/nothing/runs/none")
     expect(wide.get_by_text("There is no run at this address")).to_be_visible()

@@ -23,7 +23,17 @@ from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 
 from asyncwb.server.errors import ApiError
-from asyncwb.server.graphql import base, files, history, later, projects, reports, runs, users
+from asyncwb.server.graphql import (
+    alerts,
+    base,
+    files,
+    history,
+    later,
+    projects,
+    reports,
+    runs,
+    users,
+)
 from asyncwb.server.graphql.context import Context
 from asyncwb.server.graphql.execute import Executor, Request
 from asyncwb.server.login import base_url
@@ -35,7 +45,7 @@ MAX_BODY: Final = 16 * 2**20
 """bytes of one request: a run's whole config and summary fit"""
 
 _FOLDER: Final = Path(__file__).parent
-_SUBJECTS: Final = (base, files, history, later, projects, reports, runs, users)
+_SUBJECTS: Final = (alerts, base, files, history, later, projects, reports, runs, users)
 _WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 

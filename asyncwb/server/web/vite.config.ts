@@ -33,6 +33,6 @@ export default defineConfig(({ mode }) => {
   return {
     plugins: [svelte(), contentPolicy()],
     build: { assetsInlineLimit: 0, target: "es2022", modulePreload: { polyfill: false } },
-    server: { proxy: { "/api": api } },
+    server: { proxy: { "/api": api, "/graphql": api, "/files": api } },
   };
 });

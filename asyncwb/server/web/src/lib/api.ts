@@ -175,7 +175,7 @@ async function ask<T>(url: string, init: RequestInit): Promise<T> {
   throw error;
 }
 
-async function readError(response: Response): Promise<ApiError> {
+export async function readError(response: Response): Promise<ApiError> {
   const text = await response.text();
   try {
     const { error } = JSON.parse(text) as { error: { code: string; message: string } };

@@ -149,7 +149,7 @@ function zoomTo(chart: uPlot, wires: Wires): void {
 }
 
 /** A point between two gaps has no line: it gets a dot, however dense the rest. */
-export const alone: uPlot.Series.Points.Filter = (chart, seriesIdx, show) => {
+const alone: uPlot.Series.Points.Filter = (chart, seriesIdx, show) => {
   if (show) return null;
   const values = chart.data[seriesIdx] ?? [];
   const found: number[] = [];

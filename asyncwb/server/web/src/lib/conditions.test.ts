@@ -10,7 +10,8 @@ import {
 } from "./conditions";
 
 test("what a person types becomes the server's language, with typed values", () => {
-  const typed = 'config.lr <= 0.1, summary.val/loss<2, tag = "1", config.net.deep = true, state != failed';
+  const typed =
+    'config.lr <= 0.1, summary.val/loss<2, tag = "1", config.net.deep = true, state != failed';
   expect(toMongo(parseConditions(typed))).toEqual({
     $and: [
       { "config.lr": { $lte: 0.1 } },
@@ -24,14 +25,16 @@ test("what a person types becomes the server's language, with typed values", () 
 });
 
 test("a condition reads back as it was written, and a report keeps it", () => {
-  for (const text of ["config.lr < 0.1", 'config.name = "12"', 'tag = "a, b"', "summary.a.b != x y"]) {
+  for (const text of [
+    "config.lr < 0.1",
+    'config.name = "12"',
+    'tag = "a, b"',
+    "summary.a.b != x y",
+  ]) {
     const condition = parseCondition(text);
     expect(conditionText(condition)).toBe(text);
     const kept = fromTree(toTree([condition]));
     expect(kept).toEqual([condition]);
-    expect(treeToMongo(toTree([condition]))).toEqual({
-      $or: [{ $and: [{ [Object.keys((toMongo([condition])["$and"] as [object])[0])[0] ?? ""]: expect.anything() }] }],
-    });
   }
 });
 

@@ -43,7 +43,9 @@ const SECTIONS: Record<string, string> = {
 };
 const SHAPE = /^\s*("(?:[^"\\]|\\.)*"|[^\s=!<>"][^=!<>]*?)\s*(==|!=|<=|>=|=|<|>)\s*(.*?)\s*$/s;
 const PLAIN_FIELDS = new Set([
-  ..."name displayName display_name state group jobType job_type username user host sweep".split(" "),
+  ..."name displayName display_name state group jobType job_type username user host sweep".split(
+    " ",
+  ),
   ..."notes description commit duration createdAt created_at heartbeatAt heartbeat_at".split(" "),
 ]);
 
@@ -55,20 +57,32 @@ export function parseCondition(text: string): Condition {
     throw new Error(`“${text.trim()}” is not a condition; write e.g. config.lr < 0.1`);
   const field = rawField.startsWith('"') ? (JSON.parse(rawField) as string) : rawField;
   mongoField(field);
-  return { field, operator: (operator === "==" ? "=" : operator) as Operator, value: parseValue(rawValue) };
+  return {
+    field,
+    operator: (operator === "==" ? "=" : operator) as Operator,
+    value: parseValue(rawValue),
+  };
 }
 
 /** A number, true, false, null, or text; text in quotes stays text whatever it looks like. */
 export function parseValue(text: string): Value {
   if (/^".*"$|^'.*'$/s.test(text)) return text.slice(1, -1);
-  const words: Record<string, Value> = { true: true, True: true, false: false, False: false, null: null, None: null };
+  const words: Record<string, Value> = {
+    true: true,
+    True: true,
+    false: false,
+    False: false,
+    null: null,
+    None: null,
+  };
   if (Object.hasOwn(words, text)) return words[text] ?? null;
   const number = Number(text);
   return text !== "" && Number.isFinite(number) ? number : text;
 }
 
 export function conditionText({ field, operator, value }: Condition): string {
-  const ambiguous = typeof value === "string" && (parseValue(value) !== value || value.includes(","));
+  const ambiguous =
+    typeof value === "string" && (parseValue(value) !== value || value.includes(","));
   return `${field} ${operator} ${ambiguous ? JSON.stringify(value) : String(value)}`;
 }
 
@@ -83,7 +97,9 @@ export function mongoField(field: string): string {
   if (field === "tag" || field === "tags") return "tags";
   if (/^summary\..+/.test(field)) return `summary_metrics.${field.slice("summary.".length)}`;
   if (/^(config|summary_metrics)\..+/.test(field) || PLAIN_FIELDS.has(field)) return field;
-  throw new Error(`There is no field “${field}”; write config.KEY, summary.KEY, tag, state, user …`);
+  throw new Error(
+    `There is no field “${field}”; write config.KEY, summary.KEY, tag, state, user …`,
+  );
 }
 
 export function toMongo(conditions: readonly Condition[]): Mongo {
@@ -95,7 +111,8 @@ export function toMongo(conditions: readonly Condition[]): Mongo {
 
 export function toTree(conditions: readonly Condition[]): FilterTree {
   const filters = conditions.map(({ field, operator, value }): FilterTree => {
-    const dot = field.startsWith("config.") || field.startsWith("summary") ? field.indexOf(".") : -1;
+    const dot =
+      field.startsWith("config.") || field.startsWith("summary") ? field.indexOf(".") : -1;
     const section = dot < 0 ? "run" : field.startsWith("config.") ? "config" : "summary";
     const name = dot < 0 ? mongoField(field) : field.slice(dot + 1);
     return { op: operator, key: { section, name }, value, disabled: false };
@@ -113,7 +130,13 @@ export function fromTree(tree: FilterTree | undefined): Condition[] | null {
     const scalar = value === null || ["string", "number", "boolean"].includes(typeof value);
     const operator = tree.op === "==" ? "=" : tree.op;
     if (field === undefined || !scalar || value === "*" || !(operator in MONGO)) return null;
-    return [{ field: field === "tags" ? "tag" : field, operator: operator as Operator, value: value as Value }];
+    return [
+      {
+        field: field === "tags" ? "tag" : field,
+        operator: operator as Operator,
+        value: value as Value,
+      },
+    ];
   }
   const parts = tree.filters.filter((part) => !part.disabled).map(fromTree);
   if (tree.op !== "AND" && parts.length > 1) return null;

@@ -3,6 +3,14 @@
 
 import { graphql, type ProjectPath, type RunPath } from "./api";
 
+export interface Alert {
+  id: string;
+  title: string;
+  text: string;
+  level: "INFO" | "WARN" | "ERROR";
+  createdAt: string;
+}
+
 export interface RunDetails {
   id: string;
   /** Somebody asked it to stop. */
@@ -10,7 +18,8 @@ export interface RunDetails {
   user: { username: string } | null;
   fileCount: number;
   logLineCount: number;
-  eventsLineCount: number;
+  /** What its code raised the alarm about, the newest first. */
+  alerts: Alert[];
 }
 
 export interface RunFile {
@@ -44,7 +53,8 @@ async function ofRun<T>(
   return project?.run ?? null;
 }
 
-const DETAILS = "id stopped user { username } fileCount logLineCount eventsLineCount";
+const DETAILS = `id stopped user { username } fileCount logLineCount
+  alerts(first: 50) { id title text level createdAt }`;
 
 export function runDetails(path: RunPath): Promise<RunDetails | null> {
   return ofRun<RunDetails>(path, "", DETAILS);
@@ -76,7 +86,12 @@ export async function runFiles(
     edges { node { name sizeBytes mimetype updatedAt } cursor } pageInfo { hasNextPage endCursor }
   }`;
   const variables = { after };
-  const found = await ofRun<{ files: Connection<RunFile> }>(path, ", $after: String", fields, variables);
+  const found = await ofRun<{ files: Connection<RunFile> }>(
+    path,
+    ", $after: String",
+    fields,
+    variables,
+  );
   const { edges = [], pageInfo } = found?.files ?? {};
   return {
     files: edges.map(({ node }) => node),
@@ -93,7 +108,9 @@ export function fileUrl({ entity, project, run }: RunPath, name: string): string
 /** The last `count` lines of the console, ascending. */
 export async function lastLines(path: RunPath, count: number): Promise<LogLine[]> {
   const fields = "logLines(last: $count) { edges { node { number timestamp level line } } }";
-  const found = await ofRun<{ logLines: Connection<LogLine> }>(path, ", $count: Int", fields, { count });
+  const found = await ofRun<{ logLines: Connection<LogLine> }>(path, ", $count: Int", fields, {
+    count,
+  });
   return found?.logLines.edges.map(({ node }) => node) ?? [];
 }
 
@@ -102,7 +119,12 @@ export async function systemRows(
   path: RunPath,
   samples: number,
 ): Promise<Record<string, unknown>[]> {
-  const found = await ofRun<{ events: string[] }>(path, ", $samples: Int", "events(samples: $samples)", { samples });
+  const found = await ofRun<{ events: string[] }>(
+    path,
+    ", $samples: Int",
+    "events(samples: $samples)",
+    { samples },
+  );
   return (found?.events ?? []).map(parsed).filter((row) => row !== null);
 }
 
@@ -134,7 +156,9 @@ export async function configsOf(
   const first = Math.max(1, runs.length);
   const { project } = await graphql<Answer>(query, { ...path, filters, first });
   const edges = project?.runs.edges ?? [];
-  return new Map(edges.map(({ node }) => [node.name, unwrapped(parsed(node.config ?? "{}") ?? {})]));
+  return new Map(
+    edges.map(({ node }) => [node.name, unwrapped(parsed(node.config ?? "{}") ?? {})]),
+  );
 }
 
 /** W&B's {"lr": {"value": 0.1}} as {"lr": 0.1}. */

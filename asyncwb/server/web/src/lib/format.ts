@@ -107,6 +107,12 @@ export function bytes(size: number): string {
   return `${power === 0 ? value : value.toPrecision(value < 1000 ? 3 : 4)} ${unit}`;
 }
 
+/** The server's ISO dates are in UTC, with or without saying so. */
+export function unix(text: string | null): number | null {
+  if (text === null) return null;
+  return Date.parse(/(Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}Z`) / 1000;
+}
+
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export function date(at: number | null): string {

@@ -1,7 +1,7 @@
 // Several lines in one chart: of several runs, metrics or machines. Each has points of its own.
 
 import uPlot from "uplot";
-import { alone, logRange, xAxis, xRange, yAxis, type Look } from "./chart";
+import { logRange, xAxis, xRange, yAxis, type Look } from "./chart";
 import * as format from "./format";
 import { palette, resolved } from "./palette";
 import type { XAxis } from "./view.svelte";
@@ -46,8 +46,25 @@ export function buildLines(
 
 function seriesOf({ color, dashed }: Line): uPlot.Series {
   const stroke = resolved(color);
-  const points = { filter: alone, size: 4, fill: stroke };
+  const points = { filter: loneDots, size: 4, fill: stroke };
   return { stroke, width: 1.5, points, ...(dashed ? { dash: [5, 4] } : {}) };
+}
+
+/** Only a point between two gaps has a dot; where just other lines have points is no gap. */
+const loneDots: uPlot.Series.Points.Filter = (chart, seriesIdx) =>
+  lone(chart.data[seriesIdx] ?? []);
+
+export function lone(values: ArrayLike<number | null | undefined>): number[] {
+  const found: number[] = [];
+  let [before, at]: [number | null, number] = [null, -1];
+  for (let i = 0; i <= values.length; i++) {
+    const value = i === values.length ? null : values[i];
+    if (value === undefined) continue;
+    if (at >= 0 && before === null && value === null) found.push(at);
+    before = at < 0 ? null : at;
+    at = value === null ? -1 : i;
+  }
+  return found;
 }
 
 /** All lines over the union of their x; a line has no gap where only others have a point. */

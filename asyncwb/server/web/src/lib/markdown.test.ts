@@ -16,7 +16,9 @@ test("nothing in a text can run: no HTML, no links that do more than lead somewh
 });
 
 test("pictures of this server are shown, others are links that say nothing of who follows them", () => {
-  expect(toHtml("![a curve](/files/me/p/r/a.png)")).toContain('<img src="/files/me/p/r/a.png" alt="a curve"');
+  expect(toHtml("![a curve](/files/me/p/r/a.png)")).toContain(
+    '<img src="/files/me/p/r/a.png" alt="a curve"',
+  );
   for (const elsewhere of ["https://example.org/a.png", "//example.org/a.png"]) {
     const html = toHtml(`![far](${elsewhere})`);
     expect(html).not.toContain("<img");

@@ -4,7 +4,16 @@
 // asked for again only when its version moved. A browser has few connections for one host, so
 // many runs share this instead of a live stream each.
 
-import { apiPath, explain, get, runPath, type ProjectPath, type RunRow, type WireSeries, type XKey } from "./api";
+import {
+  apiPath,
+  explain,
+  get,
+  runPath,
+  type ProjectPath,
+  type RunRow,
+  type WireSeries,
+  type XKey,
+} from "./api";
 import type { Line } from "./lines";
 import { apart } from "./palette";
 import { poll } from "./poll";
@@ -12,7 +21,9 @@ import type { Panel, RunChoice } from "./report";
 import { decode, positive, smoothed, type Series } from "./series";
 import { X_KEYS } from "./view.svelte";
 
+/** seconds; runs that may match one day are looked for less often than those that log now. */
 const EVERY = 1.5;
+const QUIET = 10;
 const BUCKETS = 400;
 const KEYS_A_REQUEST = 12;
 
@@ -34,7 +45,11 @@ export class PanelRuns {
     readonly choice: RunChoice,
     readonly panels: readonly Panel[],
   ) {
-    this.stop = poll(() => this.#refresh(), EVERY);
+    const moving = (): boolean => this.runs?.some((run) => run.state === "running") ?? true;
+    this.stop = poll(
+      () => this.#refresh(),
+      () => (moving() ? EVERY : QUIET),
+    );
   }
 
   /** What a panel draws: a line for each of its metrics that a run has, first metrics solid. */

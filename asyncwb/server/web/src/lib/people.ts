@@ -83,7 +83,10 @@ export const createServiceAccount = (
     description: description || null,
   });
 
-export const listUsers = (search: string, cursor: string | null): Promise<{ users: User[]; next: string | null }> => {
+export const listUsers = (
+  search: string,
+  cursor: string | null,
+): Promise<{ users: User[]; next: string | null }> => {
   const params: [string, string][] = [["limit", "100"]];
   if (search !== "") params.push(["q", search]);
   if (cursor !== null) params.push(["cursor", cursor]);

@@ -43,7 +43,13 @@ test("a panel says which metrics of which runs are drawn", () => {
     kind: "grid",
     undrawn: [],
     panels: [
-      { metrics: ["loss", "val/loss"], title: "Loss, both", x: "relative", log: true, smoothing: 0.6 },
+      {
+        metrics: ["loss", "val/loss"],
+        title: "Loss, both",
+        x: "relative",
+        log: true,
+        smoothing: 0.6,
+      },
       { metrics: ["accuracy"], title: null, x: "step", log: false, smoothing: 0 },
     ],
     runs: { order: "+summary_metrics.loss", limit: 3, project: null },
@@ -65,7 +71,13 @@ test("what is wrong with a panel is said in words", () => {
 });
 
 test("blocks of W&B are shown as Markdown, and editing loses none of those that cannot be", () => {
-  const bars = { type: "panel-grid", metadata: { panelBankSectionConfig: { panels: [{ viewType: "Bar Chart", config: {} }] }, runSets: [{}, {}] } };
+  const bars = {
+    type: "panel-grid",
+    metadata: {
+      panelBankSectionConfig: { panels: [{ viewType: "Bar Chart", config: {} }] },
+      runSets: [{}, {}],
+    },
+  };
   const video = { type: "video", url: "https://example.org/v.mp4" };
   const blocks = [
     { type: "heading", level: 2, children: [{ text: "Title" }] },
@@ -77,8 +89,18 @@ test("blocks of W&B are shown as Markdown, and editing loses none of those that 
         { type: "link", url: "https://example.org", children: [{ text: "there" }] },
       ],
     },
-    { type: "list", ordered: true, children: [{ type: "list-item", children: [{ type: "paragraph", children: [{ text: "one" }] }] }] },
-    { type: "code-block", language: "sh", children: [{ type: "code-line", children: [{ text: "ls" }] }] },
+    {
+      type: "list",
+      ordered: true,
+      children: [
+        { type: "list-item", children: [{ type: "paragraph", children: [{ text: "one" }] }] },
+      ],
+    },
+    {
+      type: "code-block",
+      language: "sh",
+      children: [{ type: "code-line", children: [{ text: "ls" }] }],
+    },
     bars,
     video,
   ];
@@ -100,4 +122,11 @@ test("a spec that is no report is an empty one", () => {
     expect(partsOf(spec as never)).toEqual([]);
     expect(textOf(spec as never)).toBe("");
   }
+});
+
+test("code that holds a fence stays one block of code", () => {
+  const code = { type: "code-block", children: [{ text: "```panel" }, { text: "```" }] };
+  const text = textOf({ blocks: [code] });
+  expect(text).toBe("````\n```panel\n```\n````");
+  expect(textOf(specOf(text))).toBe(text);
 });

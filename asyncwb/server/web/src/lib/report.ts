@@ -5,6 +5,7 @@
 // other block of W&B's as JSON, so that editing a report loses nothing of it. The kept form is
 // W&B's: {"version", "blocks": [{"type": "markdown-block" | "panel-grid" | ...}]}.
 
+import { asList, asObject, fenced, isObject, markdownOf, type Json } from "./blocks";
 import {
   conditionText,
   fromTree,
@@ -41,7 +42,6 @@ export type Part =
   | { kind: "grid"; panels: Panel[]; runs: RunChoice; undrawn: string[] }
   | { kind: "problem"; text: string };
 
-export type Json = Record<string, unknown>;
 export interface Spec extends Json {
   blocks?: Json[];
 }
@@ -81,7 +81,8 @@ function pieces(text: string): Piece[] {
   let [open, ours]: [string, Piece["fence"]] = ["", null];
   const cut = (fence: Piece["fence"]): void => {
     const body = held.join("\n");
-    if (fence !== null || body.trim() !== "") found.push({ fence, body: fence ? body : body.trim() });
+    if (fence !== null || body.trim() !== "")
+      found.push({ fence, body: fence ? body : body.trim() });
     held = [];
   };
   for (const line of text.replace(/\r\n?/g, "\n").split("\n")) {
@@ -148,7 +149,8 @@ function settings(text: string): Settings {
 
 function panelOf(said: Settings): Panel {
   const metrics = list(said["metrics"]);
-  if (metrics.length === 0) throw new Error("A panel needs metrics, e.g. “metrics: loss, val/loss”.");
+  if (metrics.length === 0)
+    throw new Error("A panel needs metrics, e.g. “metrics: loss, val/loss”.");
   const x = said["x"] ?? "step";
   if (!(x in X_NAMES)) throw new Error(`x of a panel is step, time or relative, not “${x}”.`);
   return {
@@ -160,7 +162,13 @@ function panelOf(said: Settings): Panel {
   };
 }
 
-function number(text: string | undefined, none: number, low: number, high: number, name: string): number {
+function number(
+  text: string | undefined,
+  none: number,
+  low: number,
+  high: number,
+  name: string,
+): number {
   if (text === undefined || text === "") return none;
   const value = Number(text);
   if (!(value >= low && value <= high))
@@ -169,7 +177,10 @@ function number(text: string | undefined, none: number, low: number, high: numbe
 }
 
 function list(text: string | undefined): string[] {
-  return (text ?? "").split(",").map((part) => part.trim()).filter(Boolean);
+  return (text ?? "")
+    .split(",")
+    .map((part) => part.trim())
+    .filter(Boolean);
 }
 
 function keptPanel(panel: Panel, limit: number, id: string, at: number): Json {
@@ -216,7 +227,10 @@ export function partsOf(spec: Spec): Part[] {
     if (block["type"] === "panel-grid") return gridPart(asObject(block["metadata"]));
     const text = markdownOf(block);
     if (text !== null) return { kind: "markdown", text };
-    return { kind: "problem", text: `A block of the kind “${String(block["type"])}” is not shown here.` };
+    return {
+      kind: "problem",
+      text: `A block of the kind “${String(block["type"])}” is not shown here.`,
+    };
   });
 }
 
@@ -228,7 +242,9 @@ function gridPart(metadata: Json): Part {
   try {
     const all = panelsOf(metadata);
     const drawn = all.filter(isLinePlot).map(shownPanel);
-    const undrawn = all.filter((panel) => !isLinePlot(panel)).map((panel) => String(panel["viewType"]));
+    const undrawn = all
+      .filter((panel) => !isLinePlot(panel))
+      .map((panel) => String(panel["viewType"]));
     return { kind: "grid", panels: drawn, runs: choiceOf(metadata), undrawn };
   } catch (error) {
     return { kind: "problem", text: (error as Error).message };
@@ -304,7 +320,8 @@ function orderOf(sort: Json): string {
 export function textOf(spec: Spec): string {
   return blocksOf(spec)
     .map((block) => {
-      const text = block["type"] === "panel-grid" ? panelText(asObject(block["metadata"])) : markdownOf(block);
+      const text =
+        block["type"] === "panel-grid" ? panelText(asObject(block["metadata"])) : markdownOf(block);
       return text ?? fenced("block", JSON.stringify(block, null, 1));
     })
     .join("\n\n");
@@ -319,9 +336,12 @@ function panelText(metadata: Json): string | null {
   if (!plain || conditions === null || set["project"] !== undefined) return null;
   if (asList(set["grouping"]).length > 0) return null;
   const [first, ...more] = panels.map((panel) => lines(shownPanel(panel)));
-  return fenced("panel", [[...(first ?? []), ...runLines(metadata, conditions)], ...more]
-    .map((part) => part.join("\n"))
-    .join("\n---\n"));
+  return fenced(
+    "panel",
+    [[...(first ?? []), ...runLines(metadata, conditions)], ...more]
+      .map((part) => part.join("\n"))
+      .join("\n---\n"),
+  );
 }
 
 function lines(panel: Panel): string[] {
@@ -344,80 +364,4 @@ function runLines(metadata: Json, conditions: readonly Condition[]): string[] {
     ...(order === NEWEST ? [] : [`sort: ${order.replace("summary_metrics.", "summary.")}`]),
     ...(limit === DEFAULT_LIMIT ? [] : [`limit: ${limit}`]),
   ];
-}
-
-function fenced(info: string, body: string): string {
-  return `\`\`\`${info}\n${body}\n\`\`\``;
-}
-
-// W&B's own blocks of text, as Markdown.
-
-function markdownOf(block: Json): string | null {
-  const children = asList(block["children"]).filter(isObject);
-  switch (block["type"]) {
-    case "markdown-block":
-      return String(block["content"] ?? "");
-    case "paragraph":
-      return inline(children);
-    case "heading":
-      return `${"#".repeat(Math.min(6, Number(block["level"] ?? 1) || 1))} ${inline(children)}`;
-    case "code-block":
-      return fenced(String(block["language"] ?? ""), children.map(plainText).join("\n"));
-    case "list":
-      return children.map((item, i) => listItem(item, block["ordered"] === true ? i + 1 : null)).join("\n");
-    case "block-quote":
-      return quoted(inline(children));
-    case "callout-block":
-      return quoted(children.map((line) => inline(asList(line["children"]).filter(isObject))).join("\n"));
-    case "horizontal-rule":
-      return "---";
-    case "image":
-      return `![${inline(children)}](${String(block["url"] ?? "")})`;
-    default:
-      return null;
-  }
-}
-
-function quoted(text: string): string {
-  return text.replace(/^/gm, "> ");
-}
-
-function listItem(item: Json, number: number | null): string {
-  const parts = asList(item["children"]).filter(isObject);
-  const texts = parts.map((part) => markdownOf(part) ?? inline([part]));
-  const box = typeof item["checked"] === "boolean" ? `[${item["checked"] ? "x" : " "}] ` : "";
-  const mark = number !== null || item["ordered"] === true ? `${number ?? 1}. ` : "- ";
-  return mark + box + texts.join("\n").replace(/\n/g, "\n  ");
-}
-
-function plainText(node: Json): string {
-  if (typeof node["text"] === "string") return node["text"];
-  return asList(node["children"]).filter(isObject).map(plainText).join("");
-}
-
-function inline(nodes: readonly Json[]): string {
-  return nodes.map(inlineNode).join("");
-}
-
-function inlineNode(node: Json): string {
-  const children = asList(node["children"]).filter(isObject);
-  if (node["type"] === "link") return `[${inline(children)}](${String(node["url"] ?? "")})`;
-  if (typeof node["text"] !== "string") return node["content"] ? `\`${String(node["content"])}\`` : inline(children);
-  if (node["text"].trim() === "") return node["text"];
-  if (node["inlineCode"] === true) return `\`${node["text"]}\``;
-  const text = node["text"].replace(/[\\*_[\]<>`#]/g, "\\$&");
-  const strong = node["bold"] === true ? `**${text}**` : text;
-  return node["italic"] === true ? `*${strong}*` : strong;
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function asObject(value: unknown): Json {
-  return isObject(value) ? value : {};
-}
-
-function asList(value: unknown): unknown[] {
-  return Array.isArray(value) ? (value as unknown[]) : [];
 }

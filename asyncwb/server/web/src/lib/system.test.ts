@@ -3,7 +3,13 @@ import { systemCharts } from "./system";
 
 test("devices of one kind share a chart, and what is no number is no point", () => {
   const rows = [
-    { _runtime: 1, _timestamp: 100, "system.cpu": 5, "system.gpu.0.temp": 40, "system.gpu.1.temp": 41 },
+    {
+      _runtime: 1,
+      _timestamp: 100,
+      "system.cpu": 5,
+      "system.gpu.0.temp": 40,
+      "system.gpu.1.temp": 41,
+    },
     { _runtime: 2, _timestamp: 101, "system.cpu": null, "system.gpu.0.temp": 42 },
     { "system.cpu": 7 },
   ];

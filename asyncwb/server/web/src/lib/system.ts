@@ -24,7 +24,9 @@ export function systemCharts(rows: readonly Record<string, unknown>[]): SystemCh
       held.y.push(value);
     }
   }
-  const byTitle = Map.groupBy([...points.keys()].sort(byName), titleOf);
+  const byTitle = new Map<string, string[]>();
+  for (const name of [...points.keys()].sort(byName))
+    byTitle.set(titleOf(name), [...(byTitle.get(titleOf(name)) ?? []), name]);
   return [...byTitle]
     .sort(([a], [b]) => byName(a, b))
     .map(([title, names]) => ({
