@@ -68,8 +68,8 @@ class Inbox:
 
     Mutable state, guarded by `_lock`: the current segment with its mapping, `_end` and
     `_capacity` (for rows); `_schemas` (the latest of each tuple of keys), of which `_last` was used
-    last, and `_announced` (numbers), all of this segment only; the step rule; `dropped`; `_late`, events that wait for
-    room on the disk.
+    last, and `_announced` (numbers), all of this segment only; the step rule; `dropped`; `_late`,
+    events that wait for room on the disk.
     """
 
     def __init__(
