@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import AdaptedConnection, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -108,12 +108,15 @@ def _postgres_engine(url: str) -> AsyncEngine:
     return create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True)
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: AdaptedConnection, _record: object) -> None:
+    connection.run_async(_set_up_sqlite)
+
+
+async def _set_up_sqlite(connection: Any) -> None:
     connection.isolation_level = None  # the driver must not begin transactions by itself
-    cursor = connection.cursor()
+    await _pragma(connection, "page_size=16384")  # frames are large: fewer pages each, if it is new
+    await _enter_wal(connection)
     for pragma in (
-        "page_size=16384",  # frames are large: fewer pages each, for a new database
-        "journal_mode=WAL",
         "wal_autocheckpoint=4096",  # 64 MiB: not a second write and sync with every commit
         "synchronous=FULL",
         "foreign_keys=ON",
@@ -121,9 +124,29 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "cache_size=-16384",
         "journal_size_limit=67108864",
     ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-    connection.create_function("re2_search", 2, re2_search, deterministic=True)
+        await _pragma(connection, pragma)
+    await connection.create_function("re2_search", 2, re2_search, deterministic=True)
+
+
+async def _enter_wal(connection: Any) -> None:
+    # Where several open a new file at once, SQLite refuses all but one of them on the spot: its
+    # busy timeout does not cover the change of the journal.
+    deadline = asyncio.get_running_loop().time() + _BUSY_TIMEOUT
+    while True:
+        try:
+            await _pragma(connection, "journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            late = asyncio.get_running_loop().time() > deadline
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or late:
+                raise
+            await asyncio.sleep(0.005)
+        else:
+            return
+
+
+async def _pragma(connection: Any, setting: str) -> None:
+    async with connection.execute(f"PRAGMA {setting}"):
+        pass
 
 
 def _begin_sqlite(connection: Connection) -> None:
