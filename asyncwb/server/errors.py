@@ -78,11 +78,6 @@ class StreamError(Exception):
         return {"error": error, "next": self.next_seq}
 
 
-def unavailable(what: str) -> ApiError:
-    """Return the 503 for a server that cannot do it now and will later."""
-    return ApiError(503, "unavailable", what, {"Retry-After": "2"})
-
-
 def error_response(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> web.Response:

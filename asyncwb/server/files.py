@@ -149,11 +149,6 @@ async def delete(app: web.Application, run_id: int, ids: Collection[int]) -> int
     return len(gone)
 
 
-async def delete_of_runs(app: web.Application, run_ids: Collection[int]) -> None:
-    """Delete all files of runs that are about to be deleted, bytes and all."""
-    await discard(app[OBJECTS], await app[STATE].files.delete_of_runs(run_ids))
-
-
 async def discard(objects: Objects, names: Collection[str]) -> None:
     """Delete objects that nothing points to any more; what fails is left to `sweep`."""
 

@@ -140,18 +140,6 @@ class Files:
                 await connection.execute(delete(files).where(files.c.id.in_(some)))
             return found
 
-    async def delete_of_runs(self, run_ids: Collection[int]) -> list[str]:
-        """Delete all files of these runs, and return the objects that held their bytes."""
-        objects: list[str] = []
-        async with self._database.transaction() as connection:
-            for some in _chunks(run_ids):
-                held = select(files.c.object).where(
-                    files.c.run_id.in_(some), files.c.object.is_not(None)
-                )
-                objects += [row[0] for row in await connection.execute(held)]
-                await connection.execute(delete(files).where(files.c.run_id.in_(some)))
-        return objects
-
     async def known_objects(self, names: Collection[str]) -> set[str]:
         """Return those of these objects that some file's bytes are in."""
         known: set[str] = set()
