@@ -10,8 +10,8 @@ from ariadne import MutationType, ObjectType
 from asyncwb.server import files
 from asyncwb.server.access import Action, require_run
 from asyncwb.server.graphql import ids, paging
-from asyncwb.server.graphql.context import Context, refused
-from asyncwb.server.graphql.runs import Info, back, named
+from asyncwb.server.graphql.context import Context, Info, refused
+from asyncwb.server.graphql.runs import back, named
 from asyncwb.server.state import State
 from asyncwb.server.store.details import Details
 from asyncwb.server.store.files import StoredFile

@@ -11,8 +11,8 @@ from ariadne import ObjectType
 
 from asyncwb.server import lines, rows, sample
 from asyncwb.server.graphql import ids, paging
-from asyncwb.server.graphql.context import Context, refused
-from asyncwb.server.graphql.runs import FROM_THE_START, Info
+from asyncwb.server.graphql.context import Context, Info, refused
+from asyncwb.server.graphql.runs import FROM_THE_START
 from asyncwb.server.history import SOURCES
 from asyncwb.server.ingest import read_fold
 from asyncwb.server.rows import Selection

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from ariadne import MutationType, ObjectType, QueryType
-from graphql import GraphQLResolveInfo
 
 from asyncwb.errors import FilterError
 from asyncwb.server import editing, edits, filestream
@@ -20,7 +19,7 @@ from asyncwb.server.access import Action, may, require_run
 from asyncwb.server.edits import Edit
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import ids, paging
-from asyncwb.server.graphql.context import Context, if_there, refused
+from asyncwb.server.graphql.context import Context, Info, if_there, refused
 from asyncwb.server.graphql.nodes import user_of
 from asyncwb.server.history import SOURCES
 from asyncwb.server.objects import OBJECTS
@@ -34,8 +33,6 @@ from asyncwb.server.store.runs import StoredRun
 from asyncwb.server.store.users import User
 from asyncwb.wire import wandb
 from asyncwb.wire.filters import Filter, parse, parse_order
-
-Info: TypeAlias = "GraphQLResolveInfo[Context]"
 
 _UNNAMED: Final = "uncategorized"
 _TEXTS: Final = {
