@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from aiohttp import web
 from sqlalchemy import update
@@ -32,8 +33,6 @@ from asyncwb.server.store.schema import runs as runs_table
 from asyncwb.wire.ingest import CONTENT_TYPE, encode_batch
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import event_frame, first_frame, head
-
-pd = pytest.importorskip("pandas")
 
 NESTED = {"train": {"loss": 0.5, "ok": True}, "lr.base": 1}
 
@@ -258,8 +257,6 @@ def test_runs_of_sweeps_are_left_out_where_nobody_wants_them(server: ServerHandl
 
 @pytest.mark.parametrize("format", ["default", "pandas", "polars"])
 def test_the_histories_of_runs_come_together(server: ServerHandle, format: str) -> None:
-    if format == "polars":
-        pytest.importorskip("polars")
     for name in ("a", "b"):
         ingest(server, name, first_frame(3))
     runs = api_of(server).runs("p")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from asyncwb.client.config import Config, ConfigStatic, as_mapping
 from asyncwb.errors import ConfigError, UsageError
@@ -181,7 +182,6 @@ def test_update_refuses_the_rest(source: object, run: Recorder) -> None:
 
 
 def test_yaml_files(tmp_path: Path, run: Recorder) -> None:
-    pytest.importorskip("yaml")
     path = tmp_path / "config.yaml"
     path.write_text("wandb_version: 1\nlr: {value: 0.1, desc: null}\nnet: {depth: 2}\n")
     assert as_mapping(str(path)) == {"lr": 0.1, "net": {"depth": 2}}
@@ -193,9 +193,8 @@ def test_yaml_files(tmp_path: Path, run: Recorder) -> None:
 
 
 def test_omegaconf(run: Recorder) -> None:
-    omegaconf = pytest.importorskip("omegaconf")
     config = Config({}, run)
-    config.update(omegaconf.OmegaConf.create({"a": 1, "b": {"c": "${a}", "d": [1, 2]}}))
+    config.update(OmegaConf.create({"a": 1, "b": {"c": "${a}", "d": [1, 2]}}))
     assert config.as_dict() == {"a": 1, "b": {"c": 1, "d": [1, 2]}}
 
 

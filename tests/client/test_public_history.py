@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import asyncwb
@@ -18,8 +19,6 @@ from asyncwb.wire.frames import encode
 from tests.client.test_api import api_of, ingest, settings_of
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import first_frame, rows, start_event
-
-pd = pytest.importorskip("pandas")
 
 NESTED = {"train": {"loss": 0.5, "ok": True}, "lr.base": 1}
 

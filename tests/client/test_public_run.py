@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboardX import SummaryWriter
 
 import asyncwb
 from asyncwb.apis.public import Api, BetaReport, File, Run
@@ -261,8 +262,7 @@ def test_a_server_without_our_routes_serves_all_of_it(
 
 
 def test_tensorboards_folders_become_a_run(api: Api, tmp_path: Path) -> None:
-    board = pytest.importorskip("tensorboardX")
-    with board.SummaryWriter(str(tmp_path / "logs"), write_to_disk=True) as writer:
+    with SummaryWriter(str(tmp_path / "logs"), write_to_disk=True) as writer:
         for step in range(5):
             writer.add_scalar("loss", 1 / (step + 1), step)
     run = api.sync_tensorboard(tmp_path / "logs", run_id="tb", project="p")
