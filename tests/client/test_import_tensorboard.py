@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
+from tensorboardX import SummaryWriter
 
 from asyncwb.client import tensorboard_run
 from asyncwb.client.import_items import Row
