@@ -3,6 +3,10 @@
 A `Reader` follows a journal from segment to segment, in the process that writes it or in one that
 finds it later. Rows of one schema lie next to each other and have one size, so thousands of them
 become columns with one copy; only JSON rows and events are looked at one by one.
+
+numpy lets go of the interpreter lock in most operations on more than 500 elements, and beside a
+busy training loop it takes 5 ms to get it back. So rows are looked at with few large operations,
+and a whole segment becomes one frame.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +43,7 @@ from asyncwb.wire.columns import empty as empty_table
 from asyncwb.wire.frames import Event, Frame
 from asyncwb.wire.values import loads
 
-MAX_ROWS: Final = 32_768
+MAX_ROWS: Final = 65_536
 MAX_BYTES: Final = 4 * 2**20
 _FIRST_PROBE: Final = 64
 
@@ -55,11 +59,15 @@ class _Layout:
 
 @dataclass(slots=True)
 class _Rows:
-    """Neighbouring rows of one schema: uint64[2 + keys, n], time and step first."""
+    """Neighbouring rows of one schema, all open or none: uint64[2 + keys, n], time, step first."""
 
     layout: _Layout
     words: NDArray[np.uint64]
-    open: NDArray[np.bool_]
+    open: bool
+
+    @property
+    def n(self) -> int:
+        return len(self.words[0])
 
 
 @dataclass(slots=True)
@@ -68,6 +76,7 @@ class _JsonRow:
     step: int
     open: bool
     values: dict[str, Any]
+    n: ClassVar[int] = 1
 
 
 @dataclass(slots=True)
@@ -198,7 +207,8 @@ def verify(data: memoryview, start: int = DATA_START) -> tuple[int, int, str]:
 class Reader:
     """Follows a journal; `seq` is the next sequence number that `read` returns.
 
-    Mutable state: the segment being read, the offset in it, the schemas announced in it.
+    Mutable state: the segment being read, the offset in it, the schemas announced in it, and how
+    many rows of one kind are looked for at once (as many as there were the last time, and more).
     """
 
     def __init__(self, segments: Segments, seq: int = 0) -> None:
@@ -208,6 +218,7 @@ class Reader:
         self._offset = DATA_START
         self._at = 0  # sequence number at _offset
         self._layouts: dict[int, _Layout] = {}
+        self._probe = _FIRST_PROBE
 
     def restart(self, seq: int) -> Reader:
         """Return a reader of the same journal from another sequence number."""
@@ -262,20 +273,20 @@ class Reader:
         return Frame(first, empty_table(), ((0, event),), lost=missing)
 
     def _scan(self, view: memoryview, scan: _Scan, max_rows: int, max_bytes: int) -> None:
-        end, probe = len(view), _FIRST_PROBE
+        end = len(view)
         while self._offset < end and scan.rows + len(scan.events) < max_rows:
             if scan.size >= max_bytes:
                 break
             _, size, kind, flags, time, step = HEAD.unpack_from(view, self._offset)
             if kind >= FIRST_SCHEMA:
                 left = max_rows - scan.rows - len(scan.events)
-                most = min(left, probe, 1 + (max_bytes - scan.size) // size)
-                found = self._rows(view, self._layouts[kind], kind, size, most)
-                probe = 4 * probe if found == probe else _FIRST_PROBE
+                most = min(left, self._probe, 1 + (max_bytes - scan.size) // size)
+                rows = self._rows(view, size, most)
+                scan.pieces.append(_Rows(self._layouts[kind], rows, flags != 0))
+                found = scan.pieces[-1].n
+                scan.rows += found
                 scan.size += found * size
-                continue_at = self._offset + found * size
-                self._collect(view, scan, kind, size, found)
-                self._offset = continue_at
+                self._offset += found * size
                 continue
             text = view[self._offset + HEAD_SIZE : self._offset + size]
             self._offset += size
@@ -291,20 +302,21 @@ class Reader:
                 scan.pieces.append(_JsonRow(time, step, bool(flags), loads(bytes(text))))
                 scan.rows += 1
 
-    def _rows(self, view: memoryview, layout: _Layout, kind: int, size: int, most: int) -> int:
-        """Count the rows of one schema from here on, looking at no more than `most`."""
-        fit = min(most, (len(view) - self._offset) // size)
-        heads = np.frombuffer(view, np.uint32, fit * size // 4, self._offset)
-        other = np.flatnonzero(heads[2 :: size // 4] != kind)
-        return int(other[0]) if len(other) else fit
+    def _rows(self, view: memoryview, size: int, most: int) -> NDArray[np.uint64]:
+        """Copy the rows from here on that have the kind and the flags of the first.
 
-    def _collect(self, view: memoryview, scan: _Scan, kind: int, size: int, found: int) -> None:
-        records = np.frombuffer(view, np.uint64, found * size // 8, self._offset)
-        matrix = records.reshape(found, size // 8)
-        flags = matrix[:, 1] >> np.uint64(32) != 0
-        words = np.ascontiguousarray(matrix[:, 2:].T)
-        scan.pieces.append(_Rows(self._layouts[kind], words, flags))
-        scan.rows += found
+        Looks at no more than `most`. Time and step come first: uint64[2 + keys, n].
+        """
+        fit = min(most, (len(view) - self._offset) // size)
+        words = np.frombuffer(view, np.uint64, fit * size // 8, self._offset)
+        records = words.reshape(fit, size // 8)
+        found = (records[:, 1] != records[0, 1]).tobytes().find(1)
+        if found < 0:
+            found = fit
+            self._probe = max(self._probe, 4 * fit)
+        else:
+            self._probe = max(_FIRST_PROBE, 2 * found)
+        return records[:found, 2:].T.copy()
 
 
 def build(scan: _Scan) -> Table:
@@ -316,11 +328,14 @@ def build(scan: _Scan) -> Table:
         table = _of_one_schema(scan)
     else:
         table = _of_many_shapes(scan)
-    open_rows = np.concatenate([_open_flags(piece) for piece in scan.pieces])
-    if not open_rows.any():
+    if not any(piece.open for piece in scan.pieces):
         return table
-    flags = Block((OPEN,), BOOL, open_rows.astype(np.uint64)[None, :])
-    return Table(scan.rows, [*table.blocks, flags], table.texts)
+    flags = np.repeat([piece.open for piece in scan.pieces], [piece.n for piece in scan.pieces])
+    return Table(
+        scan.rows,
+        [*table.blocks, Block((OPEN,), BOOL, flags.astype(np.uint64)[None, :])],
+        table.texts,
+    )
 
 
 def _of_one_schema(scan: _Scan) -> Table:
@@ -365,22 +380,16 @@ def _interleaved(columns: Iterable[Column], n: int) -> Iterator[Column]:
         yield Column(key, kind, values, None if len(rows) == n else rows[order])
 
 
-def _open_flags(piece: _Rows | _JsonRow) -> NDArray[np.bool_]:
-    return piece.open if isinstance(piece, _Rows) else np.array([piece.open])
-
-
 def _base(scan: _Scan) -> Block:
     words = np.empty((2, scan.rows), dtype=np.uint64)
     at = 0
     for piece in scan.pieces:
         if isinstance(piece, _Rows):
-            n = piece.words.shape[1]
-            words[:, at : at + n] = piece.words[:2]
+            words[:, at : at + piece.n] = piece.words[:2]
         else:
-            n = 1
             words[0, at : at + 1].view(np.float64)[0] = piece.time
             words[1, at : at + 1].view(np.int64)[0] = piece.step
-        at += n
+        at += piece.n
     return Block((TIME, STEP), FLOAT + INT, words)
 
 
@@ -388,14 +397,11 @@ def _schema_blocks(scan: _Scan) -> Iterator[Block]:
     groups: dict[int, tuple[_Layout, list[NDArray[np.uint64]], list[NDArray[np.int32]]]] = {}
     at = 0
     for piece in scan.pieces:
-        if not isinstance(piece, _Rows):
-            at += 1
-            continue
-        n = piece.words.shape[1]
-        _, words, rows = groups.setdefault(id(piece.layout), (piece.layout, [], []))
-        words.append(piece.words[2:])
-        rows.append(np.arange(at, at + n, dtype=np.int32))
-        at += n
+        if isinstance(piece, _Rows):
+            _, words, rows = groups.setdefault(id(piece.layout), (piece.layout, [], []))
+            words.append(piece.words[2:])
+            rows.append(np.arange(at, at + piece.n, dtype=np.int32))
+        at += piece.n
     for layout, words, rows in groups.values():
         positions = np.concatenate(rows)
         yield Block(
@@ -415,9 +421,7 @@ def _json_columns(scan: _Scan) -> list[Column]:
                 rows, values = found.setdefault((key, _kind(value)), ([], []))
                 rows.append(at)
                 values.append(value)
-            at += 1
-        else:
-            at += piece.words.shape[1]
+        at += piece.n
     return [_as_column(key, kind, *lists, scan.rows) for (key, kind), lists in found.items()]
 
 

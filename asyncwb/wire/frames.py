@@ -28,7 +28,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from asyncwb.errors import FrameError
-from asyncwb.wire.columns import JSON, Block, Column, Rows, Table, empty
+from asyncwb.wire.columns import JSON, Block, Column, Rows, Table, Words, empty
 from asyncwb.wire.values import dumps, loads
 
 Event: TypeAlias = tuple[int, dict[str, Any]]
@@ -130,10 +130,10 @@ def encode(first_seq: int, table: Table, events: Sequence[Event] = ()) -> bytes:
     """Encode rows and events as one frame; about 0.2 us a row of ten floats."""
     blocks: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
-    payload: list[bytes] = []
+    payload: list[bytes | Words] = []
     for block in table.blocks:
         blocks.append({"k": block.keys, "t": block.kinds, "r": _put_rows(block.rows, payload)})
-        payload.append(_shuffle(block.words))
+        payload.append(block.words)
     for column in table.texts:
         count = _put_rows(column.rows, payload)
         text = dumps(column.values)
@@ -142,7 +142,7 @@ def encode(first_seq: int, table: Table, events: Sequence[Event] = ()) -> bytes:
     if events:
         payload.append(dumps(list(events)))
     directory = dumps({"b": blocks, "x": texts, "e": len(events)})
-    raw = b"".join((_SIZE.pack(len(directory)), directory, *payload))
+    raw = _joined((_SIZE.pack(len(directory)), directory, *payload))
     return _seal(first_seq, table.n + len(events), table.n, raw)
 
 
@@ -156,7 +156,7 @@ def _lost_frame(first_seq: int, count: int, reason: str) -> Frame:
     return Frame(first_seq, empty(), ((0, event),), lost=count)
 
 
-def _seal(first_seq: int, count: int, rows: int, raw: bytes, flags: int = 0) -> bytes:
+def _seal(first_seq: int, count: int, rows: int, raw: bytes | bytearray, flags: int = 0) -> bytes:
     body = _codec.compressor.compress(raw)
     head = _HEADER.pack(MAGIC, VERSION, flags, first_seq, count, rows, len(raw), len(body), 0)
     crc = zlib.crc32(body, zlib.crc32(head))
@@ -303,21 +303,38 @@ def _string(value: Any) -> str:
     return value
 
 
-def _put_rows(rows: Rows | None, payload: list[bytes]) -> int | None:
+def _put_rows(rows: Rows | None, payload: list[bytes | Words]) -> int | None:
     if rows is None:
         return None
     payload.append(rows.astype("<i4").tobytes())
     return len(rows)
 
 
-def _shuffle(words: NDArray[np.uint64]) -> bytes:
-    """Bytes of the words, transposed: uint8[columns, rows, 8] -> uint8[columns, 8, rows]."""
+def _joined(parts: Sequence[bytes | Words]) -> bytearray:
+    """Join bytes and words, which are shuffled straight into their place."""
+    sizes = [len(part) if isinstance(part, bytes) else part.nbytes for part in parts]
+    joined = bytearray(sum(sizes))
+    at = 0
+    for part, size in zip(parts, sizes, strict=True):
+        if isinstance(part, bytes):
+            joined[at : at + size] = part
+        else:
+            _shuffle(part, np.frombuffer(joined, np.uint8, size, at))
+        at += size
+    return joined
+
+
+def _shuffle(words: Words, into: NDArray[np.uint8]) -> None:
+    """Put the bytes of the words, transposed: uint8[columns, rows, 8] to uint8[columns, 8, rows].
+
+    Assigning is four times as fast as `transpose().tobytes()`.
+    """
     columns, rows = words.shape
     planes = np.ascontiguousarray(words).view(np.uint8).reshape(columns, rows, 8)
-    return planes.transpose(0, 2, 1).tobytes()
+    into.reshape(columns, 8, rows)[:] = planes.transpose(0, 2, 1)
 
 
-def _unshuffle(data: bytes, columns: int, rows: int) -> NDArray[np.uint64]:
+def _unshuffle(data: bytes, columns: int, rows: int) -> Words:
     planes = np.frombuffer(data, dtype=np.uint8).reshape(columns, 8, rows)
     words = np.ascontiguousarray(planes.transpose(0, 2, 1))
-    return cast("NDArray[np.uint64]", words.view(np.uint64).reshape(columns, rows))
+    return cast("Words", words.view(np.uint64).reshape(columns, rows))

@@ -102,7 +102,7 @@ class Fold:
             return
         self._count(table)
         source = self._writers.setdefault(writer, _Writer())
-        top = max(source.top, int(table.steps.max()))
+        top = max(source.top, table.last_step)
         if source.row is None and (table.get(OPEN, BOOL) is None or not table.open.any()):
             self._fold(table)
         else:
@@ -158,7 +158,7 @@ class Fold:
         """Fold in rows that count; neighbours with the same label are one row."""
         if not table.n:
             return
-        self._step = max(int(table.steps.max()), -1 if self._step is None else self._step)
+        self._step = max(table.last_step, -1 if self._step is None else self._step)
         kept = _Kept(table.n, label)
         for path, columns in _by_path(table):
             rule = self._rule(path)
@@ -172,7 +172,6 @@ class Fold:
 
     def _count(self, table: Table) -> None:
         steps = table.steps
-        ascending = bool((steps[1:] >= steps[:-1]).all())
         spans: dict[int, tuple[int, int]] = {}
         for column in table.columns:
             if column.key in _COMPUTED or not len(column.values):
@@ -180,7 +179,7 @@ class Fold:
             span = spans.get(id(column.rows))
             if span is None:
                 found = steps if column.rows is None else steps[column.rows]
-                low, high = (found[0], found[-1]) if ascending else (found.min(), found.max())
+                low, high = (found[0], found[-1]) if table.ascending else (found.min(), found.max())
                 span = spans[id(column.rows)] = int(low), int(high)
             self._leaf(column.key).saw(column.kind, len(column.values), *span)
 
