@@ -94,10 +94,12 @@ class Http:
         data: bytes | None = None,
         params: list[tuple[str, str]] | None = None,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send a request and read the whole answer; raises NoAnswer where there is none."""
         whole = aiohttp.ClientTimeout(total=self._timeout)
-        async with self._open(method, url, key, data, params, content_type, whole) as response:
+        call = self._open(method, url, key, data, params, content_type, whole, headers)
+        async with call as response:
             body = await response.read()
             return Reply(response.status, response.headers, body)
 

@@ -30,10 +30,11 @@ class Outbox:
         folder: where a speaker may leave what it has to remember; None: nowhere.
         found: some other process has written this journal, or still writes it (`live`).
 
-    Mutable state, touched by the engine's loop only: `pending` with its size and its raw size in
-    bytes, the source, `closed` (no more rows will come), `not_before` (monotonic time before which
-    nothing is sent), `rejections` (answers in a row that refused what was sent), `holds` (rows
-    wait at the speaker for their step to be closed).
+    Mutable state, touched by the engine's loop only: `pending` with its size in bytes; what of it
+    lies before `_sent` (a sequence number) is on its way, the rest has `waiting` raw bytes; the
+    source, `closed` (no more rows will come), `not_before` (monotonic time before which nothing is
+    sent), `rejections` (answers in a row that refused what was sent), `holds` (rows wait at the
+    speaker for their step to be closed).
     """
 
     def __init__(
@@ -59,16 +60,17 @@ class Outbox:
         self.sent_at = float("-inf")
         self.pending: deque[Prepared] = deque()
         self.size = 0
-        self.raw = 0
+        self.waiting = 0
         self.rejections = 0
         self.holds = False
         self._source = source
+        self._sent = 0
         self._idle = False
         self._lost_to = 0
 
     def fill(self, limit: int = _PENDING) -> bool:
-        """Make one more frame unless `limit` raw bytes are ready; True if there was data for it."""
-        if self.raw >= limit or self.progress.refused:
+        """Make one more frame unless `limit` raw bytes wait; True if there was data for it."""
+        if self.waiting >= limit or self.progress.refused:
             return False
         prepared = self._source.next()
         self._idle = prepared is None
@@ -80,28 +82,42 @@ class Outbox:
             self._lost_to = prepared.end_seq
         self.pending.append(prepared)
         self.size += len(prepared.data)
-        self.raw += prepared.raw
+        self.waiting += prepared.raw
         return True
 
     def take(self, limit: int) -> list[Prepared]:
-        """Return pending frames from the front, up to `limit` raw bytes and at least one."""
+        """Return the first frames that are not on their way: up to `limit` raw bytes, or one."""
         taken: list[Prepared] = []
         for prepared in self.pending:
+            if prepared.first_seq < self._sent:
+                continue
             limit -= prepared.raw
             if taken and limit < 0:
                 break
             taken.append(prepared)
         return taken
 
+    def send(self, frames: list[Prepared]) -> None:
+        """Note that these frames, which `take` gave, are on their way."""
+        if frames:
+            self._sent = frames[-1].end_seq
+            self.waiting -= sum(prepared.raw for prepared in frames)
+
+    def unsend(self) -> None:
+        """Note that nothing is on its way any more: whatever is pending is to be sent (again)."""
+        self._sent = 0
+        self.waiting = sum(prepared.raw for prepared in self.pending)
+
     def _drop_first(self) -> Prepared:
         done = self.pending.popleft()
         self.size -= len(done.data)
-        self.raw -= done.raw
+        if done.first_seq >= self._sent:
+            self.waiting -= done.raw
         return done
 
     def _drop_all(self) -> None:
         self.pending.clear()
-        self.size = self.raw = 0
+        self.size = self.waiting = 0
 
     def acknowledge(self, next_seq: int) -> None:
         """Let go of everything below `next_seq`: the server has committed it."""
@@ -124,6 +140,7 @@ class Outbox:
         What the journal no longer holds is sent as a frame that says `lost`.
         """
         self.acknowledge(next_seq)
+        self.unsend()
         kept = [p for p in self.pending if p.first_seq >= next_seq]
         if kept and kept[0].first_seq == next_seq:
             while self.pending and self.pending[0].first_seq < next_seq:

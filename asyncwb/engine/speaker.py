@@ -79,11 +79,13 @@ Answer: TypeAlias = Taken | Elsewhere | NotNow | Waits | Refused
 class Speaker(Protocol):
     """Sends batches to one kind of server.
 
-    `alone`: takes one writer's frames at a time; `interval`: seconds for which a writer's rows
-    gather; `max_request`: raw bytes of frames that a batch may have.
+    `alone`: takes one writer's frames at a time; `depth`: how many batches may be on their way;
+    `interval`: seconds for which a writer's rows gather; `max_request`: raw bytes of frames that
+    a batch may have.
     """
 
     alone: bool
+    depth: int
     interval: float
     max_request: int
 

@@ -2,8 +2,13 @@
 
 Theory of operation. One loop a server: collect what the outboxes have ready, send it as one batch,
 make more frames while the answer is on its way, apply the answer, repeat. A batch that was large
-is followed at once by the next; otherwise rows gather for `flush_interval`. One request is on its
-way at a time, so frames of a writer arrive in order; whatever fails is simply sent again.
+is followed at once by the next; otherwise rows gather for `flush_interval`.
+
+Where there is more to send than a request holds, a second one goes off before the first is
+answered, so that the server decodes it meanwhile. The server takes both in their order; should it
+not (they reached two processes), it names the hole, all of it is sent again, and from then on one
+request is on its way at a time. Whatever fails takes the requests behind it down with it, and is
+simply sent again.
 
 What a batch is on the wire is a `Speaker`'s part: the server is asked once which it needs. Where
 it speaks W&B's protocol only, a batch is one writer's, and rows gather for as long as W&B's own
@@ -25,7 +30,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from asyncwb.engine.dialect import Dialect, Dialects
@@ -33,6 +40,7 @@ from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.http import Http
 from asyncwb.engine.native import NativeSpeaker
 from asyncwb.engine.outbox import Outbox
+from asyncwb.engine.source import Prepared
 from asyncwb.engine.speaker import (
     Answer,
     Batch,
@@ -55,8 +63,23 @@ _MAX_REJECTIONS: Final = 8
 """answers in a row that refuse a writer's frames for now; then they are refused for good."""
 _BUSY: Final = 128 * 2**10
 """bytes: a batch of this size is followed by the next without a pause."""
+_WORTH: Final = 2**20
+"""raw bytes of frames that are worth making while a request is on its way: each frame holds up the
+program, which wants the interpreter lock, too"""
+_GATHER: Final = 0.05
+"""seconds for which rows gather where there is less"""
 _TURN: Final = 1.0
 """seconds after which a writer that waits for another one looks again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    """A batch on its way, since `started` (monotonic time); `follows` another unanswered one."""
+
+    batch: Batch
+    answers: asyncio.Task[list[Answer]]
+    started: float
+    follows: bool
 
 
 class Uplink:
@@ -96,6 +119,9 @@ class Uplink:
         self._speaker: Speaker = NativeSpeaker(http)  # what most are, and what an embedded one is
         self._met = isinstance(where, Embedded)
         self._taken = False
+        self._requests: deque[_Request] = deque()
+        self._well = False  # the last answer was good: what follows need not wait for its own
+        self._in_order = True  # requests are taken in the order in which they were sent
         self._max_request = self._speaker.max_request
         self._alone = False  # one writer a request, to find the one that the server refuses
         self._first = 0
@@ -107,31 +133,95 @@ class Uplink:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        while True:
-            try:
-                await self._turn()
-            except Exception as error:  # must not die: nothing is lost, and it is said
-                reason = f"sending failed ({type(error).__name__}: {error})"
-                for box in self.outboxes:
-                    box.progress.error = reason
-                self._say("failed", f"{reason}; it is tried again.")
-                await self._pause(self._backoff.next_wait(), urgent=False)
+        try:
+            while True:
+                try:
+                    await self._turn()
+                except Exception as error:  # must not die: nothing is lost, and it is said
+                    await self._give_up()
+                    reason = f"sending failed ({type(error).__name__}: {error})"
+                    for box in self.outboxes:
+                        box.progress.error = reason
+                    self._say("failed", f"{reason}; it is tried again.")
+                    await self._pause(self._backoff.next_wait(), urgent=False)
+        finally:
+            await self._give_up()
 
     async def _turn(self) -> None:
-        batch = self._collect()
-        if not batch:
+        batch = self._collect() if self._may_send else []
+        if batch:
+            self._start(batch)
+        elif not self._requests:
             await self._pause(max(self._flush_interval, _IDLE))
             return
-        started = time.monotonic()
-        wait = await self._send(batch)
+        await self._work_while_sending()
+        if self._requests[0].answers.done():
+            await self._finish(self._requests.popleft())
+
+    @property
+    def _may_send(self) -> bool:
+        several = self._well and self._in_order and not self._alone
+        return len(self._requests) < (self._speaker.depth if several else 1)
+
+    def _start(self, batch: Batch) -> None:
+        for box, frames in batch:
+            box.send(frames)
+        answers = asyncio.ensure_future(self._send(batch))
+        follows = bool(self._requests)
+        self._requests.append(_Request(batch, answers, time.monotonic(), follows))
+
+    async def _finish(self, request: _Request) -> None:
+        """Apply the answers to the oldest request; wait where more need not be sent at once."""
+        batch = request.batch
+        try:
+            answers = request.answers.result()
+        except Undelivered as error:
+            judged = error.verdict
+            self._doubt()
+        except CommError as error:
+            if isinstance(self._where, Embedded):
+                self._address = None  # it may come back on another port
+            judged = verdict(None, error=error.message, now=time.time())
+        else:
+            self._apply_all(request, answers)
+            await self._rest(request)
+            return
+        await self._give_up(batch)
+        await self._pause(self._failed(batch, judged), urgent=False)
+
+    def _apply_all(self, request: _Request, answers: list[Answer]) -> None:
+        self._well = True
+        for (box, frames), answer in zip(request.batch, answers, strict=False):
+            if request.follows and isinstance(answer, Elsewhere):
+                self._in_order = False  # it overtook the other one, which has been taken since
+            else:
+                self._apply(box, answer)
+            if not (isinstance(answer, Taken) and _all_of(frames, answer)):
+                box.unsend()
+        for box, _ in request.batch[len(answers) :]:  # a speaker that takes one writer at a time
+            box.unsend()
+        self._backoff.reset()
+        self._alone = self._alone and len(self.outboxes) > 1
+
+    async def _rest(self, request: _Request) -> None:
         self.outboxes = [box for box in self.outboxes if not box.settled.is_set()]
-        size = sum(len(p.data) for _, frames in batch for p in frames)
-        if wait is not None:
-            await self._pause(wait, urgent=False)
-        elif self._speaker.alone and len(self.outboxes) > 1:
+        size = sum(len(p.data) for _, frames in request.batch for p in frames)
+        if self._requests or (self._speaker.alone and len(self.outboxes) > 1):
             return  # the others have waited long enough
-        elif size < _BUSY and not any(box.urgent for box in self.outboxes):
-            await self._pause(self._flush_interval - (time.monotonic() - started))
+        if size < _BUSY and not any(box.urgent for box in self.outboxes):
+            await self._pause(self._flush_interval - (time.monotonic() - request.started))
+
+    async def _give_up(self, failed: Batch | None = None) -> None:
+        """Call back every request: what is behind one that failed would only meet a hole."""
+        self._well = False
+        requests = list(self._requests)
+        self._requests.clear()
+        for batch in (failed or [], *(request.batch for request in requests)):
+            for box, _ in batch:
+                box.unsend()
+        for request in requests:
+            request.answers.cancel()
+        await asyncio.gather(*(r.answers for r in requests), return_exceptions=True)
 
     async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
         """Wait, at most until someone is in a hurry (unless we wait because the server is)."""
@@ -160,21 +250,25 @@ class Uplink:
                 continue
             self._fill(box)
             frames = box.take(left)
-            if self._is_due(box, bool(frames), now - box.sent_at):
+            if self._is_due(box, frames, now - box.sent_at):
                 batch.append((box, frames))
                 left -= sum(prepared.raw for prepared in frames)
             if batch and (self._alone or self._speaker.alone):
                 break
         return batch
 
-    def _is_due(self, box: Outbox, ready: bool, silence: float) -> bool:
+    def _is_due(self, box: Outbox, frames: list[Prepared], silence: float) -> bool:
+        if self._requests:
+            return bool(frames) and (box.urgent or self._is_full(box))
         known = box.progress.next_seq > 0  # before, the server would not know who lives
         if known and silence >= self._heartbeat:
             return True
-        if not ready:
+        if not frames:
             return box.holds and box.ended
-        full = box.raw >= self._max_request
-        return full or box.urgent or silence >= self._speaker.interval
+        return box.urgent or self._is_full(box) or silence >= self._speaker.interval
+
+    def _is_full(self, box: Outbox) -> bool:
+        return box.waiting >= self._max_request and box.not_before <= time.monotonic()
 
     def _fill(self, box: Outbox) -> None:
         """Make frames of this outbox until it has a request's worth, or memory is short."""
@@ -182,27 +276,11 @@ class Uplink:
             if not box.fill(self._max_request):
                 return
 
-    async def _send(self, batch: Batch) -> float | None:
-        """Send a batch and apply the answer; returns seconds to wait where it failed."""
-        address = None
-        try:
-            address = await self._resolve()
-            await self._meet(address)
-            if self._speaker.alone:
-                batch = batch[:1]
-            answers = await self._speak(address, batch)
-        except Undelivered as error:
-            self._doubt(address)
-            return self._failed(batch, error.verdict, address)
-        except CommError as error:
-            if isinstance(self._where, Embedded):
-                self._address = None  # it may come back on another port
-            return self._failed(batch, verdict(None, error=error.message, now=time.time()), address)
-        for (box, _), answer in zip(batch, answers, strict=True):
-            self._apply(box, answer)
-        self._backoff.reset()
-        self._alone = self._alone and len(self.outboxes) > 1
-        return None
+    async def _send(self, batch: Batch) -> list[Answer]:
+        """Send a batch; answers for its writers in order, or for the first ones only."""
+        address = await self._resolve()
+        await self._meet(address)
+        return await self._speaker.send(address, batch[:1] if self._speaker.alone else batch)
 
     async def _meet(self, address: Address) -> None:
         """Find out how the server is to be spoken to."""
@@ -216,33 +294,29 @@ class Uplink:
             self._max_request = min(self._max_request, self._speaker.max_request)
         self._met = True
 
-    def _doubt(self, address: Address | None) -> None:
+    def _doubt(self) -> None:
         """Ask again what the server speaks, where nothing of what it was sent has been taken.
 
         A proxy's page in place of an answer must not decide it for good.
         """
-        if address is not None and self._speaker.alone and not self._taken:
-            self._dialects.forget(address)
+        if self._address is not None and self._speaker.alone and not self._taken:
+            self._dialects.forget(self._address)
             self._met = False
 
-    async def _speak(self, address: Address, batch: Batch) -> list[Answer]:
-        sending = asyncio.ensure_future(self._speaker.send(address, batch))
-        try:
-            await self._work_while(sending)
-            return await sending
-        finally:
-            sending.cancel()
-
-    async def _work_while(self, post: asyncio.Future[list[Answer]]) -> None:
-        """Make the next frames while the server is busy with these."""
+    async def _work_while_sending(self) -> None:
+        """Make the next frames until a request is answered, or another one may be sent."""
+        first = self._requests[0].answers
         await asyncio.sleep(0)
-        ready = True
-        while ready and not post.done():
-            ready = False
+        while not first.done():
+            before = sum(box.waiting for box in self.outboxes)
             for box in self.outboxes:
-                if not post.done() and sum(b.size for b in self.outboxes) < self._memory:
-                    ready = box.fill(2 * self._max_request) or ready
+                if first.done() or (self._may_send and self._is_full(box)):
+                    return
+                if sum(b.size for b in self.outboxes) < self._memory:
+                    box.fill(self._max_request)
                     await asyncio.sleep(0)
+            if sum(box.waiting for box in self.outboxes) - before < _WORTH:
+                await asyncio.wait({first}, timeout=_GATHER)
 
     async def _resolve(self) -> Address:
         if self._address is None:
@@ -293,8 +367,9 @@ class Uplink:
         if not box.found:
             self._say(f"waits {box.head.writer}", f"run {path}: {reason}.")
 
-    def _failed(self, batch: Batch, judged: Verdict, address: Address | None) -> float:
-        where = address.url if address else "the embedded server"
+    def _failed(self, batch: Batch, judged: Verdict) -> float:
+        """Say what went wrong with a request; returns the seconds to wait."""
+        where = self._address.url if self._address else "the embedded server"
         for box, _ in batch:
             box.progress.error, box.progress.connected = judged.reason, False
         if judged.action is Action.SPLIT and self._max_request > _MIN_REQUEST:
@@ -315,3 +390,7 @@ class Uplink:
         box.refuse(reason)
         path = f"{box.head.project}/{box.head.run}"
         self._say(f"refused {box.head.writer}", f"the server refuses the run {path}: {reason}.")
+
+
+def _all_of(frames: list[Prepared], answer: Taken) -> bool:
+    return not frames or frames[-1].end_seq <= answer.next_seq

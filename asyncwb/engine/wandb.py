@@ -67,6 +67,7 @@ class WandbSpeaker:
     """
 
     alone = True
+    depth = 1
     max_request = _MAX_REQUEST
 
     def __init__(self, http: Http, interval: float) -> None:

@@ -1,6 +1,8 @@
 """POST /api/v1/ingest: rows come in, and are acknowledged once they are committed.
 
+    wait for the sender's request before this one to be at work (`lanes`)
     check and decode every frame     in a thread, before any lock is taken
+    wait until that request has ended
     one transaction: lock the runs -> judge and fold (in a thread) -> frames, runs, writers
     commit -> publish to the live page -> answer
 
@@ -23,6 +25,7 @@ from aiohttp import web
 from asyncwb.errors import BatchError, FrameError
 from asyncwb.server.access import Action, ensure_entities, may
 from asyncwb.server.errors import ApiError, StreamError
+from asyncwb.server.lanes import Lanes
 from asyncwb.server.ledger import Ledger, ReceivedFrame, requires_run, touches_config
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.database import AsyncConnection
@@ -30,8 +33,8 @@ from asyncwb.server.store.ingest import IngestStore
 from asyncwb.server.store.records import RunChange, RunPath, RunRecord
 from asyncwb.server.store.users import User
 from asyncwb.server.turns import Turns
-from asyncwb.wire.frames import decode, verify
-from asyncwb.wire.ingest import Stream, decode_batch
+from asyncwb.wire.frames import decode, peek
+from asyncwb.wire.ingest import TURN_HEADER, Stream, decode_batch
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import loads
 
@@ -94,15 +97,20 @@ class Ingest:
     def __init__(self) -> None:
         self._folds = FoldCache()
         self._turns = Turns()
+        self._lanes = Lanes()
 
     async def handle(self, request: web.Request) -> web.Response:
         """Take in one batch."""
-        state, began = request.app[STATE], time.perf_counter()
-        body = await request.read()
-        state.metrics.add("asyncwb_ingest_bytes_total", len(body))
-        async with self._turns.turn():
-            streams = await _aside(len(body), receive, body, request[USER], state.config.max_raw)
-            ledgers = await self._commit(state, streams, len(body), request[USER])
+        state, user, began = request.app[STATE], request[USER], time.perf_counter()
+        with self._lanes.place(user.id, request.headers.get(TURN_HEADER)) as place:
+            body = await request.read()
+            state.metrics.add("asyncwb_ingest_bytes_total", len(body))
+            await place.until_begun()
+            async with self._turns.turn():
+                place.begin()
+                streams = await _aside(len(body), receive, body, user, state.config.max_raw)
+                await place.until_done()
+                ledgers = await self._commit(state, streams, len(body), user)
         self._after(state, streams, ledgers, time.perf_counter() - began)
         answer = {"streams": [stream.as_dict() for stream in streams]}
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
@@ -231,7 +239,7 @@ def _decode_frames(stream: Stream, incoming: Incoming, budget: int) -> int:
     """Decode the frames of one stream; return what is left of the bytes they may become."""
     for data in stream.frames:
         try:
-            info = verify(data)
+            info = peek(data)
             if info.size != len(data):
                 raise FrameError("bytes follow the frame")
             if info.raw_size > budget:

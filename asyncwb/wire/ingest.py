@@ -29,10 +29,14 @@ from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.values import dumps, loads
 
 CONTENT_TYPE: Final = "application/vnd.asyncwb.batch"
+TURN_HEADER: Final = "Asyncwb-Turn"
+"""says the sender's lane, the request's number in it, and the one that it follows; see
+`server.lanes`"""
 MAGIC: Final = b"AWB1"
 MAX_STREAMS: Final = 10_000
 __all__ = [
     "CONTENT_TYPE",
+    "TURN_HEADER",
     "Admission",
     "Stream",
     "StreamHead",

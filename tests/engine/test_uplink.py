@@ -17,6 +17,7 @@ from asyncwb.engine.pipeline import LiveSegments, Reader
 from asyncwb.engine.progress import Progress
 from asyncwb.engine.source import JournalSource
 from asyncwb.engine.uplink import Uplink
+from asyncwb.server import lanes
 from asyncwb.wire.ingest import Stream, StreamHead, decode_batch
 from tests.engine.lab import SMALL, Writer, writer
 from tests.fix_server import ServerHandle
@@ -29,11 +30,17 @@ Answer = Callable[["Line", list[Stream]], Reply | Exception | None]
 
 
 class Line(Http):
-    """Connections that fail as told, one failure a request, and then work."""
+    """Connections that fail as told, one failure a request, and then work.
+
+    A request waits until those that `after` names for its number (from 0) are answered.
+    """
 
     def __init__(self) -> None:
         super().__init__(10.0)
-        self.failures: list[Answer] = []
+        self.failures: list[Answer | None] = []
+        self.after: dict[int, Callable[[Line], bool]] = {}
+        self.answered: set[int] = set()
+        self.open = self.most_open = 0
         self.sent: list[list[str]] = []
         self.key: str | None = None
         self._more = asyncio.Condition()
@@ -48,8 +55,21 @@ class Line(Http):
             return await super().request(method, url, **more)
         streams = decode_batch(more["data"])
         self.sent.append([stream.head.run for stream in streams])
-        async with self._more:
-            self._more.notify_all()
+        number = len(self.sent) - 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            async with self._more:
+                self._more.notify_all()
+                await self._more.wait_for(lambda: self.after.get(number, _at_once)(self))
+            return await self._answer(method, url, streams, **more)
+        finally:
+            self.open -= 1
+            self.answered.add(number)
+            async with self._more:
+                self._more.notify_all()
+
+    async def _answer(self, method: str, url: str, streams: list[Stream], **more: Any) -> Reply:
         failure = self.failures.pop(0) if self.failures else None
         failed = failure(self, streams) if failure else None
         if isinstance(failed, Reply):
@@ -58,6 +78,10 @@ class Line(Http):
         if isinstance(failed, Exception):
             raise failed  # it was done, and nobody heard of it
         return reply
+
+
+def _at_once(_: Line) -> bool:
+    return True
 
 
 def answers(status: int, **headers: str) -> Answer:
@@ -270,3 +294,58 @@ async def test_a_silent_run_says_that_it_lives(site: Site) -> None:
     assert box.progress.connected
     assert box.progress.run_path is not None
     assert box.progress.rows == 10
+
+
+SEVERAL = 2000
+"""rows that make some twenty requests of the size below"""
+
+
+async def test_a_second_request_goes_off_before_the_first_is_answered(site: Site) -> None:
+    site.uplink._max_request = 4096
+    line = site.line
+    line.after = {1: lambda line: len(line.sent) > 2}  # waits for the one behind it
+    box = site.run("r", SEVERAL)
+    site.send(box)
+    await site.settle(box)
+    info = await site.info("r")
+    assert (info["rows"], info["lost"], info["summary"]["i"]) == (SEVERAL, 0, SEVERAL - 1)
+    assert (box.progress.rows, box.progress.lost) == (SEVERAL, 0)
+    assert line.most_open == 2
+    assert box.size == box.waiting == 0
+
+
+async def test_one_that_overtakes_is_sent_again_and_from_then_on_they_go_singly(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a server of several processes, which know nothing of each other's requests."""
+    monkeypatch.setattr(lanes, "_PATIENCE", 0.0)
+    site.uplink._max_request = 4096
+    line = site.line
+    line.after = {1: lambda line: 2 in line.answered}
+    box = site.run("r", SEVERAL)
+    site.send(box)
+    await site.settle(box)
+    info = await site.info("r")
+    assert (info["rows"], info["lost"], info["summary"]["i"]) == (SEVERAL, 0, SEVERAL - 1)
+    assert (box.progress.rows, box.progress.lost, box.progress.error) == (SEVERAL, 0, None)
+    assert not site.uplink._in_order
+    line.most_open = line.open
+    late = site.run("late", SEVERAL)
+    site.send(late)
+    await site.settle(late)
+    assert (await site.info("late"))["rows"] == SEVERAL
+    assert line.most_open == 1
+
+
+async def test_one_that_fails_takes_the_one_behind_it_down(site: Site) -> None:
+    site.uplink._max_request = 4096
+    line = site.line
+    line.failures = [None, drops_the_answer, None, answers(503), None, drops_the_answer]
+    line.after = {n: lambda line, n=n: len(line.sent) > n + 1 for n in (1, 3)}  # type: ignore[misc]
+    box = site.run("r", SEVERAL)
+    site.send(box)
+    await site.settle(box)
+    info = await site.info("r")
+    assert (info["rows"], info["lost"], info["summary"]["i"]) == (SEVERAL, 0, SEVERAL - 1)
+    assert (box.progress.rows, box.progress.lost, box.progress.error) == (SEVERAL, 0, None)
+    assert box.size == box.waiting == 0

@@ -1,0 +1,127 @@
+"""Requests of one sender, taken in the order in which it sent them.
+
+An uplink has two requests on their way, so that this server decodes the second while it commits
+the first. They come over two connections, and either may be read first: so each says its lane, its
+number there, and the number that it follows, 0 for none (`TURN_HEADER`). A request whose
+predecessor has not been answered waits for it.
+
+    "9f86d081884c7d65 7 6"    the seventh; the sixth was on its way when this was sent
+
+It is a help, not a promise: where two processes serve one sender the predecessor never shows up
+here. After a second the request goes on, meets a hole in the sequence, and is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, TypeAlias
+
+_PATIENCE: Final = 1.0
+"""seconds to wait for a predecessor of which nothing is known"""
+_LANES: Final = 4096
+"""lanes that are remembered; each takes some 500 bytes"""
+
+_Key: TypeAlias = tuple[int, str]
+
+
+class Place:
+    """One request's place in its lane."""
+
+    def __init__(self) -> None:
+        self.before: Place | None = None
+        self._here = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._done = asyncio.Event()
+
+    def arrive(self) -> None:
+        """Say that the request is here: whoever follows may wait for it without a limit."""
+        self._here.set()
+
+    def begin(self) -> None:
+        """Let the next request begin, too: this one has all that it needs to end."""
+        self._begun.set()
+
+    def end(self) -> None:
+        """Let the next request go on, whatever became of this one."""
+        self.begin()
+        self._done.set()
+
+    async def until_begun(self) -> None:
+        """Wait until the request before has begun.
+
+        Who takes one of few slots waits for this first: else those who wait could have them all.
+        """
+        if self.before is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self.before._here.wait()
+        if self.before._here.is_set():
+            await self.before._begun.wait()
+        else:
+            self.before = None
+
+    async def until_done(self) -> None:
+        """Wait until the request before has ended; after `until_begun`."""
+        if self.before is not None:
+            await self.before._done.wait()
+
+
+class _Lane:
+    """The requests of one sender; `ended` is the greatest number that has ended."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+        self.places: dict[int, Place] = {}
+
+
+class Lanes:
+    """The lanes of all senders; belongs to one event loop. Mutable state: `_lanes`."""
+
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[_Key, _Lane] = OrderedDict()
+
+    @contextmanager
+    def place(self, user_id: int, turn: str | None) -> Iterator[Place]:
+        """Have a place for the length of the block.
+
+        Args:
+            user_id: lanes of two users have nothing to do with each other.
+            turn: "<lane> <number> <number before, or 0>"; whoever says anything else waits for
+                nobody.
+        """
+        said = _read(turn)
+        if said is None:
+            yield Place()
+            return
+        name, number, before = said
+        lane = self._lane((user_id, name))
+        place = lane.places.setdefault(number, Place())
+        if lane.ended < before < number:
+            place.before = lane.places.setdefault(before, Place())
+        place.arrive()
+        try:
+            yield place
+        finally:
+            place.end()
+            place.before = None
+            lane.ended = max(lane.ended, number)
+            for old in [n for n in lane.places if n <= lane.ended]:
+                del lane.places[old]
+
+    def _lane(self, key: _Key) -> _Lane:
+        lane = self._lanes.setdefault(key, _Lane())
+        self._lanes.move_to_end(key)
+        while len(self._lanes) > _LANES:
+            self._lanes.popitem(last=False)
+        return lane
+
+
+def _read(turn: str | None) -> tuple[str, int, int] | None:
+    parts = (turn or "").split(" ")
+    if len(parts) != 3 or not all(p.isascii() and p.isdecimal() and len(p) < 16 for p in parts[1:]):
+        return None
+    return parts[0], int(parts[1]), int(parts[2])
