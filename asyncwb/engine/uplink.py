@@ -61,11 +61,11 @@ _IDLE: Final = 0.02
 """seconds between two looks for something to send, where nothing is to be waited for."""
 _MAX_REJECTIONS: Final = 8
 """answers in a row that refuse a writer's frames for now; then they are refused for good."""
-_BUSY: Final = 128 * 2**10
+_BUSY: Final = 2**20
 """bytes: a batch of this size is followed by the next without a pause."""
 _WORTH: Final = 2**20
-"""raw bytes of frames that are worth making while a request is on its way: each frame holds up the
-program, which wants the interpreter lock, too"""
+"""raw bytes of frames that are worth making: each frame holds up the program, which wants the
+interpreter lock, too"""
 _GATHER: Final = 0.05
 """seconds for which rows gather where there is less"""
 _TURN: Final = 1.0
@@ -259,22 +259,30 @@ class Uplink:
 
     def _is_due(self, box: Outbox, frames: list[Prepared], silence: float) -> bool:
         if self._requests:
-            return bool(frames) and (box.urgent or self._is_full(box))
+            return bool(frames) and (box.urgent or self._has_plenty)
         known = box.progress.next_seq > 0  # before, the server would not know who lives
         if known and silence >= self._heartbeat:
             return True
         if not frames:
             return box.holds and box.ended
-        return box.urgent or self._is_full(box) or silence >= self._speaker.interval
+        full = box.waiting >= self._max_request
+        return full or box.urgent or silence >= self._speaker.interval
 
-    def _is_full(self, box: Outbox) -> bool:
-        return box.waiting >= self._max_request and box.not_before <= time.monotonic()
+    @property
+    def _has_plenty(self) -> bool:
+        """Whether there is more than a request's worth to send, beside what is on its way."""
+        now = time.monotonic()
+        waiting = sum(box.waiting for box in self.outboxes if box.not_before <= now)
+        return waiting >= self._max_request
 
     def _fill(self, box: Outbox) -> None:
         """Make frames of this outbox until it has a request's worth, or memory is short."""
         while sum(b.size for b in self.outboxes) < self._memory:
+            before = box.waiting
             if not box.fill(self._max_request):
                 return
+            if not box.closed and box.waiting - before < _WORTH:
+                return  # what was logged meanwhile would make a small frame, too
 
     async def _send(self, batch: Batch) -> list[Answer]:
         """Send a batch; answers for its writers in order, or for the first ones only."""
@@ -307,10 +315,10 @@ class Uplink:
         """Make the next frames until a request is answered, or another one may be sent."""
         first = self._requests[0].answers
         await asyncio.sleep(0)
-        while not first.done():
+        while not first.done() and not (self._may_send and self._has_plenty):
             before = sum(box.waiting for box in self.outboxes)
             for box in self.outboxes:
-                if first.done() or (self._may_send and self._is_full(box)):
+                if first.done():
                     return
                 if sum(b.size for b in self.outboxes) < self._memory:
                     box.fill(self._max_request)

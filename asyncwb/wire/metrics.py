@@ -158,6 +158,10 @@ class MetricRules:
         for event in events:
             self.define(event)
 
+    def __bool__(self) -> bool:
+        """Whether any metric is defined."""
+        return bool(self._explicit or self._globs)
+
     def define(self, event: Mapping[str, Any]) -> MetricRule:
         """Take in a `metric` event and return the rule that now holds for its name.
 

@@ -14,11 +14,14 @@ batches changes nothing (but for the rounding of a mean's sum).
 
 A value that the user sets by hand stands until that path is logged again, and switches the
 path's `define_metric` ops off. Whole columns are folded with numpy; no Python code runs per row.
+Nor does any run per column while batches of one shape follow each other and no metric has a rule,
+which is what most training loops log: such a streak keeps its last row, and the leaves hear of it
+when somebody asks, or when something else comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +30,7 @@ from numpy.typing import NDArray
 
 from asyncwb.errors import UsageError
 from asyncwb.wire import keys
-from asyncwb.wire.columns import BOOL, JSON, OPEN, STEP, TIME, Column, Kind, Table
+from asyncwb.wire.columns import BOOL, FLOAT, INT, JSON, OPEN, STEP, TIME, Column, Kind, Table
 from asyncwb.wire.metrics import MetricRule, MetricRules, metric_event
 from asyncwb.wire.reducers import MISSING, Leaf
 
@@ -60,18 +63,63 @@ class _Writer:
     row: dict[str, Any] | None = None  # the open row at that step
 
 
+@dataclass(slots=True)
+class _Streak:
+    """Rows of one shape that count: how many, their steps, and the last one's words."""
+
+    keys: tuple[str, ...]
+    kinds: str
+    count: int
+    first_step: int
+    last_step: int
+    words: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, table: Table) -> _Streak | None:
+        """Return a batch as a streak; None where its columns have to be looked at one by one."""
+        block = table.blocks[0]
+        alike = len(table.blocks) == 1 and not table.texts and block.rows is None
+        if not alike or block.keys.count(TIME) != 1 or OPEN in block.keys or not table.ascending:
+            return None
+        first, last = int(table.steps[0]), table.last_step
+        return cls(block.keys, block.kinds, table.n, first, last, block.words[:, -1].copy())
+
+    def continue_with(self, other: _Streak) -> bool:
+        """Add rows of the same shape; False where they have another."""
+        if (self.keys, self.kinds) != (other.keys, other.kinds):
+            return False
+        self.count += other.count
+        self.first_step = min(self.first_step, other.first_step)
+        self.last_step = max(self.last_step, other.last_step)
+        self.words = other.words
+        return True
+
+    def tell(self, leaf_of: Callable[[str], Leaf]) -> None:
+        """Tell the leaves."""
+        floats, ints = self.words.view(np.float64).tolist(), self.words.view(np.int64).tolist()
+        for i, key in enumerate(self.keys):
+            if key not in _COMPUTED:
+                kind: Any = self.kinds[i]
+                leaf = leaf_of(key)
+                leaf.saw(kind, self.count, self.first_step, self.last_step)
+                leaf.last = floats[i] if kind == FLOAT else ints[i] if kind == INT else ints[i] != 0
+        leaf_of(TIME).last = floats[self.keys.index(TIME)]
+
+
 class Fold:
     """The summary of one run, whoever writes to it.
 
     Rows of several writers are applied to one fold under their writers' names. Not thread-safe.
     """
 
-    # _leaves: by path. _writers: by name. _step: the largest step that counts. _started_at: unix.
-    __slots__ = ("_leaves", "_started_at", "_step", "_writers", "rules")
+    # _leaves: by path, less what `_streak` has to tell them. _writers: by name. _step: the largest
+    # step that counts. _started_at: unix.
+    __slots__ = ("_leaves", "_started_at", "_step", "_streak", "_writers", "rules")
 
     def __init__(self) -> None:
         self.rules = MetricRules()
         self._leaves: dict[str, Leaf] = {}
+        self._streak: _Streak | None = None
         self._writers: dict[str, _Writer] = {}
         self._step: int | None = None
         self._started_at: float | None = None
@@ -100,14 +148,31 @@ class Fold:
     def _rows(self, table: Table, writer: str) -> None:
         if not table.n:
             return
-        self._count(table)
         source = self._writers.setdefault(writer, _Writer())
         top = max(source.top, table.last_step)
+        streak = None if source.row is not None or self.rules else _Streak.of(table)
+        if streak is not None:
+            self._go_on(streak)
+            source.top = top
+            return
+        self._tell()
+        self._count(table)
         if source.row is None and (table.get(OPEN, BOOL) is None or not table.open.any()):
             self._fold(table)
         else:
             self._rows_with_open(table, source)
         source.top = top
+
+    def _go_on(self, streak: _Streak) -> None:
+        self._step = max(streak.last_step, -1 if self._step is None else self._step)
+        if self._streak is None or not self._streak.continue_with(streak):
+            self._tell()
+            self._streak = streak
+
+    def _tell(self) -> None:
+        streak, self._streak = self._streak, None
+        if streak is not None:
+            streak.tell(self._leaf)
 
     def _rows_with_open(self, table: Table, source: _Writer) -> None:
         steps = table.steps
@@ -195,6 +260,7 @@ class Fold:
     # Events.
 
     def _event(self, event: Mapping[str, Any], writer: str) -> None:
+        self._tell()
         kind = event["t"]
         source = self._writers.setdefault(writer, _Writer())
         if kind == "start":
@@ -240,6 +306,7 @@ class Fold:
 
     def values(self) -> dict[str, Any]:
         """Return the summary by path, flat; otherwise as `as_dict`."""
+        self._tell()
         shown = {}
         for path, leaf in self._leaves.items():
             value = leaf.value(self._rule(path))
@@ -253,6 +320,7 @@ class Fold:
 
     def metrics(self) -> dict[str, MetricInfo]:
         """Return what was logged, by path; summaries set by hand are not in it."""
+        self._tell()
         return {
             path: MetricInfo(leaf.kind, leaf.count, leaf.first_step, leaf.last_step)
             for path, leaf in self._leaves.items()
@@ -261,6 +329,7 @@ class Fold:
 
     def state(self) -> dict[str, Any]:
         """Return all of it as JSON (NaN and infinities may be in it: use `values.dumps`)."""
+        self._tell()
         return {
             "v": 1,
             "started_at": self._started_at,

@@ -294,6 +294,36 @@ def test_system_values() -> None:
     assert Fold().as_dict() == {}
 
 
+NUMBERS = st.one_of(st.floats(), st.integers(-(2**63), 2**63 - 1), st.booleans())
+SHAPES = st.lists(
+    st.tuples(st.sampled_from("abc"), NUMBERS),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda item: item[0],
+)
+
+
+@given(st.lists(st.tuples(SHAPES, st.integers(1, 4)), max_size=8), st.data())
+def test_batches_of_one_shape_are_folded_as_any_others(
+    said: list[tuple[list[tuple[str, Any]], int]], data: st.DataObject
+) -> None:
+    """Batches of a streak, with other things in between, against a fold whose rules forbid it."""
+    streaks, columns = Fold(), Fold()
+    columns.apply(table([]), [metric("of no interest", summary="max")])
+    step = 0
+    for values, count in said:
+        rows: list[Row] = [(step + i, False, dict(values)) for i in range(count)]
+        step = data.draw(st.integers(max(0, step - 2), step + count))
+        events = [(0, {"t": "summary", "set": {"a": "mine"}})] if data.draw(st.booleans()) else []
+        for made in (streaks, columns):
+            made.apply(table(rows), events)
+        if data.draw(st.booleans()):
+            assert dumps(streaks.values()) == dumps(columns.values())
+    assert dumps(streaks.values()) == dumps(columns.values())
+    assert streaks.metrics() == columns.metrics()
+    assert dumps(streaks.state()["leaves"]) == dumps(columns.state()["leaves"])
+
+
 def test_a_key_of_two_kinds_is_one_metric() -> None:
     made = fold(
         (0, False, {"a": 1}),
