@@ -57,7 +57,7 @@ async def list_users(
     Args:
         state: the server.
         viewer: who asks.
-        search: part of a name, or an email address.
+        search: part of a name, or an email address; for an admin of the server, part of one.
         limit: users at most.
         after: the id before the first; page through by the last id of a page.
     """

@@ -71,6 +71,18 @@ def test_users_are_found_by_who_may_know_of_them(people: People) -> None:
     assert _as(people, "admin", one, name="member") == {"user": {"email": None}}
 
 
+def test_only_an_admin_finds_users_by_part_of_an_address(people: People) -> None:
+    """Anybody else could find out a hidden one, letter by letter."""
+    make = "mutation ($email: String!) { createUser(input: {email: $email}) { user { id } } }"
+    query = "query ($query: String) { users(query: $query) { edges { node { email } } } }"
+    _as(people, "admin", make, email="guest%@example.org")
+    for part in ("guest%", "%@EXAMPLE", "example.org"):
+        assert _nodes(_as(people, "admin", query, query=part)["users"]) == [
+            {"email": "guest%@example.org"}
+        ]
+        assert _nodes(_as(people, "member", query, query=part)["users"]) == []
+
+
 def test_users_come_in_pages(people: People) -> None:
     query = """
     query ($after: String) {
