@@ -71,6 +71,8 @@ _QUERY = {
     "AsyncRunFields": "RunFields",
     "AsyncRunSummary": "RunSummary",
     "AsyncRuns": "Runs",
+    "AsyncSweep": "Sweep",
+    "AsyncSweeps": "Sweeps",
     "AsyncTables": "Tables",
     "AsyncTeam": "Team",
     "AsyncUser": "User",
@@ -83,6 +85,7 @@ _QUERY = {
     "run_fields_async": "run_fields",
     "runs_async": "runs",
     "summary_edit_async": "summary_edit",
+    "sweeps_async": "sweeps",
     "teams_async": "teams",
     "users_async": "users",
 }
@@ -108,6 +111,7 @@ FACES = (
             "run_fields",
             "runs",
             "summary_edit",
+            "sweeps",
             "teams",
             "users",
         )

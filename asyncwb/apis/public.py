@@ -27,6 +27,8 @@ from asyncwb.client.runs import Runs
 from asyncwb.client.runs_async import AsyncRuns
 from asyncwb.client.summary_edit import RunSummary
 from asyncwb.client.summary_edit_async import AsyncRunSummary
+from asyncwb.client.sweeps import Sweep, Sweeps
+from asyncwb.client.sweeps_async import AsyncSweep, AsyncSweeps
 from asyncwb.client.teams import Member, Team
 from asyncwb.client.teams_async import AsyncMember, AsyncTeam
 from asyncwb.client.users import User
@@ -46,6 +48,8 @@ __all__ = [
     "AsyncRun",
     "AsyncRunSummary",
     "AsyncRuns",
+    "AsyncSweep",
+    "AsyncSweeps",
     "AsyncTeam",
     "AsyncUser",
     "BetaReport",
@@ -60,6 +64,8 @@ __all__ = [
     "Run",
     "RunSummary",
     "Runs",
+    "Sweep",
+    "Sweeps",
     "Team",
     "User",
 ]

@@ -1,8 +1,8 @@
 """The pages that lists are made of: one function a kind of list, run on the engine's loop.
 
-A face asks with `pages(client, function, ...)`, which gives what `AsyncPages` fetches with. Runs
-and reports carry the name of their project's owner along, as `entity`: whoever asked may have left
-it to the server.
+A face asks with `pages(client, function, ...)`, which gives what `AsyncPages` fetches with. Runs,
+sweeps and reports carry the name of their project's owner along, as `entity`: whoever asked may
+have left it to the server.
 """
 
 from __future__ import annotations
@@ -76,6 +76,15 @@ async def of_reports(
     variables = {**fixed, "cursor": cursor}
     project = await client.query_project(worker, path, documents.REPORTS, variables)
     return _owned(page_of(project["allViews"]), project["entity"])
+
+
+async def of_sweeps(
+    client: Connection, worker: Any, cursor: str | None, path: ProjectPath, size: int
+) -> Page:
+    """Ask for sweeps of a project, and for how many there are."""
+    variables = {"cursor": cursor, "perPage": size}
+    project = await client.query_project(worker, path, documents.SWEEPS, variables)
+    return _owned(page_of(project["sweeps"], project["totalSweeps"]), project["entity"])
 
 
 async def of_files(

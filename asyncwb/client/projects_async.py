@@ -10,10 +10,11 @@ from typing import Any
 
 from asyncwb.client import documents
 from asyncwb.client.attrs import Attrs, frame
-from asyncwb.client.pages import of_projects, pages
+from asyncwb.client.pages import of_projects, page_size, pages
 from asyncwb.client.paging_async import AsyncPages
-from asyncwb.client.paths import route
+from asyncwb.client.paths import ProjectPath, route
 from asyncwb.client.query import Connection
+from asyncwb.client.sweeps_async import AsyncSweeps
 from asyncwb.client.users_async import AsyncUser
 from asyncwb.client.waiting import wait_async
 from asyncwb.errors import NotFoundError, UsageError
@@ -80,6 +81,18 @@ class AsyncProject(Attrs):
         if not found:
             raise NotFoundError(f"nobody knows who made the project {self.entity}/{self.name}")
         return AsyncUser(self._client, found)
+
+    def sweeps(self, per_page: int | None = 50) -> AsyncSweeps:
+        """List the project's sweeps, the newest first; asks nothing before it is used.
+
+        Args:
+            per_page: how many sweeps one question gives, >= 1.
+
+        Raises:
+            ValueError: `per_page` is below 1.
+        """
+        place = ProjectPath(self.entity, self.name)
+        return AsyncSweeps(self._client, place, page_size(per_page))
 
     def to_html(self, height: int = 420, hidden: bool = False) -> str:
         """Write an iframe of the project's page; arguments as for `display`."""

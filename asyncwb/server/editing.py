@@ -6,32 +6,30 @@ meanwhile follow one another. Whoever watches the run is told afterwards.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
 from aiohttp import web
 
 from asyncwb.errors import LogTypeError
 from asyncwb.server import edits, files, filestream
-from asyncwb.server.access import Action, deleting, ensure_entities, forbidden, may, require_run
+from asyncwb.server.access import Action, deleting, forbidden, may, require_run
 from asyncwb.server.edits import Edit, EditError
 from asyncwb.server.errors import ApiError
 from asyncwb.server.ingest import read_fold
 from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE, State
 from asyncwb.server.store import edits as store
+from asyncwb.server.store import sweeps
 from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.edits import EditedRun
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.users import User
+from asyncwb.server.sweeps import sweep_not_found
+from asyncwb.server.teams import ensure_entities
+from asyncwb.wire import names
 from asyncwb.wire.columns import empty
 from asyncwb.wire.values import dumps
-
-MAX_NAME: Final = 128
-"""characters of an entity, a project or a run's id"""
-_REFUSED: Final = re.compile(r"[/\\#?%:]")
-"""What would be read as something else in an address or an id; W&B refuses the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +44,20 @@ class Upserted:
 async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserted:
     """Edit the run at `path`; make it, and its project, where there is none.
 
+    A run that is there is not brought back to life by being made once more: a state in which runs
+    are alive is passed over then.
+
     Raises:
-        ApiError: 400 for names and states that cannot be, 403 where the user may not write.
+        ApiError: 400 for names and states that cannot be, 403 where the user may not write, 404
+            for a sweep that the project does not have.
     """
-    _check_names(path)
+    problem = names.problem_of(*path)
+    if problem is not None:
+        raise ApiError(400, "bad_name", f"{problem}. Nothing was written.")
     if not may(user, Action.WRITE, path.entity):
         # What is there may be readable; what is not must not be told from it.
         raise forbidden(f"You may not write to {path.entity}.")
+    _check(edit)
     await ensure_entities(state, user, {path.entity})
     now = state.clock()
     async with state.database.transaction() as connection:
@@ -60,6 +65,8 @@ async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserte
         created = path not in found
         if created:
             found = await state.ingest.create(connection, [path], now, user.id)
+        elif edit.state in edits.ACTIVE:
+            edit = replace(edit, state=None)
         record = found[path]
         run = await store.lock(connection, record.id)
         assert run is not None
@@ -84,6 +91,7 @@ async def edit_run(state: State, user: User, path: RunPath, edit: Edit) -> Upser
         ApiError: 400 for a state that cannot be, 403, 404.
     """
     path, run_id = await require_run(state, user, Action.WRITE, path)
+    _check(edit)
     now = state.clock()
     async with state.database.transaction() as connection:
         run = await _locked(connection, run_id)
@@ -99,6 +107,17 @@ async def _locked(connection: AsyncConnection, run_id: int) -> EditedRun:
     return run
 
 
+def _check(edit: Edit) -> None:
+    try:
+        edits.check(edit)
+    except EditError as error:
+        raise _bad_edit(error) from error
+
+
+def _bad_edit(error: Exception) -> ApiError:
+    return ApiError(400, "bad_edit", f"{error}. Nothing was written.")
+
+
 async def _write(
     connection: AsyncConnection, run: EditedRun, edit: Edit, now: float, more: dict[str, Any]
 ) -> None:
@@ -107,7 +126,9 @@ async def _write(
         if edit.summary is not None:
             columns |= _summary(run, edit)
     except (EditError, LogTypeError) as error:
-        raise ApiError(400, "bad_edit", f"{error}. Nothing was written.") from error
+        raise _bad_edit(error) from error
+    if edit.sweep is not None and not await sweeps.join(connection, run.project_id, edit.sweep):
+        raise sweep_not_found(edit.sweep)
     await store.write(connection, run, columns)
 
 
@@ -186,16 +207,3 @@ async def alert(
             return False
         await store.add_alert(connection, run_id, now, title, edits.text(text), level)
     return True
-
-
-def _check_names(path: RunPath) -> None:
-    for name in path:
-        known = _REFUSED.search(name) is None and name.isprintable()
-        if not known or not 0 < len(name) <= MAX_NAME:
-            shown = name if len(name) < 100 else f"{name[:100]}..."
-            raise ApiError(
-                400,
-                "bad_name",
-                f"{shown!r} cannot be a name: it has 1 to {MAX_NAME} characters that can be "
-                "printed, none of / \\ # ? % : among them. Nothing was written.",
-            )

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from asyncwb.wire import keys
+from asyncwb.wire import keys, names
 from asyncwb.wire.summary import Fold
 
 STATES: Final = (
@@ -37,6 +37,7 @@ _TEXTS: Final = {
     "repo": "repo",
     "host": "host",
     "program": "program",
+    "sweep": "sweep",
 }
 _MOVES: Final = {
     "pending": ("running", "failed", "crashed", "preempted"),
@@ -49,7 +50,8 @@ _COMPUTED: Final = frozenset(("_step", "_timestamp", "_runtime", "_open"))
 class Edit:
     """What is asked of a run; None leaves as it is.
 
-    `config` is plain and whole, `summary` nested and whole; `tags` replaces all tags.
+    `config` is plain and whole, `summary` nested and whole; `tags` replaces all tags; `sweep` is
+    the name of one that the project has.
     """
 
     name: str | None = None
@@ -62,6 +64,7 @@ class Edit:
     host: str | None = None
     program: str | None = None
     state: str | None = None
+    sweep: str | None = None
     tags: tuple[str, ...] | None = None
     config: Mapping[str, Any] | None = None
     summary: Mapping[str, Any] | None = None
@@ -69,6 +72,26 @@ class Edit:
 
 class EditError(ValueError):
     """An edit that the run's state, or the words of the edit, do not allow; nothing is changed."""
+
+
+def check(edit: Edit) -> None:
+    """Let only what can be stored pass.
+
+    Raises:
+        EditError: a text or the tags are too long, or config or summary nested too deep.
+    """
+    for name, most in names.MAX_TEXT.items():
+        value = getattr(edit, name)
+        if value is not None and len(value) > most:
+            raise EditError(f"{name} has {len(value)} characters; at most {most} are kept")
+    tags = edit.tags or ()
+    if len(tags) > names.MAX_TAGS or not all(0 < len(tag) <= names.MAX_TAG for tag in tags):
+        raise EditError(
+            f"a run has at most {names.MAX_TAGS} tags, each of 1 to {names.MAX_TAG} characters"
+        )
+    for what, tree in (("config", edit.config), ("summary", edit.summary)):
+        if keys.is_too_deep(tree):
+            raise EditError(f"the {what} is nested deeper than {keys.MAX_DEPTH} levels")
 
 
 def changed(edit: Edit, now: float) -> dict[str, Any]:

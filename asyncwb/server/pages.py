@@ -64,6 +64,8 @@ def routes() -> list[web.RouteDef]:
         web.get("/{entity}/{project}/reports", page),
         web.get("/{entity}/{project}/reports/{name}", page),
         web.get("/{entity}/{project}/runs/{run}", page),
+        web.get("/{entity}/{project}/sweeps", page),
+        web.get("/{entity}/{project}/sweeps/{name}", page),
     ]
 
 

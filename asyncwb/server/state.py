@@ -19,6 +19,7 @@ from asyncwb.server.store.keys import Keys
 from asyncwb.server.store.projects import Projects
 from asyncwb.server.store.reports import Reports
 from asyncwb.server.store.runs import Runs
+from asyncwb.server.store.sweeps import Sweeps
 from asyncwb.server.store.teams import Teams
 from asyncwb.server.store.users import User, Users
 
@@ -36,6 +37,7 @@ class State:
     projects: Projects
     reports: Reports
     runs: Runs
+    sweeps: Sweeps
     ingest: IngestStore
     files: Files
     signer: Signer

@@ -35,6 +35,8 @@ OPEN = {
     ("GET", "/favicon.ico"),
     ("GET", "/icon.svg"),
     ("GET", "/{entity}"),
+    ("GET", "/{entity}/{project}/sweeps"),
+    ("GET", "/{entity}/{project}/sweeps/{name}"),
     ("GET", "/{entity}/{project}"),
     ("GET", "/{entity}/{project}/reports"),
     ("GET", "/{entity}/{project}/reports/{name}"),

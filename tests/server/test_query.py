@@ -61,6 +61,7 @@ attributes = st.fixed_dictionaries(
         "created_at": st.sampled_from((0.0, 1.7e9, 1.7e9 + 0.5)),
         "heartbeat_at": st.sampled_from((1.7e9, 1.8e9)),
         "group_name": st.sampled_from((None, "", "g")),
+        "sweep": st.sampled_from((None, "s1", "s2")),
         "tags": st.lists(st.sampled_from(("t", "u", "")), max_size=2),
         "config": mappings,
         "summary": mappings,
@@ -109,6 +110,10 @@ leaves = st.one_of(
             {"tags": {"$exists": True}},
             {"group": None},
             {"group": {"$in": ["g", None]}},
+            {"sweep": "s1"},
+            {"sweep": None},
+            {"sweep": {"$in": ["s2", None]}},
+            {"sweep": {"$regex": "^s"}},
             {"displayName": {"$regex": "o"}},
             {"display_name": {"$regex": "%"}},
             {"created_at": {"$gt": "2023-11-14T22:13:20Z"}},
@@ -135,7 +140,9 @@ filters = st.recursive(
 )
 orders = st.tuples(
     st.sampled_from(("+", "-", "")),
-    st.sampled_from((*NAMES, "created_at", "heartbeat_at", "name", "group", "state", "duration")),
+    st.sampled_from(
+        (*NAMES, "created_at", "heartbeat_at", "name", "group", "sweep", "state", "duration")
+    ),
 ).map("".join)
 
 
@@ -173,6 +180,7 @@ def _row(project_id: int, name: str, run: dict[str, Any]) -> dict[str, Any]:
         "created_at": 0.0,
         "heartbeat_at": 0.0,
         "group_name": None,
+        "sweep": None,
         "tags": [],
         "config": {},
         "rows": 0,

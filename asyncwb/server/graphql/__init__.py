@@ -32,6 +32,7 @@ from asyncwb.server.graphql import (
     projects,
     reports,
     runs,
+    sweeps,
     users,
 )
 from asyncwb.server.graphql.context import Context
@@ -45,7 +46,7 @@ MAX_BODY: Final = 16 * 2**20
 """bytes of one request: a run's whole config and summary fit"""
 
 _FOLDER: Final = Path(__file__).parent
-_SUBJECTS: Final = (alerts, base, files, history, later, projects, reports, runs, users)
+_SUBJECTS: Final = (*(alerts, base, files, history, later, projects, reports, runs, sweeps, users),)
 _WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 

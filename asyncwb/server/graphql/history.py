@@ -113,13 +113,23 @@ def _keys(fold: Fold) -> dict[str, Any]:
     return {
         display(path): {
             "typeCounts": [
-                {"type": _TYPES.get(metric.kind) or _type(shown.get(path)), "count": metric.count}
+                {"type": name, "count": count}
+                for name, count in _type_counts(metric.types, shown.get(path)).items()
             ],
             "firstStep": metric.first_step,
             "lastStep": metric.last_step,
         }
         for path, metric in fold.metrics().items()
     }
+
+
+def _type_counts(types: Mapping[str, int], shown: Any) -> dict[str, int]:
+    """Count rows by W&B's names of types; `shown` tells one that was not noted."""
+    found: dict[str, int] = {}
+    for kind, count in types.items():
+        name = _TYPES.get(kind) or kind[1:] or _type(shown)
+        found[name] = found.get(name, 0) + count
+    return found
 
 
 def _type(value: Any) -> str:
@@ -184,9 +194,10 @@ async def _sampled_history(
 ) -> list[list[dict[str, Any]]]:
     if len(specs) > MAX_SPECS:
         raise refused("bad_spec", f"Ask for at most {MAX_SPECS} specs.")
-    asked = [_spec(spec) for spec in specs]
-    sources = info.context.app[SOURCES]
-    found = [await sample.with_keys(sources, _ref(run), spec) for spec in asked]
+    # W&B's tools write {} where a document asks for rows and they do not.
+    asked = [None if spec == {} else _spec(spec) for spec in specs]
+    sources, ref = info.context.app[SOURCES], _ref(run)
+    found = [[] if spec is None else await sample.with_keys(sources, ref, spec) for spec in asked]
     return [[_strict(row) for row in part] for part in found]
 
 

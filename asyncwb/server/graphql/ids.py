@@ -3,6 +3,7 @@
 Clients keep ids and send them back; some decode them. The forms are
 
     Run:v1:<run>:<project>:<entity>     Project:v1:<name>:<entity>     ProjectInternalId:<number>
+    Sweep:v1:<sweep>:<project>:<entity>
     User:<number>  Entity:<number>  File:<number>  View:<number>  ApiKey:<number>  Invite:<number>
     Member:<user's number>@<team>
 
@@ -18,7 +19,7 @@ from typing import Final
 
 from asyncwb.server.errors import ApiError
 
-_NAMED: Final = {"Run": 3, "Project": 2}
+_NAMED: Final = {"Run": 3, "Project": 2, "Sweep": 3}
 _MAX_LENGTH: Final = 4096
 _MAX_NUMBER: Final = 2**63 - 1
 

@@ -1,4 +1,4 @@
-"""What this server does not have yet: artifacts, registries, sweeps, launch, automations.
+"""What this server does not have yet: artifacts, registries, agents of sweeps, launch, automations.
 
 Their types stand in the schema, so that every document of a client validates, and each field by
 which one gets there raises one error at once, which names the field. A few that clients ask about
@@ -26,7 +26,7 @@ NOT_YET: Final[dict[str, tuple[str, ...]]] = {
         *("linkArtifact", "moveArtifactSequence", "unlinkArtifact", "updateArtifact"),
         *("updateArtifactManifest", "updateArtifactPortfolio", "updateArtifactSequence"),
         *("updateProjectMember", "updateProjectTeamMember", "useArtifact"),
-        *("agentHeartbeat", "createAgent", "enqueueSweepRun", "upsertSweep"),
+        *("agentHeartbeat", "createAgent", "enqueueSweepRun"),
         *("ackRunQueueItem", "createDefaultResourceConfig", "createLaunchAgent"),
         *("createRunQueue", "deleteFromRunQueue", "deleteRunQueues", "failRunQueueItem"),
         *("popFromRunQueue", "pushToRunQueue", "pushToRunQueueByName", "updateLaunchAgent"),
@@ -38,13 +38,14 @@ NOT_YET: Final[dict[str, tuple[str, ...]]] = {
     "Project": (
         *("artifact", "artifactCollection", "artifactCollectionMembership"),
         *("artifactCollections", "artifactType", "artifactTypes", "members", "teamMembers"),
-        *("runQueue", "runQueues", "sweep", "sweeps", "totalSweeps", "triggers"),
+        *("runQueue", "runQueues", "triggers"),
     ),
     "Entity": (
         *("artifactCollections", "artifactMemberships", "defaultResourceConfig"),
         *("integrations", "triggers"),
     ),
     "Run": ("inputArtifacts", "outputArtifacts"),
+    "Sweep": ("agent", "agents"),
 }
 """by type: the fields that raise"""
 

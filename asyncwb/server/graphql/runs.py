@@ -34,7 +34,8 @@ from asyncwb.server.store.users import User
 from asyncwb.wire import wandb
 from asyncwb.wire.filters import Filter, parse, parse_order
 
-_UNNAMED: Final = "uncategorized"
+UNNAMED: Final = "uncategorized"
+"""the project of those who name none"""
 _TEXTS: Final = {
     "group_name": "group",
     "display_name": "name",
@@ -112,7 +113,7 @@ async def _run(
 
 @project_type.field("runs")
 @project_type.field("buckets")
-async def _runs(
+async def page(
     project: StoredProject,
     info: Info,
     filters: Any = None,
@@ -120,19 +121,21 @@ async def _runs(
     first: int | None = None,
     after: str | None = None,
 ) -> dict[str, Any]:
+    """Return a connection of a project's runs, that the user may read."""
     size = paging.page_size(first)
     if not size:
         return {"edges": [], "page_info": _nowhere(), "total_count": _Count(project, filters)}
     try:
-        page = await RunQuery(info.context.state.database).page(
+        found = await RunQuery(info.context.state.database).page(
             project.id, _filter(filters), parse_order(order), size, after or None
         )
     except FilterError as error:
         raise refused("bad_filter", str(error)) from error
     edges = [
-        {"node": run, "cursor": cursor} for run, cursor in zip(page.rows, page.cursors, strict=True)
+        {"node": run, "cursor": cursor}
+        for run, cursor in zip(found.rows, found.cursors, strict=True)
     ]
-    connection = paging.whole(edges, has_next=page.has_next)
+    connection = paging.whole(edges, has_next=found.has_next)
     return {**connection, "total_count": _Count(project, filters)}
 
 
@@ -182,7 +185,7 @@ def path_of(run_id: str) -> RunPath:
 def named(context: Context, input: Mapping[str, Any]) -> RunPath:
     """Return the run that an input names by `runName`, `projectName` and `entityName`."""
     entity, project = input.get("entity_name"), input.get("project_name")
-    return RunPath(entity or context.user.entity, project or _UNNAMED, input["run_name"])
+    return RunPath(entity or context.user.entity, project or UNNAMED, input["run_name"])
 
 
 # Fields.
@@ -215,11 +218,6 @@ async def _projects(state: State, keys: list[int]) -> Mapping[int, StoredProject
 @run_type.field("user")
 async def _user(run: StoredRun, info: Info) -> User | None:
     return await user_of(info.context, run.columns["user_id"])
-
-
-@run_type.field("sweep")
-def _sweep(_: StoredRun, _info: Info) -> None:
-    return None
 
 
 @run_type.field("running")
@@ -299,7 +297,7 @@ async def _upsert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         if not input.get("name"):
             raise refused("bad_run", "Say which run: by `id`, or by `name`. Nothing was written.")
         entity = input.get("entity_name") or user.entity
-        path = RunPath(entity, input.get("model_name") or _UNNAMED, input["name"])
+        path = RunPath(entity, input.get("model_name") or UNNAMED, input["name"])
         done = await editing.upsert(state, user, path, edit)
     if _begins(edit):
         await filestream.begin(state, done.path)
@@ -325,6 +323,7 @@ def _edit(input: Mapping[str, Any]) -> Edit:
     config = _object(input, "config")
     return Edit(
         **texts,
+        sweep=input.get("sweep") or None,  # some clients write "" where there is none
         tags=None if input.get("tags") is None else tuple(input["tags"]),
         config=None if config is None else wandb.unwrap(config),
         summary=_object(input, "summary_metrics"),
@@ -353,8 +352,8 @@ async def _rewind(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     if input["metric_name"] != "_step":
         raise refused("bad_metric", "A run can be rewound by _step only. Nothing was changed.")
     value = input["metric_value"]
-    if not math.isfinite(value) or abs(value) >= 2**53:
-        raise refused("bad_metric", "metricValue must be a step. Nothing was changed.")
+    if not 0 <= value < 2**53:  # which NaN is not either
+        raise refused("bad_metric", "metricValue must be a step, 0 or more. Nothing was changed.")
     path, run_id = await require_run(
         context.state, context.user, Action.WRITE, named(context, input)
     )

@@ -207,7 +207,7 @@ runs = Table(
     Column("description", Text),
     Column("repo", Text),
     Column("commit", Text),
-    Column("sweep", String(128)),
+    Column("sweep", String(128)),  # `sweeps.sweep` of the same project
     # Somebody asked for the run to end; its client is told until it does.
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     # The last row of system metrics, as JSON.
@@ -227,6 +227,13 @@ runs = Table(
         "id",
         sqlite_where=text("indexed_version <> version"),
         postgresql_where=text("indexed_version <> version"),
+    ),
+    Index(
+        "ix_runs_sweep",
+        "project_id",
+        "sweep",
+        sqlite_where=text("sweep IS NOT NULL"),
+        postgresql_where=text("sweep IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
 )
@@ -381,6 +388,30 @@ alerts = Table(
     Column("level", String(8), nullable=False),
     Column("created_at", Double, nullable=False),
     Index(None, "run_id", "id"),
+)
+
+# A sweep's runs are those of its project that name it in `runs.sweep`. `config_name`, `method`,
+# `metric`, `maximize` and `expected_runs` are what `config` says, read once.
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("project_id", BigId, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("sweep", String(128), nullable=False),
+    Column("display_name", Text),
+    Column("config_name", Text),
+    Column("description", Text),
+    Column("config", Text, nullable=False),  # YAML, as the client wrote it
+    Column("method", String(16), nullable=False),
+    Column("metric", Text),  # as in `fields.path`
+    Column("maximize", Boolean, nullable=False),
+    Column("expected_runs", Integer),  # null: there is no end to them
+    Column("state", String(16), nullable=False),
+    Column("user_id", BigId, ForeignKey("users.id"), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("project_id", "sweep"),
+    sqlite_autoincrement=True,
 )
 
 leases = Table(

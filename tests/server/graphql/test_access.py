@@ -218,6 +218,14 @@ MUTATIONS: Final = {
         _named,
         "forbidden",
     ),
+    "upsertSweep": Case(
+        """upsertSweep(
+          input: {entityName: "lab", projectName: $project, config: "method: grid"}
+        ) { sweep { id } }""",
+        write("forbidden"),
+        _named,
+        "forbidden",
+    ),
     "rewindRun": Case(
         """rewindRun(
           input: {
@@ -356,12 +364,22 @@ def _least(root: GraphQLObjectType, name: str) -> str:
 
 def test_what_is_not_there_yet_says_so_to_everybody(people: People) -> None:
     schema, project = executable_schema(), people.project("public")
+    make = """mutation ($project: String) {
+      it: upsertSweep(
+        input: {entityName: "lab", projectName: $project, config: "method: grid"}
+      ) { sweep { name } }
+    }"""
+    made = data(people.server, make, people.headers("member"), project=project)
+    sweep = made["it"]["sweep"]["name"]
     where = {
         "Query": "query {{ {} }}",
         "Mutation": "mutation {{ {} }}",
         "Project": f'query {{{{ project(entityName: "lab", name: "{project}") {{{{ {{}} }}}} }}}}',
         "Run": f"""query {{{{ project(entityName: "lab", name: "{project}") {{{{
             run(name: "r1") {{{{ {{}} }}}}
+        }}}} }}}}""",
+        "Sweep": f"""query {{{{ project(entityName: "lab", name: "{project}") {{{{
+            sweep(sweepName: "{sweep}") {{{{ {{}} }}}}
         }}}} }}}}""",
         "Entity": 'query {{ entity(name: "stranger") {{ {} }} }}',
     }

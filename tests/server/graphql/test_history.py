@@ -80,12 +80,13 @@ def test_sampled_rows_have_every_key(client: WandbClient) -> None:
     both, one = {"keys": ["_step", "v", "w"], "samples": 10}, {"keys": ["v"], "maxStep": 1}
     found = _sampled(client, both, one)["data"]["project"]["run"]["sampledHistory"]
     assert found == [[{"_step": 3, "v": 3, "w": "NaN"}], [{"v": 0}, {"v": 1}]]
+    assert _sampled(client, {})["data"]["project"]["run"]["sampledHistory"] == [[]]
 
 
 @pytest.mark.parametrize(
     "spec",
     [
-        *([], "x", {}, {"keys": []}, {"keys": [1]}, {"keys": "v"}),
+        *([], "x", {"samples": 1}, {"keys": []}, {"keys": [1]}, {"keys": "v"}),
         *({"keys": ["v"], "samples": 0}, {"keys": ["v"], "minStep": "a"}),
         {"keys": ["k"] * 201},
     ],
@@ -109,6 +110,16 @@ def test_keys_tell_what_was_logged(client: WandbClient) -> None:
         "n.b": {"type": "boolean", "count": 1},
         "l": {"type": "list", "count": 1},
     }
+
+
+def test_a_key_of_several_types_has_a_count_of_each(client: WandbClient) -> None:
+    values: list[Any] = [1, 0.5, "a", 2, "b", True, [1], None]
+    client.log(0, [{"_step": i, "v": value} for i, value in enumerate(values)])
+    client.log(len(values), [{"_step": len(values), "v": 3}])
+    found = client.ask("historyKeys")["historyKeys"]["keys"]["v"]["typeCounts"]
+    counts = {"number": 4, "string": 2, "boolean": 1, "list": 1, "nil": 1}
+    assert {entry["type"]: entry["count"] for entry in found} == counts
+    assert len(found) == 5
 
 
 def test_system_metrics_are_rows_of_their_own(client: WandbClient) -> None:

@@ -6,8 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
+from asyncwb.server import editing
+from asyncwb.server.edits import Edit
 from asyncwb.server.state import STATE
+from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.users import Role
+from asyncwb.server.sweeps import SweepEdit, create_sweep
 from tests.fix_people import TEAM, People
 from tests.server.graphql.asking import data
 
@@ -36,6 +40,28 @@ query ($first: Int) {{
   }}
 }}
 """
+SWEEPS = """
+query ($first: Int) {
+  project(entityName: "lab", name: "project0") {
+    totalSweeps
+    sweeps(first: $first) {
+      edges {
+        node {
+          id bestLoss runCount runCountExpected heartbeatAt
+          project { id entity { id } } user { username }
+        }
+      }
+    }
+  }
+}
+"""
+RUNS_OF_SWEEPS = """
+query ($first: Int) {
+  project(entityName: "lab", name: "project0") {
+    runs(first: $first) { edges { node { id sweepName sweep { id state bestLoss } } } }
+  }
+}
+"""
 
 
 async def _fill(app: web.Application, people: People) -> None:
@@ -60,6 +86,16 @@ async def _fill(app: web.Application, people: People) -> None:
         )
 
 
+async def _search(app: web.Application, people: People) -> None:
+    """Make fifty sweeps of one run each."""
+    state, admin = app[STATE], people.users["admin"]
+    edit = SweepEdit(config="{method: grid, metric: {name: loss}}")
+    for number in range(50):
+        sweep, _ = await create_sweep(state, admin, TEAM, "project0", edit)
+        run = RunPath(TEAM, "project0", f"run{number}")
+        await editing.upsert(state, admin, run, Edit(sweep=sweep.sweep, summary={"loss": number}))
+
+
 def _length(value: Any) -> int:
     """Return the length of the longest list within."""
     if isinstance(value, dict):
@@ -75,7 +111,7 @@ def _cost(people: People, query: str, /, **variables: Any) -> tuple[dict[str, An
     """
     tries: list[list[str]] = []
     found: dict[str, Any] = {}
-    for _ in range(5):
+    for _ in range(10):
         with people.server.statements() as seen:
             found = data(people.server, query, people.headers("admin"), **variables)
         tries.append(seen)
@@ -89,6 +125,15 @@ def test_pages_of_two_and_of_fifty_cost_the_same(people: People) -> None:
         found, many = _cost(people, query, first=50)
         assert _length(found) >= 50
         assert len(few) == len(many) <= 7, (few, many)
+
+
+def test_sweeps_cost_the_same_however_many(people: People) -> None:
+    people.server.call(lambda app: _search(app, people))
+    for query in (SWEEPS, RUNS_OF_SWEEPS):
+        _, few = _cost(people, query, first=2)
+        found, many = _cost(people, query, first=50)
+        assert _length(found) >= 50
+        assert len(few) == len(many) <= 10, (few, many)
 
 
 def test_members_cost_the_same_however_many(people: People) -> None:

@@ -4,6 +4,8 @@ export type Route =
   | { page: "projects"; entity: string | null }
   | { page: "runs"; entity: string; project: string }
   | { page: "run"; entity: string; project: string; run: string }
+  | { page: "sweeps"; entity: string; project: string }
+  | { page: "sweep"; entity: string; project: string; sweep: string }
   | { page: "reports"; entity: string; project: string }
   | { page: "report"; entity: string; project: string; report: string }
   | { page: "project"; entity: string; project: string }
@@ -42,10 +44,12 @@ function ofProject(entity: string, project: string, parts: string[]): Route {
   if (what === undefined) return { page: "runs", entity, project };
   if (more !== undefined) return { page: "missing" };
   if (what === "runs" && name !== undefined) return { page: "run", entity, project, run: name };
+  if (what === "sweeps" && name !== undefined)
+    return { page: "sweep", entity, project, sweep: name };
   if (what === "reports" && name !== undefined)
     return { page: "report", entity, project, report: name };
   if (name !== undefined) return { page: "missing" };
-  if (what === "reports") return { page: "reports", entity, project };
+  if (what === "reports" || what === "sweeps") return { page: what, entity, project };
   return what === "settings" ? { page: "project", entity, project } : { page: "missing" };
 }
 

@@ -53,9 +53,11 @@ export class RunList {
     this.search !== "" || this.only !== "" || this.conditions.length > 0,
   );
 
+  /** `always`: conditions that hold whatever is typed, and do not stand in the URL. */
   constructor(
     readonly path: ProjectPath,
     query: URLSearchParams,
+    readonly always: readonly Condition[] = [],
   ) {
     this.search = query.get("q") ?? "";
     this.only = query.get("state") ?? "";
@@ -86,8 +88,8 @@ export class RunList {
     const params: [string, string | number][] = [["limit", PAGE]];
     if (this.search.trim() !== "") params.push(["q", this.search.trim()]);
     if (this.only !== "") params.push(["state", this.only]);
-    if (this.conditions.length > 0)
-      params.push(["filters", JSON.stringify(toMongo(this.conditions))]);
+    const conditions = [...this.always, ...this.conditions];
+    if (conditions.length > 0) params.push(["filters", JSON.stringify(toMongo(conditions))]);
     if (this.order !== "") params.push(["order", this.order]);
     return params;
   });

@@ -1,0 +1,78 @@
+// A project's sweeps on the server: list and read.
+
+import { ApiError, graphql, type ProjectPath } from "./api";
+
+export type SweepState = "PENDING" | "RUNNING" | "PAUSED" | "FINISHED" | "CANCELED";
+
+export interface SweepRow {
+  name: string;
+  title: string;
+  state: SweepState;
+  method: string;
+  bestLoss: number | null;
+  runCount: number;
+  runCountExpected: number | null;
+  createdAt: string;
+  heartbeatAt: string | null;
+  user: { username: string } | null;
+}
+
+export interface Sweep extends SweepRow {
+  description: string | null;
+  /** YAML. */
+  config: string;
+}
+
+const FIELDS =
+  "name title state method bestLoss runCount runCountExpected createdAt heartbeatAt user { username }";
+
+export async function listSweeps(
+  path: ProjectPath,
+  after: string | null,
+): Promise<{ sweeps: SweepRow[]; next: string | null }> {
+  const query = `query Sweeps($entity: String!, $project: String!, $after: String) {
+    project(name: $project, entityName: $entity) {
+      sweeps(first: 100, after: $after) {
+        edges { node { ${FIELDS} } } pageInfo { hasNextPage endCursor }
+      }
+    }
+  }`;
+  interface Answer {
+    project: {
+      sweeps: {
+        edges: { node: SweepRow }[];
+        pageInfo: { hasNextPage: boolean; endCursor: string | null };
+      };
+    } | null;
+  }
+  const { project } = await graphql<Answer>(query, { ...path, after });
+  if (project === null) throw gone("project");
+  const { edges, pageInfo } = project.sweeps;
+  const next = pageInfo.hasNextPage ? pageInfo.endCursor : null;
+  return { sweeps: edges.map(({ node }) => node), next };
+}
+
+export async function readSweep({ entity, project }: ProjectPath, name: string): Promise<Sweep> {
+  const query = `query Sweep($entity: String!, $project: String!, $name: String!) {
+    project(name: $project, entityName: $entity) {
+      sweep(sweepName: $name) { ${FIELDS} description config }
+    }
+  }`;
+  const answer = await graphql<{ project: { sweep: Sweep | null } | null }>(query, {
+    entity,
+    project,
+    name,
+  });
+  if (!answer.project?.sweep) throw gone("sweep");
+  return answer.project.sweep;
+}
+
+/** "3 of 12", or "3" where there is no end to them. */
+export function runsOf({ runCount, runCountExpected }: SweepRow): string {
+  return runCountExpected === null ? String(runCount) : `${runCount} of ${runCountExpected}`;
+}
+
+function gone(what: string): ApiError {
+  const message = `There is no such ${what}, or it is not yours to see.`;
+  return new ApiError(404, `${what}_not_found`, message);
+}
