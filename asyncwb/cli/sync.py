@@ -47,7 +47,7 @@ def sync(
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err
     ) as progress:
-        bars = Bars(progress)
+        bars = Bars(progress, settings.finish_timeout)
         results: list[SyncResult] = asyncio.run(
             engine.sync(paths, settings=settings, jobs=jobs, report=bars.report)
         )
@@ -60,28 +60,36 @@ def sync(
 
 
 class Bars:
-    """Keep one progress bar a run. Mutable state: the bar of each run folder."""
+    """Keep one progress bar a run. Mutable state: the bar of each run folder; what was said."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, patience: float) -> None:
         self._progress = progress
+        self._patience = patience
         self._bars: dict[Path, TaskID] = {}
+        self._said: set[str] = set()
 
     def report(self, state: SyncProgress) -> None:
         """Show how far a run has come."""
         if state.path not in self._bars:
             self._bars[state.path] = self._progress.add_task(state.run or state.path.name)
         self._progress.update(self._bars[state.path], completed=state.sent, total=state.total)
+        if state.trouble is not None and state.trouble not in self._said:
+            self._said.add(state.trouble)
+            self._progress.console.print(
+                f"{state.trouble} It is tried again for {self._patience:.0f} s.", highlight=False
+            )
 
 
 def table(results: list[SyncResult]) -> Table:
     """Draw what became of every run."""
     drawn = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for name in ("run", "rows sent", "rows lost", "outcome"):
-        drawn.add_column(
-            name, justify="right" if name.startswith("rows") else "left", overflow="fold"
-        )
+    for name in ("run", "rows sent", "rows lost", "files sent", "outcome"):
+        number = name.endswith(("sent", "lost"))
+        drawn.add_column(name, justify="right" if number else "left", overflow="fold")
     for result in results:
         lost = f"[red]{result.lost:,}[/red]" if result.lost else "0"
         outcome = f"[red]failed:[/red] {result.error}" if result.error else "complete"
-        drawn.add_row(result.run or str(result.path), f"{result.sent:,}", lost, outcome)
+        drawn.add_row(
+            result.run or str(result.path), f"{result.sent:,}", lost, f"{result.files:,}", outcome
+        )
     return drawn

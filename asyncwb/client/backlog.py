@@ -1,4 +1,4 @@
-"""What has not left this machine: run folders whose rows no server is known to have.
+"""What has not left this machine: run folders whose rows or files no server is known to have.
 
 Reads only what lies on disk, asks no server and changes nothing, so it may be called at any time,
 also while runs log. A row that a server acknowledged a moment ago can still be counted here, since
@@ -14,6 +14,7 @@ from pathlib import Path
 from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.journal import find_segments
 from asyncwb.engine.pipeline import FoundSegments, Reader
+from asyncwb.engine.saved import Saved
 from asyncwb.engine.sealed import sealed_frames
 from asyncwb.errors import Error, FrameError
 
@@ -24,7 +25,8 @@ class UnsentRun:
 
     `run`: "entity/project/id" as far as it is known; `mode`: "online" or "offline"; `rows`: rows
     on disk that no server is known to have; `size`: bytes on disk; `written_at`: unix seconds of
-    the last write; `live`: a process is at work on it; `error`: what of it cannot be read, or None.
+    the last write; `live`: a process is at work on it; `error`: what of it cannot be read, or None;
+    `files`: saved files that no server has.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class UnsentRun:
     written_at: float
     live: bool
     error: str | None
+    files: int = 0
 
 
 def unsent(runs: Path) -> list[UnsentRun]:
@@ -55,9 +58,10 @@ def look(path: Path) -> UnsentRun | None:
         live = _is_live(folder)
         mode, run, unreadable = _described(folder)
         rows, damage = _count(folder, live)
+        files, unreadable_files = _count_files(folder)
     except FileNotFoundError:  # synced or trimmed while we looked
         return None
-    if not rows and not damage:
+    if not rows and not damage and not files and not unreadable_files:
         return None
     return UnsentRun(
         path=path,
@@ -67,7 +71,8 @@ def look(path: Path) -> UnsentRun | None:
         size=sum(stat.st_size for stat in stats),
         written_at=max((stat.st_mtime for stat in stats), default=0.0),
         live=live,
-        error=unreadable or damage,
+        error=unreadable or damage or unreadable_files,
+        files=files,
     )
 
 
@@ -77,6 +82,15 @@ def _described(folder: RunFolder) -> tuple[str, str, str | None]:
     except Error as error:
         return "?", folder.path.name, error.message
     return told.mode, "/".join(part for part in (told.entity, told.project, told.run) if part), None
+
+
+def _count_files(folder: RunFolder) -> tuple[int, str | None]:
+    try:
+        waiting = Saved(folder).waiting()
+    except Error as error:
+        return 0, error.message
+    refused = (mark.error for file in waiting for mark in file.marks.values() if mark.error)
+    return len(waiting), next((f"a file is not sent: {reason}" for reason in refused), None)
 
 
 def _is_live(folder: RunFolder) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncwb.client import current
 from asyncwb.client.run import Run
 from asyncwb.client.run_async import AsyncRun
+from asyncwb.engine.saved import Policy
 from asyncwb.wire.metrics import MetricRule
 
 
@@ -45,6 +47,28 @@ def flush(*, durable: bool = False, timeout: float | None = None) -> bool:
 async def flush_async(*, durable: bool = False, timeout: float | None = None) -> bool:
     """Wait until everything logged so far is acknowledged; see `AsyncRun.flush`."""
     return await _async("asyncwb.aio.flush()").flush(durable=durable, timeout=timeout)
+
+
+def save(
+    glob_str: str | bytes | os.PathLike[str],
+    base_path: str | os.PathLike[str] | None = None,
+    policy: Policy = "live",
+    *,
+    glob: bool = True,
+) -> list[str]:
+    """Store files with the current run; see `Run.save`."""
+    return _sync("asyncwb.save()").save(glob_str, base_path, policy, glob=glob)
+
+
+async def save_async(
+    glob_str: str | bytes | os.PathLike[str],
+    base_path: str | os.PathLike[str] | None = None,
+    policy: Policy = "live",
+    *,
+    glob: bool = True,
+) -> list[str]:
+    """Store files with the current run; see `AsyncRun.save`."""
+    return await _async("asyncwb.aio.save()").save(glob_str, base_path, policy, glob=glob)
 
 
 def finish(

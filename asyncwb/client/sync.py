@@ -24,23 +24,26 @@ from asyncwb.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class SyncProgress:
-    """How far one folder is: `sent` of `total` rows are acknowledged."""
+    """How far one folder is: `sent` of `total` rows are acknowledged; `trouble`: why it waits."""
 
     path: Path
     run: str
     sent: int
     total: int
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What became of one folder: rows `sent` and `lost`, and what went wrong, if anything."""
+    """What became of one folder: rows `sent` and `lost`, what went wrong, if anything, and `files`
+    that were sent."""
 
     path: Path
     run: str
     sent: int
     lost: int
     error: str | None
+    files: int = 0
 
 
 Report = Callable[[SyncProgress], None]
@@ -60,10 +63,11 @@ async def sync(
     """
     http = Http(settings.http_timeout)
     turns = asyncio.Semaphore(jobs)
+    gone: dict[str, str] = {}
 
     async def one(waiting: UnsentRun) -> SyncResult:
         async with turns:
-            return await _one(waiting, settings, http, report)
+            return await _one(waiting, settings, http, report, gone)
 
     try:
         found = await asyncio.to_thread(lambda: [*_find(paths)])
@@ -84,26 +88,40 @@ def _find(paths: Sequence[Path]) -> Iterable[UnsentRun]:
 _RUN: Final = "run.json"
 
 
-async def _one(waiting: UnsentRun, settings: Settings, http: Http, report: Report) -> SyncResult:
+async def _one(
+    waiting: UnsentRun, settings: Settings, http: Http, report: Report, gone: dict[str, str]
+) -> SyncResult:
+    """Send one folder; `gone`: servers that were waited for in vain, and with what outcome."""
     folder = RunFolder(waiting.path)
 
     def moved(progress: Progress) -> None:
         report(SyncProgress(waiting.path, waiting.run, progress.rows, waiting.rows))
 
+    def say(trouble: str) -> None:
+        report(SyncProgress(waiting.path, waiting.run, 0, waiting.rows, trouble))
+
     try:
         description = folder.describe()
+        where = _where(description, settings, http)
+        server = where.url if isinstance(where, Address) else "the embedded server"
+        if server in gone:
+            return SyncResult(waiting.path, waiting.run, 0, 0, f"not tried: {gone[server]}")
         report(SyncProgress(waiting.path, waiting.run, 0, waiting.rows))
         drained = await drain(
             folder,
-            _where(description, settings, http),
+            where,
             http,
             memory=settings.memory_max_bytes,
             patience=settings.finish_timeout,
             moved=moved,
+            say=say,
         )
     except (Error, OSError) as error:
         return SyncResult(waiting.path, waiting.run, 0, 0, str(error))
-    return SyncResult(waiting.path, waiting.run, drained.sent, drained.lost, drained.error)
+    if drained.unreachable and drained.error is not None:
+        gone[server] = drained.error
+    sent, lost, files = drained.sent, drained.lost, drained.files
+    return SyncResult(waiting.path, waiting.run, sent, lost, drained.error, files)
 
 
 def _where(description: Description, settings: Settings, http: Http) -> Address | Embedded:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-from asyncwb.errors import CommError
+from asyncwb.engine.signed import put
+from asyncwb.errors import CommError, Error
 from asyncwb.typing import FilePath
+
+T = TypeVar("T")
 
 _OK: Final = range(200, 300)
 
@@ -24,7 +27,8 @@ def place_in(root: Path, name: str) -> Path:
     """Return where a file of a run goes below `root`.
 
     Links that lead out of `root` count as outside. Raises ValueError for a name that does not
-    stay inside.
+    stay inside, and where a file stands in the place of a folder or the other way round: a run may
+    have a file `x` and a file `x/y`, a disk may not.
     """
     parts = PurePosixPath(name).parts
     odd = PureWindowsPath(name)
@@ -35,6 +39,14 @@ def place_in(root: Path, name: str) -> Path:
     target = base.joinpath(*parts)
     if not target.parent.resolve().is_relative_to(base):
         raise ValueError(f"the file {name!r} has no place below {root}: a link leads elsewhere")
+    above = [folder for folder in target.parents if folder.is_relative_to(base)]
+    file = next((place for place in above if place.exists() and not place.is_dir()), None)
+    if file is not None or target.is_dir():
+        there = f"a file {file}" if file is not None else f"a folder {target}"
+        raise ValueError(
+            f"the file {name!r} has no place below {root}: there is {there} already. Nothing was "
+            "written; download it to another folder"
+        )
     return target
 
 
@@ -55,17 +67,31 @@ def named_below(path: FilePath, root: FilePath) -> tuple[Path, str]:
 
 
 async def save(chunks: AsyncIterator[bytes], target: Path) -> None:
-    """Write chunks to a temporary file beside `target`, then put it in its place."""
+    """Write chunks to a temporary file beside `target`, then put it in its place.
+
+    Raises Error where the disk does not take it.
+    """
     part = target.with_name(f".{target.name[:100]}.{uuid4().hex}.part")
-    file = await asyncio.to_thread(_create, part)
+    file = await _on_disk(target, _create, part)
     try:
         async for chunk in chunks:
-            await asyncio.to_thread(file.write, chunk)
-        await asyncio.to_thread(file.close)
-        await asyncio.to_thread(os.replace, part, target)
+            await _on_disk(target, file.write, chunk)
+        await _on_disk(target, file.close)
+        await _on_disk(target, os.replace, part, target)
     finally:
         file.close()
         part.unlink(missing_ok=True)
+
+
+async def _on_disk(target: Path, do: Callable[..., T], *args: Any) -> T:
+    """Do it on a thread; an error of the disk must not pass for one of the connection."""
+    try:
+        return await asyncio.to_thread(do, *args)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise Error(
+            f"{target} cannot be written: {why}. Nothing is there; look at the disk"
+        ) from error
 
 
 def _create(part: Path) -> Any:
@@ -75,17 +101,11 @@ def _create(part: Path) -> Any:
 
 async def send(http: Any, url: str, source: Path, headers: list[str]) -> None:
     """PUT a file with headers that are written as "Name: value"; raises CommError if refused."""
-    named = (header.partition(":") for header in headers)
-    pairs = {name.strip(): value.strip() for name, _, value in named}
-    file = await asyncio.to_thread(source.open, "rb")
-    try:
-        reply = await http.upload(url, file, pairs)
-    finally:
-        file.close()
+    reply, _ = await put(http, url, source, headers)
     if reply.status not in _OK:
+        why = reply.problem.rstrip(".")
         raise CommError(
-            f"the server did not take the file {source}: {reply.problem}. It is not stored there; "
-            "try again",
+            f"the server did not take the file {source}: {why}. It is not stored there; try again",
             reply.status,
             reply.error[0],
         )

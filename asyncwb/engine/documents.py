@@ -20,6 +20,8 @@ query RunResumeStatus($project: String, $entity: String, $name: String!) {
       config
       tags
       notes
+      group
+      jobType
       wandbConfig(keys: ["t"])
     }
   }
@@ -51,4 +53,21 @@ mutation UpsertBucket(
 """
 """Creates a run or changes it; a variable that is null leaves what is there."""
 
-DOCUMENTS: Final = {"RunResumeStatus": RUN_STATUS, "UpsertBucket": UPSERT_RUN}
+CREATE_FILES: Final = """
+mutation CreateRunFiles($entity: String!, $project: String!, $name: String!, $files: [String!]!) {
+  createRunFiles(
+    input: {entityName: $entity, projectName: $project, runName: $name, files: $files}
+  ) {
+    runID
+    uploadHeaders
+    files { name uploadUrl }
+  }
+}
+"""
+"""Announces files of a run, and returns for each where to put it."""
+
+DOCUMENTS: Final = {
+    "RunResumeStatus": RUN_STATUS,
+    "UpsertBucket": UPSERT_RUN,
+    "CreateRunFiles": CREATE_FILES,
+}

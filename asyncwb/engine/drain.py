@@ -2,37 +2,48 @@
 
 What is in the folder decides, not what it was meant to be: sealed frames first, then the journal
 behind them, every record checked. Draining the same folder again, or while the run logs, is safe:
-the server knows each row by its number.
+the server knows each row by its number. The files that were saved follow the rows, since they
+belong to a run that exists; those of a run that is being logged to are its own uploader's, and are
+only sent from here where that one does not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from asyncwb.engine.documents import RUN_STATUS
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.folder import Description, RunFolder
+from asyncwb.engine.graphql import ask
 from asyncwb.engine.http import Http
 from asyncwb.engine.journal import find_segments
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import FoundSegments, Reader
 from asyncwb.engine.progress import Progress
+from asyncwb.engine.saved import FileAccount, Saved
 from asyncwb.engine.source import JournalSource, SealedSource
 from asyncwb.engine.uplink import Uplink
+from asyncwb.engine.uploads import Uploader
 from asyncwb.errors import CommError, Error, FrameError
+from asyncwb.wire.stream import StreamHead
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
     """What became of a folder: rows that the server has acknowledged, rows that are gone, whether
-    some process still writes it, and what went wrong (None: everything readable is there)."""
+    some process still writes it, what went wrong (None: everything readable is there), how many
+    files were sent, and whether the server took nothing at all for as long as one waits for it."""
 
     sent: int
     lost: int
     live: bool
     error: str | None
+    files: int = 0
+    unreachable: bool = False
 
 
 async def drain(
@@ -43,6 +54,7 @@ async def drain(
     memory: int,
     patience: float,
     moved: Callable[[Progress], None],
+    say: Callable[[str], None] = lambda _: None,
 ) -> Drained:
     """Send what a folder holds, and clear away what the server has.
 
@@ -53,6 +65,7 @@ async def drain(
         memory: bytes of frames to keep ready.
         patience: seconds without an acknowledgement after which this gives up.
         moved: called whenever the server has acknowledged more.
+        say: told in a line, once, that the server cannot be reached and is tried again.
 
     Raises:
         Error: `run.json` cannot be read.
@@ -68,14 +81,24 @@ async def drain(
         progress = Progress(next_seq=known)
         progress.moved.append(lambda _: moved(progress))
         sealed = SealedSource(folder.sealed, journal, known)
-        outbox = Outbox(description.head, sealed, progress, folder=folder, found=True, live=live)
-        error = await _send(outbox, where, http, memory=memory, patience=patience)
+        news = _News(say)
+        outbox = Outbox(
+            description.head, sealed, progress, folder=folder, found=True, live=live, say=news.hear
+        )
+        error = await _send(outbox, where, http, news, memory=memory, patience=patience)
         damage = error or next(iter([*sealed.damage, *segments.damage.values()]), None)
+        saved, files = Saved(folder), 0
+        if error is None:
+            head, run = description.head, progress.run_path
+            sending = Files(saved, where, http, head, run, live=live, patience=patience)
+            problem = await sending.send()
+            files, damage = sending.sent, damage or problem
         if description.mode == "offline":
             folder.write_synced(url, progress.next_seq)
         elif damage is None and not live:
-            _clear(folder)
-        return Drained(progress.rows, progress.lost, live, damage)
+            _clear(folder, saved)
+        unreachable = error is not None and not progress.connected and news.says_retry
+        return Drained(progress.rows, progress.lost, live, damage, files, unreachable)
     finally:
         folder.unlock()
 
@@ -90,22 +113,38 @@ def _first_seq(folder: RunFolder, known: int) -> int:
     return known if first is None else max(known, first.first_seq)
 
 
+class _News:
+    """What the uplink or the uploader says. `refused`: the key is; nobody who waits helps that."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.says_retry = False
+        self._say = say
+
+    def hear(self, topic: str, text: str) -> None:
+        if topic == "auth" and not self.refused.done():
+            self.refused.set_result(text)
+        elif topic == "unreachable" and not self.says_retry:
+            self.says_retry = True
+            self._say(text)
+
+
 async def _send(
-    outbox: Outbox, where: Address | Embedded, http: Http, *, memory: int, patience: float
+    outbox: Outbox,
+    where: Address | Embedded,
+    http: Http,
+    news: _News,
+    *,
+    memory: int,
+    patience: float,
 ) -> str | None:
-    refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def say(topic: str, text: str) -> None:
-        if topic == "auth" and not refused.done():
-            refused.set_result(text)  # nobody who waits here can put it right
-
+    refused = news.refused
     uplink = Uplink(
         where,
         http,
         flush_interval=0.0,
         heartbeat=float("inf"),
         memory=memory,
-        say=say,
     )
     outbox.close()
     uplink.add(outbox)
@@ -140,8 +179,109 @@ def _failure(task: asyncio.Task[None]) -> str:
     return "the uplink stopped"
 
 
-def _clear(folder: RunFolder) -> None:
+class Files:
+    """Sends the saved files of a folder.
+
+    Args:
+        saved: the files.
+        where: the server.
+        http: connections to use.
+        head: whose files these are.
+        run_path: "entity/project/run", None where the server has not said it.
+        live: some process is still at work on the run, and says itself when it ends.
+        patience: seconds without progress after which this gives up.
+
+    `sent` counts what the server has taken.
+    """
+
+    def __init__(
+        self,
+        saved: Saved,
+        where: Address | Embedded,
+        http: Http,
+        head: StreamHead,
+        run_path: str | None,
+        *,
+        live: bool,
+        patience: float,
+    ) -> None:
+        self.sent = 0
+        self._saved = saved
+        self._where = where
+        self._http = http
+        self._head = head
+        self._run_path = run_path
+        self._live = live
+        self._patience = patience
+
+    async def send(self) -> str | None:
+        """Send what waits; returns what went wrong, None where the server has all of it."""
+        try:
+            if not self._saved.read():
+                return None
+            async with asyncio.timeout(self._patience):
+                self._run_path = self._run_path or await self._find_run()
+        except (Error, TimeoutError) as error:
+            return str(error) or "the server does not say whether it has the run"
+        account, news = FileAccount(), _News(lambda _: None)
+        uploader = Uploader(
+            self._saved,
+            self._http,
+            where=self._where.url if isinstance(self._where, Address) else "embedded",
+            address=self._address,
+            run_path=lambda: self._run_path,
+            account=account,
+            say=news.hear,
+            retry=True,
+        )
+        uploader.end(for_now=self._live)
+        sending = asyncio.ensure_future(uploader.run())
+        try:
+            problem = await self._wait(uploader, account, {sending, news.refused})
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            self.sent = uploader.sent
+        failed = [f"{name}: {reason}" for name, reason in sorted(account.failed.items())]
+        more = f" (and {len(failed) - 1} more files)" if len(failed) > 1 else ""
+        return problem or (f"{failed[0]}{more}" if failed else None)
+
+    async def _wait(
+        self, uploader: Uploader, account: FileAccount, ends: set[asyncio.Future[Any]]
+    ) -> str | None:
+        """Wait until all is sent; returns why it is not, where this gives up."""
+        while True:
+            left = uploader.active_at + self._patience - time.monotonic()
+            done, _ = await asyncio.wait(
+                ends, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
+            )
+            for end in done:
+                result = end.result()
+                return result if isinstance(result, str) else None
+            if time.monotonic() >= uploader.active_at + self._patience:
+                return account.error or f"no file has arrived for {self._patience:.0f} s"
+
+    async def _address(self) -> Address:
+        where = self._where
+        return where if isinstance(where, Address) else await where.find_or_start()
+
+    async def _find_run(self) -> str:
+        """Ask the server for the run, where no row of it was sent just now."""
+        head = self._head
+        who = {"project": head.project, "entity": head.entity, "name": head.run}
+        data = await ask(self._http, await self._address(), RUN_STATUS, who)
+        try:
+            model = data["model"]
+            return f"{model['entity']['name']}/{model['name']}/{model['bucket']['name']}"
+        except (KeyError, TypeError) as error:
+            raise CommError(
+                f"the server has no run {head.project}/{head.run} that these files could belong to"
+            ) from error
+
+
+def _clear(folder: RunFolder, saved: Saved) -> None:
     """Everything is acknowledged: the journal has done its work; the user's files stay."""
+    saved.clear()
     for path in find_segments(folder.journal):
         path.unlink(missing_ok=True)
     for place in (folder.journal, folder.sealed):

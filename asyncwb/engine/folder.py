@@ -6,6 +6,7 @@
     journal/     segments that are not acknowledged yet
     sealed/      an offline run: compressed frames
     files/       run.dir: the user's files
+    files.json   which of them are to be sent, and which server has what; see `saved`
     synced.json  an offline run: how far which server has it
     wandb.json   sent to a W&B server: how far, and what its lines go on from
 """
@@ -155,7 +156,8 @@ class RunFolder:
         """Delete the folder once nothing in it is the user's: no files and no journal."""
         with contextlib.suppress(OSError):
             self.files.rmdir()
-        if self.files.exists() or self.journal.exists() or self.sealed.exists():
+        kept = (self.files, self.path / "files.json", self.journal, self.sealed)
+        if any(place.exists() for place in kept):
             return
         for name in (_DESCRIPTION, "lock", "synced.json", "wandb.json", "wandb.json.new"):
             (self.path / name).unlink(missing_ok=True)

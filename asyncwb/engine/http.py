@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from os import SEEK_END
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from asyncwb.errors import CommError
+from asyncwb.errors import NoAnswer as NoAnswer
 from asyncwb.version import __version__
 from asyncwb.wire.values import loads
 
 _FAILURES: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
-_BYTES: Final = "application/octet-stream"
+_PIECE: Final = 256 * 2**10
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
-
-
-class NoAnswer(CommError):  # noqa: N818
-    """The server could not be reached, or did not answer in time; nothing is known of the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +122,45 @@ class Http:
                 raise CommError(reply.problem, reply.status, reply.error[0])
             yield response.content.iter_chunked(2**20)
 
-    async def upload(self, url: str, body: IO[bytes], headers: Mapping[str, str]) -> Reply:
-        """PUT a file, piece by piece, to an address that needs no key; the timeout is each wait's.
+    async def upload(
+        self,
+        url: str,
+        body: IO[bytes],
+        headers: Mapping[str, str],
+        moved: Callable[[int], None] | None = None,
+    ) -> Reply:
+        """PUT what a file holds, piece by piece, with these headers and no key.
+
+        As much is sent as there is at the start, whatever is added meanwhile. The timeout is for
+        each wait: until a piece is taken (`moved` is called with its size), and for the answer.
 
         Raises:
             NoAnswer: the server could not be reached, or did not take it all.
+            OSError: the file cannot be read, or became shorter.
         """
-        call = self._open("PUT", url, None, body, None, _BYTES, self._each_wait(), headers)
-        async with call as response:
+        pieces = await asyncio.to_thread(_Pieces, body, moved)
+        sending = asyncio.ensure_future(self._put(url, pieces, headers))
+        try:
+            while True:
+                left = pieces.left
+                # Once all is sent, aiohttp's own timeout waits for the answer.
+                await asyncio.wait({sending}, timeout=2 * self._timeout)
+                if sending.done():
+                    return await sending
+                if pieces.left == left:
+                    raise NoAnswer(f"no answer from {_origin(url)}: it takes no more bytes")
+        except NoAnswer:
+            if pieces.error is not None:
+                raise pieces.error from None
+            raise
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    async def _put(self, url: str, pieces: _Pieces, headers: Mapping[str, str]) -> Reply:
+        more = {**headers, "Content-Length": str(pieces.left)}
+        wait = self._each_wait()
+        async with self._open("PUT", url, None, pieces.read(), None, "", wait, more) as response:
             return Reply(response.status, response.headers, await response.read())
 
     def _each_wait(self) -> aiohttp.ClientTimeout:
@@ -145,7 +174,7 @@ class Http:
         method: str,
         url: str,
         key: str | None,
-        data: bytes | IO[bytes] | None,
+        data: bytes | AsyncIterator[bytes] | None,
         params: list[tuple[str, str]] | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
@@ -154,7 +183,7 @@ class Http:
         follow: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {"Authorization": _basic(key)} if key else {}
-        if data is not None:
+        if data is not None and content_type:
             headers["Content-Type"] = content_type
         headers |= more or {}
         try:
@@ -166,6 +195,8 @@ class Http:
                 headers=headers,
                 timeout=timeout,
                 allow_redirects=follow,
+                # A signature may cover the headers: none is added to those that were given.
+                skip_auto_headers=() if content_type else ("Content-Type",),
             ) as response:
                 yield response
         except _FAILURES as error:
@@ -177,6 +208,35 @@ class Http:
         pools, self._pools = self._pools, {}
         for pool in pools.values():
             await pool.close()
+
+
+class _Pieces:
+    """What is left of a file, to be read piece by piece on threads.
+
+    Mutable state: `left` (bytes), `error` (why it could not be read to its end).
+    """
+
+    def __init__(self, body: IO[bytes], moved: Callable[[int], None] | None) -> None:
+        at = body.tell()
+        self.left = body.seek(0, SEEK_END) - at
+        self.error: OSError | None = None
+        body.seek(at)
+        self._body = body
+        self._moved = moved
+
+    async def read(self) -> AsyncIterator[bytes]:
+        try:
+            while self.left:
+                piece = await asyncio.to_thread(self._body.read, min(_PIECE, self.left))
+                if not piece:
+                    raise OSError("it became shorter while it was sent")
+                yield piece
+                self.left -= len(piece)
+                if self._moved is not None:
+                    self._moved(len(piece))
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def _basic(key: str) -> str:

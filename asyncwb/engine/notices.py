@@ -31,8 +31,8 @@ class Notices:
             line = f"{text} {self.advice}".rstrip() if advise else text
             print(f"{_PREFIX}{line}", file=sys.stderr, flush=True)  # noqa: T201
 
-    def warn_once(self, topic: str, text: str) -> None:
+    def warn_once(self, topic: str, text: str, *, advise: bool = True) -> None:
         """Print a warning the first time that its topic comes up."""
         if topic not in self._said:
             self._said.add(topic)
-            self.warn(text)
+            self.warn(text, advise=advise)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import asyncwb
-from asyncwb.client.sync import SyncResult, sync
+from asyncwb.client.sync import SyncProgress, SyncResult, sync
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
 
@@ -120,3 +120,20 @@ async def test_a_wrong_key_and_a_server_that_is_away_are_said(to_server: Setting
     assert "no answer" in str(result.error)
     (result,) = await send(to_server, folder)
     assert (result.sent, result.error) == (10, None)
+
+
+async def test_a_server_that_is_away_is_waited_for_once_and_not_in_silence(
+    to_server: Settings,
+) -> None:
+    folders = [await asyncio.to_thread(offline, f"r{n}", 1) for n in range(3)]
+    url = "http://127.0.0.1:9"
+    away = Settings(**{**to_server.given, "base_url": url, "finish_timeout": 0.2})
+    said: list[SyncProgress] = []
+    results = await sync(folders, settings=away, jobs=1, report=said.append)
+    first, *others = [str(result.error) for result in results]
+    assert first.startswith(f"no answer from {url}")
+    assert others == [f"not tried: {first}"] * 2
+    assert [step.path for step in said if step.trouble] == folders[:1]
+    assert all(url in str(step.trouble) for step in said if step.trouble)
+    results = await send(to_server, *folders)
+    assert [(r.sent, r.error) for r in results] == [(1, None)] * 3
