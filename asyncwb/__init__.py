@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # for readers and type checkers; at run time `_HOME` says whe
     from asyncwb.client.module import log as log
     from asyncwb.client.module import log_async as log_async
     from asyncwb.client.module import log_nowait as log_nowait
+    from asyncwb.client.module import save as save
+    from asyncwb.client.module import save_async as save_async
     from asyncwb.client.run import Run as Run
     from asyncwb.client.run_async import AsyncRun as AsyncRun
     from asyncwb.client.summary import Summary as Summary
@@ -39,10 +41,12 @@ if TYPE_CHECKING:  # for readers and type checkers; at run time `_HOME` says whe
     from asyncwb.errors import ConfigError as ConfigError
     from asyncwb.errors import EngineStopped as EngineStopped
     from asyncwb.errors import Error as Error
+    from asyncwb.errors import FilterError as FilterError
     from asyncwb.errors import FrameError as FrameError
     from asyncwb.errors import JournalCorrupt as JournalCorrupt
     from asyncwb.errors import JournalFull as JournalFull
     from asyncwb.errors import LogTypeError as LogTypeError
+    from asyncwb.errors import NoAnswer as NoAnswer
     from asyncwb.errors import NotFoundError as NotFoundError
     from asyncwb.errors import RunNotFoundError as RunNotFoundError
     from asyncwb.errors import SettingsError as SettingsError
@@ -69,6 +73,8 @@ _HOME = {
         "log",
         "log_async",
         "log_nowait",
+        "save",
+        "save_async",
     ),
     "asyncwb.client.run": ("Run",),
     "asyncwb.client.run_async": ("AsyncRun",),
@@ -80,10 +86,12 @@ _HOME = {
         "ConfigError",
         "EngineStopped",
         "Error",
+        "FilterError",
         "FrameError",
         "JournalCorrupt",
         "JournalFull",
         "LogTypeError",
+        "NoAnswer",
         "NotFoundError",
         "RunNotFoundError",
         "SettingsError",
@@ -95,6 +103,8 @@ _HOME = {
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _OF_CURRENT_RUN = ("config", "run", "summary")
+_ROOMS = ("aio", "apis", "errors")
+"""modules that are there without an import of their own"""
 
 __all__ = ["__version__", *sorted(_MODULE_OF), *_OF_CURRENT_RUN]
 
@@ -102,6 +112,8 @@ __all__ = ["__version__", *sorted(_MODULE_OF), *_OF_CURRENT_RUN]
 def __getattr__(name: str) -> Any:
     if name in _OF_CURRENT_RUN:
         return importlib.import_module("asyncwb.client.module").of_current_run(name)
+    if name in _ROOMS:
+        return importlib.import_module(f"asyncwb.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'asyncwb' has no attribute {name!r}")
     value = getattr(importlib.import_module(_MODULE_OF[name]), name)
@@ -110,4 +122,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    dunder = [name for name in globals() if name.startswith("__")]
+    return sorted({*dunder, *__all__, *_ROOMS})

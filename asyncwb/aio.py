@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from asyncwb.client.module import finish_async as finish
     from asyncwb.client.module import flush_async as flush
     from asyncwb.client.module import log_async as log
+    from asyncwb.client.module import save_async as save
     from asyncwb.client.run_async import AsyncRun as Run
 
 _ASYNC = {
@@ -25,11 +26,17 @@ _ASYNC = {
     "flush": "flush_async",
     "init": "init_async",
     "log": "log_async",
+    "save": "save_async",
 }
 
-__all__ = ["Api", "Run", "define_metric", "finish", "flush", "init", "log", "log_nowait"]
+__all__ = ["Api", "Run", "define_metric", "finish", "flush", "init", "log", "log_nowait", "save"]
 
 
 def __getattr__(name: str) -> Any:
     # The front door itself says which names there are, and which run is the current one.
     return getattr(importlib.import_module("asyncwb"), _ASYNC.get(name, name))
+
+
+def __dir__() -> list[str]:
+    dunder = [name for name in globals() if name.startswith("__")]
+    return sorted({*dunder, *__all__})

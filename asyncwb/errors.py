@@ -4,8 +4,9 @@
     ├── UsageError             the call does not fit the state, or a name is no good
     │   ├── SettingsError      a setting has an unknown name or a value it cannot take (ValueError)
     │   └── UnsupportedError   the call is known, but this version, mode or platform lacks it
-    ├── ConfigError            a config key would change, or a config file cannot be read
+    ├── ConfigError            a config key would change or is too deep, or a file is no config
     ├── CommError              a server could not be reached, refused, or answered nonsense
+    │   ├── NoAnswer               it could not be reached, or did not answer in time
     │   ├── AuthenticationError    the server does not accept the API key
     │   └── NotFoundError          the server has no such thing (ValueError)
     │       └── RunNotFoundError   the server has no such run
@@ -57,7 +58,7 @@ class UnsupportedError(UsageError):
 
 
 class ConfigError(Error):
-    """A config key that is set would change its value, or a config file cannot be read."""
+    """A config key would change its value or is nested too deep, or a file cannot be read."""
 
 
 class CommError(Error):
@@ -71,6 +72,10 @@ class CommError(Error):
         super().__init__(message)
         self.status = status
         self.code = code
+
+
+class NoAnswer(CommError):  # noqa: N818
+    """The server could not be reached, or did not answer in time; nothing is known of the data."""
 
 
 class AuthenticationError(CommError):

@@ -1,18 +1,21 @@
 """Runs that nobody finished: what happens when the interpreter exits, and with which code.
 
 `sys.exit(3)` and an uncaught exception are noticed by wrapping `sys.exit` and `sys.excepthook`
-from the first run on; both call what was there before.
+from the first run on; both call what was there before. The runs are finished once nothing of the
+program can log any more: after its threads and executors, and after its own atexit callbacks, if
+they were registered since the first run began (`engine.thread.at_exit`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from types import TracebackType
 from typing import Any, NoReturn
 
 from asyncwb.client import current
-from asyncwb.client.state import RunState
+from asyncwb.client.state import EXIT_CODES, RunState
 from asyncwb.client.waiting import wait
 from asyncwb.engine.thread import at_exit
 from asyncwb.errors import EngineStopped
@@ -22,10 +25,14 @@ FAILED = 1
 
 
 class _Watch:
-    """Remembers how the process is about to end. Mutable state: `exit_code`, `installed`."""
+    """Remembers how the process is about to end.
+
+    Mutable state: `exit_code`, `installed`, `interrupted` (an uncaught KeyboardInterrupt ends it).
+    """
 
     def __init__(self) -> None:
         self.exit_code = 0
+        self.interrupted = False
         self.installed = False
         self.children: list[RunState] = []
         """runs of the parent's that this forked child has logged to"""
@@ -51,10 +58,12 @@ class _Watch:
             kind: type[BaseException], error: BaseException, traceback: TracebackType | None
         ) -> Any:
             self.exit_code = exit_code_of(error)
+            self.interrupted = kind is KeyboardInterrupt
             return previous_hook(kind, error, traceback)
 
         def leave(status: Any = None, /) -> NoReturn:
             self.exit_code = exit_code_of(SystemExit(status))
+            self.interrupted = False
             previous_exit(status)
 
         sys.excepthook, sys.exit = hook, leave
@@ -62,7 +71,8 @@ class _Watch:
 
     def finish_all(self) -> None:
         """Finish what is still open; each run by its own deadline."""
-        for state in self.children:
+        children, self.children = self.children, []
+        for state in children:
             self._leave(state)
         futures = [(run, run._state.start_finish(self.exit_code)) for run in current.open_runs()]
         for run, future in futures:
@@ -75,6 +85,8 @@ class _Watch:
                 current.leave(run)
                 if future is not None:
                     run._state.end_finish(complete)
+        if self.interrupted and not (sys.flags.interactive or hasattr(sys, "ps1")):
+            _stay_interrupted()
 
 
 _watch = _Watch()
@@ -99,8 +111,20 @@ def exit_code_of(error: BaseException | None) -> int:
     if isinstance(error, SystemExit):
         if error.code is None:
             return 0
-        return error.code if isinstance(error.code, int) else FAILED
+        code = error.code
+        return int(code) if isinstance(code, int) and code in EXIT_CODES else FAILED
     return FAILED
+
+
+def _stay_interrupted() -> None:
+    """Have the process end by SIGINT, as it would have without us.
+
+    CPython notes that a KeyboardInterrupt has ended the program, and forgets it with the next
+    piece of source that anything executes: each dataclass is one, on whichever thread it is
+    imported. This makes it note it again.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")
 
 
 def _forget_all() -> None:

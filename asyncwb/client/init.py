@@ -55,6 +55,15 @@ class Arguments(TypedDict, total=False):
     settings: Settings | Mapping[str, Any] | None
 
 
+def _start(
+    what: str, project: str | None, entity: str | None, arguments: Mapping[str, Any]
+) -> _Start:
+    for name in arguments:
+        if name not in Arguments.__annotations__:
+            raise TypeError(f"{what}() got an unexpected keyword argument {name!r}")
+    return _Start(project, entity, **arguments)
+
+
 class _Start:
     """The arguments of `init`, checked, and the settings that they make.
 
@@ -105,6 +114,8 @@ class _Start:
         self.run_id = self.settings.run_id or _interrupted(self.settings) or _new_id()
         self.step = 0
         self.resumed = False
+        self.known: JsonObject = {}
+        """what the server has of a run that is resumed"""
 
     @property
     def previous(self) -> Any:
@@ -145,13 +156,14 @@ class _Start:
         self.resumed = True
         last = info.get("last_step")
         self.step = 0 if last is None else int(last) + 1
-        self.config = {**info.get("config", {}), **self.config}
+        self.known = info
 
     def begin(self, face: type[Any]) -> Any:
         """Start the run and make it the current one; costs about a millisecond."""
         settings = self.settings
-        attrs: Attrs = {
-            "name": settings.run_name or (self.run_id if settings.mode != "disabled" else None),
+        # Only what the caller gives: the server may have a run of this id, and keeps the rest.
+        given: Attrs = {
+            "name": settings.run_name or None,
             "tags": list(settings.run_tags or ()),
             "notes": settings.run_notes,
             "group": settings.run_group,
@@ -162,7 +174,7 @@ class _Start:
         start = {
             "t": "start",
             "at": started_at,
-            **attrs,
+            **given,
             "config": config,
             "host": os.uname().nodename,
             "program": sys.argv[0] if sys.argv else "",
@@ -174,11 +186,18 @@ class _Start:
         if settings.mode == "disabled":
             session = MutedSession(settings, self._head(), start)
         else:
-            session = Session(settings, self._head(), start, step=self.step, engine=Engine.current)
+            session = Session(
+                settings,
+                self._head(),
+                start,
+                step=self.step,
+                summary=self.known.get("summary"),
+                engine=Engine.current,
+            )
         state = RunState(
             session,
-            attrs=attrs,
-            config=config,
+            attrs=self._attrs(given),
+            config={**self.known.get("config", {}), **config},
             started_at=started_at,
             resumed=self.resumed,
             allow_val_change=self.allow_val_change,
@@ -189,6 +208,22 @@ class _Start:
             session.reopened = lambda: exits.adopt(state)
         current.enter(run)
         return run
+
+    def _attrs(self, given: Attrs) -> Attrs:
+        """What is shown of the run: what the caller gave, else what the server has."""
+        known = self.known
+        notes, group, job_type = (
+            known.get(name) if given[name] is None else given[name]
+            for name in ("notes", "group", "job_type")
+        )
+        unnamed = None if self.settings.mode == "disabled" else self.run_id
+        return {
+            "name": given["name"] or known.get("name") or unnamed,
+            "tags": given["tags"] or list(known.get("tags") or ()),
+            "notes": notes,
+            "group": group,
+            "job_type": job_type,
+        }
 
     def _head(self) -> StreamHead:
         settings = self.settings
@@ -221,7 +256,9 @@ def init(
         resume: with `id`: "allow" goes on where a run of this id stopped, "must" and "never" raise
             UsageError where there is none, or is one; "auto", without `id`, goes on with the last
             run of the project that was cut off on this machine. Only this asks the server, and
-            waits for it at most `init_timeout` seconds.
+            waits for it at most `init_timeout` seconds: the run then shows the config, summary,
+            name, tags and so on that the server has. With or without it, an existing run keeps
+            what is not given here.
         reinit: while another run is open: "create_new" (the default) starts one beside it,
             "return_previous" returns that one, "finish_previous" (or True) finishes it first.
         settings: a `Settings`, or a mapping of some of its values.
@@ -232,7 +269,7 @@ def init(
 
     Source: https://docs.wandb.ai/ref/python/init.
     """
-    start = _Start(project, entity, **arguments)
+    start = _start("init", project, entity, arguments)
     previous = start.previous
     if previous is not None:
         if start.reinit == "return_previous":
@@ -292,7 +329,7 @@ def init_async(
         async with asyncwb.init_async(project="mnist", config={"lr": 0.1}) as run:
             await run.log({"loss": 0.3, "acc": 0.9})
     """
-    return Starting(_Start(project, entity, **arguments))
+    return Starting(_start("init_async", project, entity, arguments))
 
 
 def _sync_face(run: Run | AsyncRun) -> Run:
@@ -340,6 +377,9 @@ def _chosen(
     config: Any, include: Iterable[str] | None, exclude: Iterable[str] | None
 ) -> dict[str, Any]:
     values = {} if config is None else dict(as_mapping(config))
+    for name, keys in (("include", include), ("exclude", exclude)):
+        if isinstance(keys, str):
+            raise UsageError(f"config_{name}_keys is a list of keys, not {keys!r}")
     if include is not None:
         values = {key: values[key] for key in include if key in values}
     for key in exclude or ():

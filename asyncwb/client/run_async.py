@@ -9,6 +9,8 @@ The sync face is generated from this file; both faces of one run share its sessi
 
 from __future__ import annotations
 
+import asyncio  # sync: drop
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -16,9 +18,10 @@ from typing import Any
 from asyncwb.client import current
 from asyncwb.client.config import Config, ConfigStatic
 from asyncwb.client.exits import exit_code_of
-from asyncwb.client.state import RunState
+from asyncwb.client.state import RunState, check_exit_code
 from asyncwb.client.summary import Summary
 from asyncwb.client.waiting import wait_async
+from asyncwb.engine.saved import Policy
 from asyncwb.engine.session import RunStatus, Session
 from asyncwb.errors import EngineStopped, UsageError
 from asyncwb.settings import Settings
@@ -113,20 +116,23 @@ class AsyncRun:
         sending it, and the command that resumes is printed. Finishing twice does nothing.
 
         Args:
-            exit_code: 0 (the default) is success, anything else a failure.
+            exit_code: int of 32 bits; 0 (the default) is success, anything else a failure.
             quiet: True prints nothing about it; kept for W&B's users, who have it in Settings now.
             timeout: seconds to wait for the server; the default is the setting `finish_timeout`.
 
+        Raises:
+            UsageError: the exit code is none; the run goes on.
+
         Source: https://docs.wandb.ai/ref/python/sdk/classes/run (`finish`).
         """
-        state = self._state
+        state, code = self._state, check_exit_code(exit_code)
         if not state.begin_finish(quiet):
             return
         current.leave(self)
         seconds = self._session.settings.finish_timeout if timeout is None else timeout
         complete = False
         try:
-            complete = await wait_async(self._session.finish(exit_code or 0, seconds))
+            complete = await wait_async(self._session.finish(code, seconds))
         except EngineStopped as error:
             self._session.notices.warn(error.message)
         finally:
@@ -168,15 +174,55 @@ class AsyncRun:
             hidden=hidden,
             summary=summary,
             goal=goal,
-            overwrite=bool(overwrite),
+            overwrite=overwrite,
         )
         self._session.define(event)
         rule = self._session.rules.resolve(name)
         assert rule is not None
         return rule
 
+    async def save(
+        self,
+        glob_str: str | bytes | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
+        policy: Policy = "live",
+        *,
+        glob: bool = True,
+    ) -> list[str]:
+        """Store files with the run; they are sent beside the training, by the engine.
+
+        When it returns, the files are linked into `run.dir` and noted on disk: after a SIGKILL of
+        the process `asyncwb sync` sends what is still missing, as it is then. A file system without
+        links costs a copy, which does not follow the file: "live" is "now" for it.
+
+            run.save("ckpt/*.pt")                              # named ckpt/... in the run
+            run.save("/data/job7/ckpt/*.pt", base_path="/data")    # job7/ckpt/...
+
+        Args:
+            glob_str: a path or a pattern, relative to the current folder or absolute; expanded
+                now, so what is made later is not meant. `**` is any number of folders.
+            base_path: the folder that names in the run are relative to; left out: the current one.
+                Of an absolute path only the last folder is kept, and a warning says so.
+            policy: "live" sends a file again whenever it has changed, "now" once, "end" when the
+                run finishes.
+            glob: False takes `glob_str` as it stands, with `*`, `?` and `[` in it.
+
+        Returns the paths in `run.dir`, sorted; empty where nothing matches, for an address in cloud
+        storage and in a disabled run. What cannot be linked or sent is warned of, and counted in
+        `status().files_failed`.
+
+        Raises:
+            ValueError: another policy, or a pattern that is not below `base_path`.
+            UsageError: the run has finished.
+
+        Source: https://docs.wandb.ai/ref/python/sdk/classes/run (`save`).
+        """
+        # sync: return self._state.save(glob_str, base_path, policy, glob)
+        work = self._state.save  # sync: drop
+        return await asyncio.to_thread(work, glob_str, base_path, policy, glob)  # sync: drop
+
     def status(self) -> RunStatus:
-        """Count what was accepted, acknowledged and dropped, and how far the server lags."""
+        """Count rows accepted, acknowledged and dropped, the server's lag, and saved files."""
         return self._session.status()
 
     @property

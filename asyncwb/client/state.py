@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
+from asyncwb.client import saving
 from asyncwb.client.config import Config
 from asyncwb.client.summary import Summary
 from asyncwb.engine.session import Session
-from asyncwb.errors import UsageError
+from asyncwb.errors import SettingsError, UsageError
 from asyncwb.settings import default_entity
+from asyncwb.typing import FilePath
+from asyncwb.wire import names
 
-_MAX_TAG: Final = 64
+EXIT_CODES: Final = range(-(2**31), 2**31)
+"""what a run's exit code may be: it is stored in 32 bits"""
+_LONGEST_SHOWN: Final = 200
 
 
 class Attrs(TypedDict):
@@ -78,11 +85,28 @@ class RunState:
         return self.session.progress.base_url or self.session.settings.base_url
 
     def set_attr(self, name: Literal["name", "notes", "tags"], value: Any) -> None:
-        """Change the name, notes or tags of the run, here and on the server."""
-        if name == "tags":
-            value = check_tags(value)
+        """Change the name, notes or tags of the run, here and on the server.
+
+        Raises SettingsError or UsageError for what `init` does not take either; nothing changes.
+        """
+        value = check_tags(value) if name == "tags" else _check_text(name, value)
         self.session.inbox.event({"t": "attrs", name: value})
         self.attrs[name] = value
+
+    def save(
+        self, pattern: FilePath | bytes, base_path: FilePath | None, policy: str, expand: bool
+    ) -> list[str]:
+        """Link files into the run's folder and have them sent; touches the disk only."""
+        session = self.session
+        if self.finished:
+            raise UsageError(
+                "the run has finished: no more files can be saved to it. Those of before are "
+                "safe. Save before finish()."
+            )
+        disabled = session.settings.mode == "disabled"
+        folder = session.folder.files if disabled else session.own_folder().files
+        wanted = saving.understand(pattern, base_path, policy, expand, folder, session.notices)
+        return [] if disabled or wanted is None else saving.save(session, wanted)
 
     def _config_changed(self, values: dict[str, Any], deleted: list[str]) -> None:
         self.session.inbox.event({"t": "config", "set": values, "delete": deleted})
@@ -124,30 +148,85 @@ class RunState:
             notices.advice = ""  # nothing is left to be sent
         if status.lost:
             notices.warn(f"{status.lost} rows were lost: {dict(status.dropped)}.")
+        if status.files_failed:
+            notices.warn(f"{_files(len(status.files_failed))} could not be sent.")
         if complete:
             return
         notices.warn(
             f"{status.acknowledged} of {status.accepted} rows have arrived"
+            + (f", {_files(status.files_waiting)} wait" if status.files_waiting else "")
             + (f" ({status.last_error})" if status.last_error else "")
-            + "; the rest is safe on disk."
+            + (f"; {status.journaled} are" if status.lost else "; the rest is")
+            + " safe on disk."
         )
         if session.settings.mode == "online" and session.settings.detach_uploader:
             session.detach_uploader()
 
     def _summary_line(self) -> str:
         session = self.session
-        rows = session.inbox.accepted
+        status = session.status()
+        rows, waiting, sent = status.accepted, status.files_waiting, status.files_uploaded
         if session.settings.mode == "offline":
-            return f"{rows} rows are in {session.folder.path}; send them: asyncwb sync"
-        return f"run {session.head.run} finished: {rows} rows, all acknowledged."
+            files = f" and {_files(waiting)}" if waiting else ""
+            return f"{rows} rows{files} are in {session.folder.path}; send them: asyncwb sync"
+        files = f", {_files(sent)} uploaded" if sent else ""
+        return f"run {session.head.run} finished: {rows} rows, all acknowledged{files}."
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
+
+
+def _check_text(name: str, value: object) -> str | None:
+    longest, may_lack = names.MAX_TEXT[name], name == "notes"
+    if value is None and may_lack:
+        return None
+    if isinstance(value, str) and len(value) <= longest and (value or may_lack):
+        return value
+    wanted = f"None or a text of at most {longest}" if may_lack else f"a text of 1 to {longest}"
+    raise SettingsError(
+        f"run.{name}: {_shown(value)} is not {wanted} characters. Nothing was changed; correct it "
+        "and try again.",
+        f"run_{name}",
+    )
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+
+
+def check_exit_code(value: object) -> int:
+    """Return an exit code, 0 for None; raises UsageError for what is no int of 32 bits.
+
+    True and False are refused: an exit code of 1, a failure, is hardly what True was meant to say.
+    """
+    if value is None:
+        return 0
+    with contextlib.suppress(TypeError):
+        code = operator.index(value)  # type: ignore[arg-type]
+        if code in EXIT_CODES and not isinstance(value, bool):
+            return code
+    raise UsageError(
+        f"finish: the exit code {value!r} is no int of 32 bits; the run goes on. Use 0 for success "
+        "and another one for a failure."
+    )
 
 
 def check_tags(tags: Iterable[str]) -> list[str]:
-    """Return tags as a list; raises UsageError for one that is no text of 1 to 64 characters."""
-    found = list(tags)
+    """Return tags as a list (a text is one tag); raises UsageError for one that is no text of 1 to
+    64 characters."""
+    if not isinstance(tags, Iterable):
+        raise UsageError(f"tags are a list of texts, not {tags!r}; the tags are unchanged")
+    found = [tags] if isinstance(tags, str) else list(tags)
+    if len(found) > names.MAX_TAGS:
+        raise UsageError(
+            f"{len(found)} tags are more than {names.MAX_TAGS}; the tags are unchanged"
+        )
     for tag in found:
-        if not isinstance(tag, str) or not 1 <= len(tag) <= _MAX_TAG:
+        if not isinstance(tag, str) or not 1 <= len(tag) <= names.MAX_TAG:
             raise UsageError(
-                f"the tag {tag!r} is no text of 1 to {_MAX_TAG} characters; the tags are unchanged"
+                f"the tag {_shown(tag)} is no text of 1 to {names.MAX_TAG} characters; the tags "
+                "are unchanged"
             )
     return found

@@ -356,6 +356,7 @@ class Inbox:
         segment.append(self._end, record)
         # Without a call in between: a signal's exception can come at no other place.
         self._events += events
+        segment.events += events
         segment.count += count
         segment.end = self._end = end
 

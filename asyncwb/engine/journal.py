@@ -55,8 +55,9 @@ def is_disk_full(error: OSError | None) -> bool:
 class Segment:
     """One file of the journal.
 
-    Mutable state: `count` (sequence numbers inside), `end` (bytes used) and `closed`, all set by
-    the inbox under its lock; the reader looks at them without it and at worst sees a little less.
+    Mutable state: `count` (sequence numbers inside), `events` (how many of them are no rows), `end`
+    (bytes used) and `closed`, all set by the inbox under its lock; the reader looks at them without
+    it and at worst sees a little less.
     """
 
     def __init__(self, path: Path, index: int, first_seq: int, capacity: int) -> None:
@@ -65,6 +66,7 @@ class Segment:
         self.first_seq = first_seq
         self.capacity = capacity
         self.count = 0
+        self.events = 0
         self.end = DATA_START
         self.closed = False
         self.map: mmap.mmap | None = None
@@ -205,7 +207,8 @@ class Journal:
     """The segments of one writer, oldest first; the last one is being written.
 
     Mutable state, guarded by `lock` (never held while a row is packed): `segments`, `spare`,
-    `next_index`, `next_capacity`.
+    `next_index`, `next_capacity`, and `_gaps`: [first, end) of the sequence numbers that went with
+    dropped segments, ascending.
     """
 
     def __init__(
@@ -223,6 +226,7 @@ class Journal:
         self.spare: Segment | None = None
         self.lock = threading.Lock()
         self._next_index = 0
+        self._gaps: list[tuple[int, int]] = []
         # The segment being written is never deleted: it must leave room for the next one.
         share = max(_PAGE, max_bytes // 4 // _PAGE * _PAGE)
         self._first_capacity = min(first_capacity, share)
@@ -315,14 +319,26 @@ class Journal:
             segment.discard()
         return bool(gone)
 
-    def drop_oldest(self) -> int:
-        """Delete the oldest closed segment, unsent as it is; returns how many records it held."""
+    def drop_oldest(self) -> bool:
+        """Delete the oldest closed segment, unsent as it is; False where there is none.
+
+        One that holds only rows, as long as there is one: the start of the run and its config are
+        worth more than some old rows.
+        """
         with self.lock:
-            if len(self.segments) < 2:
-                return 0
-            segment = self.segments.popleft()
+            closed = list(self.segments)[:-1]
+            if not closed:
+                return False
+            segment = next((s for s in closed if not s.events), closed[:2][-1])
+            self.segments.remove(segment)
+            gap = (segment.first_seq, segment.first_seq + segment.count)
+            self._gaps = _joined(sorted([*self._gaps, gap]))
         segment.discard()
-        return segment.count
+        return True
+
+    def gone(self, seq: int) -> int:
+        """Return how many sequence numbers from `seq` on went with dropped segments."""
+        return sum(max(0, end - max(first, seq)) for first, end in self._gaps)
 
     def sync(self) -> None:
         """Flush the newest segments to the disk; blocks for milliseconds, so not on the loop."""
@@ -346,6 +362,16 @@ class Journal:
         if delete:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
+
+
+def _joined(gaps: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for first, end in gaps:
+        if joined and joined[-1][1] == first:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((first, end))
+    return joined
 
 
 def find_segments(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from asyncwb.engine.folder import RunFolder
@@ -29,6 +30,8 @@ class Outbox:
         progress: where it is noted how far they have come.
         folder: where a speaker may leave what it has to remember; None: nowhere.
         found: some other process has written this journal, or still writes it (`live`).
+        say: prints one line for the user, the first time it is called with a topic; None: nobody
+            wants to hear of this run.
 
     Mutable state, touched by the engine's loop only: `pending` with its size in bytes; what of it
     lies before `_sent` (a sequence number) is on its way, the rest has `waiting` raw bytes; the
@@ -46,11 +49,15 @@ class Outbox:
         folder: RunFolder | None = None,
         found: bool = False,
         live: bool = False,
+        say: Callable[[str, str], None] | None = None,
     ) -> None:
         self.head = head
         self.folder = folder
         self.found = found
         self.live = live
+        self.told: set[str] = set()
+        """topics that concern all runs of an uplink, of which this one's user knows"""
+        self._say = say
         self.progress = progress
         self.settled = asyncio.Event()
         """set once nothing more will be sent: all is acknowledged, or refused."""
@@ -68,6 +75,16 @@ class Outbox:
         self._idle = False
         self._lost_to = 0
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody wants to hear of this run."""
+        return self._say is not None
+
+    def say(self, topic: str, text: str) -> None:
+        """Print a line for the user, the first time it is called with this topic."""
+        if self._say is not None:
+            self._say(topic, text)
+
     def fill(self, limit: int = _PENDING) -> bool:
         """Make one more frame unless `limit` raw bytes wait; True if there was data for it."""
         if self.waiting >= limit or self.progress.refused:
@@ -77,10 +94,9 @@ class Outbox:
         if prepared is None:
             self._check_settled()
             return False
-        if prepared.lost and prepared.end_seq > self._lost_to:  # once, however often it is sent
-            self.progress.lost += prepared.lost
-            self._lost_to = prepared.end_seq
+        self._count_lost(prepared)
         self.pending.append(prepared)
+        self.progress.ready_seq = prepared.end_seq
         self.size += len(prepared.data)
         self.waiting += prepared.raw
         return True
@@ -116,14 +132,28 @@ class Outbox:
         return done
 
     def _drop_all(self) -> None:
+        self._forget_ready()
         self.pending.clear()
         self.size = self.waiting = 0
+
+    def _forget_ready(self) -> None:
+        """Count on the frames in memory no more: only what the journal holds is safe."""
+        if self.pending:
+            self.progress.lost -= sum(p.lost for p in self.pending if p.end_seq <= self._lost_to)
+            self._lost_to = min(self._lost_to, self.pending[0].first_seq)
+        self.progress.ready_seq = self.progress.next_seq
+
+    def _count_lost(self, prepared: Prepared) -> None:
+        if prepared.lost and prepared.end_seq > self._lost_to:  # once, however often it is sent
+            self.progress.lost += prepared.lost
+            self._lost_to = prepared.end_seq
 
     def acknowledge(self, next_seq: int) -> None:
         """Let go of everything below `next_seq`: the server has committed it."""
         known = self.progress.next_seq
         while self.pending and self.pending[0].end_seq <= next_seq:
             done = self._drop_first()
+            self._count_lost(done)  # again, where it came too late to be counted on
             # What a server that lost data is sent again was counted before.
             self.progress.rows += min(done.rows, max(0, done.end_seq - known))
             known = max(known, done.end_seq)
@@ -158,6 +188,7 @@ class Outbox:
 
     def stop(self) -> None:
         """Send no more: whoever finished the run did not wait longer. The data stays."""
+        self._forget_ready()
         self.settled.set()
 
     def close(self) -> None:

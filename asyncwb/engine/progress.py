@@ -15,14 +15,16 @@ class Progress:
     """How far a writer's data has come; written by the engine, read by anyone.
 
     `next_seq`: everything below it is acknowledged; `reached_at` (monotonic seconds): everything
-    logged before that is. `rows`: how many rows that is. `lost`: rows that were in the journal and
-    could not be sent. `error`: the last thing that went wrong. `refused`: the server will not take
+    logged before that is. `rows`: how many rows that is. `ready_seq`: everything below it is made
+    into frames, which are kept in memory. `lost`: rows that were in the journal no more when those
+    frames were made. `error`: the last thing that went wrong. `refused`: the server will not take
     this writer's data; it stays on disk.
     """
 
     next_seq: int = 0
     reached_at: float | None = None
     rows: int = 0
+    ready_seq: int = 0
     lost: int = 0
     error: str | None = None
     refused: str | None = None

@@ -6,13 +6,14 @@ other half, the outbox, is the engine's. Several faces of one run share one sess
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 from asyncwb.engine.folder import Description, RunFolder, new_writer
@@ -20,6 +21,7 @@ from asyncwb.engine.inbox import Inbox
 from asyncwb.engine.journal import Journal
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.progress import Progress
+from asyncwb.engine.saved import FileAccount, Link, Saved
 from asyncwb.engine.stopping import interrupt_main
 from asyncwb.engine.summary import LocalSummary
 from asyncwb.errors import EngineStopped, Error
@@ -38,12 +40,15 @@ _live: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """What became of the rows that were logged.
+    """What became of the rows that were logged, and of the files that were saved.
 
     `accepted`: rows for which `log()` returned; `journaled`: of these, still on this disk only;
     `acknowledged`: committed by the server (offline: sealed on disk); `dropped`: rows that were
     lost, by reason; `lag`: seconds that the oldest row that the server lacks may have waited (to
     0.1 s), 0.0 when it has all; `last_error`: what last went wrong, None once it is right again.
+
+    `files_waiting`: files that the server does not have as they are now; `files_uploaded`: files
+    of which it has some version; `files_failed`: names of files that could not be sent, with why.
     """
 
     accepted: int
@@ -53,6 +58,9 @@ class RunStatus:
     lag: float
     last_error: str | None
     connected: bool
+    files_waiting: int = 0
+    files_uploaded: int = 0
+    files_failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lost(self) -> int:
@@ -90,6 +98,7 @@ class Session:
         head: whose rows these are, but for the writer's name, which the session makes.
         start: the first event; a forked child sends it again for a writer of its own.
         step: the first step (one after the last where the run is resumed).
+        summary: what the server's summary holds, by path, where the run is resumed.
         engine: gives the engine of the process that asks (a forked child has another one).
     """
 
@@ -100,6 +109,7 @@ class Session:
         start: dict[str, Any],
         *,
         step: int = 0,
+        summary: Mapping[str, Any] | None = None,
         engine: Callable[[], Submits],
     ) -> None:
         self.settings = settings
@@ -119,8 +129,11 @@ class Session:
         self._step_metrics: set[str] = set()
         self._last: dict[str, Any] = {}
         self.folder, self.journal = self._open()
+        self.saved = Saved(self.folder)
+        self.files = FileAccount()
+        self._forked = False
         self.progress = Progress()
-        self.summary = LocalSummary(self.journal)
+        self.summary = LocalSummary(self.journal, summary)
         self.rule = StepRule(settings.step_policy, step)
         self.inbox = Inbox(self.journal, self.rule, overflow=settings.overflow)
         self.log = self.inbox.log
@@ -179,7 +192,8 @@ class Session:
     def _remember(self, path: str) -> None:
         """Keep a step metric's last value, which may have been logged before it was one."""
         if path not in self._step_metrics:
-            last = self.summary.read().get(path) if self.inbox.accepted else None
+            may_be_there = self.inbox.accepted or self.summary.resumed
+            last = self.summary.read().get(path) if may_be_there else None
             if isinstance(last, (int, float)):
                 self._last.setdefault(path, last)
             self._step_metrics.add(path)
@@ -213,17 +227,43 @@ class Session:
         complete = progress.next_seq >= self.inbox.next_seq
         since = self._began_at if progress.reached_at is None else progress.reached_at
         dropped = dict(self.inbox.dropped)
-        if progress.lost:
-            dropped["journal"] = progress.lost
+        lost = progress.lost + self.journal.gone(max(progress.next_seq, progress.ready_seq))
+        if lost:
+            dropped["journal"] = lost
         return RunStatus(
             accepted=accepted,
-            journaled=max(0, accepted - progress.rows - progress.lost),
+            journaled=max(0, accepted - progress.rows - lost),
             acknowledged=progress.rows,
             dropped=dropped,
             lag=0.0 if complete else max(0.0, time.monotonic() - since),
-            last_error=progress.refused or _text(self.inbox.disk_error) or progress.error,
+            last_error=progress.refused
+            or _text(self.inbox.disk_error)
+            or progress.error
+            or self.files.error,
             connected=progress.connected,
+            files_waiting=len(self.files.waiting),
+            files_uploaded=len(self.files.uploaded),
+            files_failed=dict(self.files.failed),
         )
+
+    def own_folder(self) -> RunFolder:
+        """Return the folder of this process; a forked child becomes a writer of its own first."""
+        if self._forked:
+            self.inbox.event({"t": "config", "set": {}, "delete": []})
+        return self.folder
+
+    def save(self, links: Sequence[Link]) -> None:
+        """Have files in `run.dir` sent: noted on disk when this returns, sent by the engine.
+
+        Raises:
+            Error, OSError: it could not be noted; nothing of it will be sent.
+        """
+        self.saved.add(links)
+        for link in links:
+            self.files.failed.pop(link.name, None)
+            self.files.waiting.add(link.name)
+        if self.settings.mode == "online":
+            self.engine.submit(lambda worker: worker.upload(self))
 
     def flush(self, *, durable: bool, timeout: float) -> Future[bool]:
         """Have everything logged so far acknowledged; `durable`: on this machine's disk."""
@@ -245,7 +285,10 @@ class Session:
     def release(self, *, complete: bool) -> None:
         """Let go of the folder after `finish`; what is not acknowledged stays in it."""
         _live.discard(self)
-        self.journal.close(delete=complete)
+        self.journal.close(delete=complete or self.progress.next_seq >= self.inbox.next_seq)
+        if complete and self.settings.mode != "offline":
+            with contextlib.suppress(Error, OSError):  # then it stays, for `asyncwb sync`
+                self.saved.clear()
         self.folder.unlock()
         if complete and self.settings.mode != "offline":
             self.folder.remove_if_empty()
@@ -277,6 +320,9 @@ class Session:
     def after_fork(self) -> None:
         """In a forked child: become another writer of the run, from the first row it logs."""
         self.progress = Progress()
+        self.saved.forget()
+        self.files = FileAccount()  # the parent's files are the parent's to send
+        self._forked = True
         self._told_to_stop = False
         self.summary = LocalSummary(None)  # the parent's locks may be held by threads not here
         self.inbox.after_fork(self._reopen, self._start)
@@ -285,6 +331,8 @@ class Session:
         head = self.head
         self.head = StreamHead(head.entity, head.project, head.run, new_writer())
         self.folder, self.journal = self._open()
+        self.saved = Saved(self.folder)
+        self._forked = False
         self.summary = LocalSummary(self.journal)
         self.engine = self._current_engine()
         self.engine.submit(self._attach)

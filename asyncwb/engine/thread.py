@@ -5,32 +5,98 @@ own: in one second of a blocked caller loop an engine on that loop had no turn a
 aiohttp and the codecs (some 350 ms of imports) are imported there, beside the caller's first steps.
 
 There is one engine a process. A forked child gets a new one when it first logs.
+
+At the interpreter's exit it works longer than anything that may still log. CPython first tells
+the executors to end, then waits for the threads that are no daemons, then calls the atexit
+callbacks, the latest first; runs are finished in one of those, and the engine ends in the last.
+So its thread is a daemon, and so are the helpers that do for it what would block its loop: an
+executor's own threads are gone by then, and from Python 3.12 on none can be started any more.
 """
 
 from __future__ import annotations
 
 import atexit
-
-# Registers a hook with the interpreter: impossible once it exits (the engine's thread may still be
-# importing then), and it has to be there before ours, which then runs first.
-import concurrent.futures.thread  # noqa: F401
+import contextlib
 import importlib
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Final, TypeAlias, TypeVar
+
+# Its module registers a hook with the interpreter: impossible once that exits, when the engine's
+# thread may still be importing.
+from concurrent.futures.thread import ThreadPoolExecutor
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
 from asyncwb.engine.forks import fork_waits
 from asyncwb.errors import EngineStopped
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 Work: TypeAlias = Callable[[Any], Coroutine[Any, Any, T]]
 """a coroutine function of the worker, whose module is imported on the engine's thread only"""
 
 _STOP_TIMEOUT: Final = 5.0
+_MOST_HELPERS: Final = 8
+
+
+class Helpers(ThreadPoolExecutor):
+    """Threads that work until the very end of the process, for what would block the loop.
+
+    One is there from the start, more are started while all are busy and the interpreter allows
+    it; what comes when none can be started waits for its turn. For one submitting thread. It is a
+    `ThreadPoolExecutor` by name only, since a loop takes no other one as its default.
+
+    Mutable state: `_jobs`, `_started` (how many threads), `_idle` (of these, waiting for a job).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._started = 0
+        self._start()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a helper call `fn`; never waits."""
+        future: Future[T] = Future()
+        self._jobs.put((future, partial(fn, *args, **kwargs)))
+        if not self._idle.acquire(blocking=False) and self._started < _MOST_HELPERS:
+            with contextlib.suppress(RuntimeError):  # the interpreter is about to end
+                self._start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the helpers end once nothing waits; nobody waits for them, since they are daemons."""
+        del wait, cancel_futures
+        for _ in range(self._started):
+            self._jobs.put(None)
+
+    def _start(self) -> None:
+        threading.Thread(target=self._help, name="asyncwb-helper", daemon=True).start()
+        self._started += 1
+
+    def _help(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                self._idle.release()
+                job = self._jobs.get()
+            if job is None:
+                return
+            future, call = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:  # whoever submitted it is told, whatever it is
+                    future.set_exception(error)
+            del job, future, call  # not to be kept alive while this waits for the next one
 
 
 class Engine:
@@ -49,6 +115,7 @@ class Engine:
         self._worker: Any = None
         self._loop: Any = None
         self._stopped = False
+        self._helpers = Helpers()  # now: a program may end before the engine's imports have
         self._thread = threading.Thread(target=self._main, name="asyncwb-engine", daemon=True)
         self._thread.start()
 
@@ -87,7 +154,7 @@ class Engine:
         try:
             with fork_waits():
                 worker_module = importlib.import_module("asyncwb.engine.worker")
-            worker_module.run(self._run)
+            worker_module.run(self._run, self._helpers)
         except BaseException as error:  # whoever waits is told, and nobody waits for ever
             self._end(error)
             raise
@@ -137,13 +204,30 @@ if hasattr(os, "register_at_fork"):
 
 
 def at_exit(callback: Callable[[], None]) -> None:
-    """Call back when the interpreter exits, while threads and executors still work.
+    """Call back when the interpreter exits, once no thread that it waits for can log any more.
 
-    `atexit` comes too late for that: the default executor, which resolves host names, is shut
-    down before it, and from Python 3.12 on no thread can be started.
+    That is among the atexit callbacks: after those that are registered later than this one.
+    A child of `multiprocessing` leaves them out; it calls back before, from a thread that it waits
+    for, once all others that it waits for have ended. The callback may come twice.
     """
-    register = getattr(threading, "_register_atexit", atexit.register)
-    register(callback)
+    atexit.register(callback)
+    # Without it, or too late for it: the child of a foreign implementation, or nearly gone.
+    with contextlib.suppress(AttributeError, RuntimeError):
+        threading._register_atexit(_in_child, callback)  # type: ignore[attr-defined]
+
+
+def _in_child(callback: Callable[[], None]) -> None:
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        threading.Thread(target=_after_others, args=(callback,), name="asyncwb-exit").start()
+
+
+def _after_others(callback: Callable[[], None]) -> None:
+    me = (threading.current_thread(), threading.main_thread())
+    while others := [t for t in threading.enumerate() if not t.daemon and t not in me]:
+        for thread in others:
+            thread.join()
+    callback()
 
 
 def _stop_at_exit() -> None:

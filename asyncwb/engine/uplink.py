@@ -31,7 +31,6 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,7 +89,6 @@ class Uplink:
         flush_interval: seconds for which rows gather.
         heartbeat: seconds of silence after which a run says that it lives.
         memory: bytes of frames that all outboxes together may keep ready.
-        say: prints one line for the user, the first time it is called with a topic.
         dialects: what servers speak, where several uplinks may know it.
     """
 
@@ -102,7 +100,6 @@ class Uplink:
         flush_interval: float,
         heartbeat: float,
         memory: int,
-        say: Callable[[str, str], None],
         dialects: Dialects | None = None,
     ) -> None:
         self.outboxes: list[Outbox] = []
@@ -113,7 +110,6 @@ class Uplink:
         self._flush_interval = flush_interval
         self._heartbeat = heartbeat
         self._memory = memory
-        self._say = say
         self._backoff = Backoff(random=random.random)
         self._dialects = dialects or Dialects()
         self._speaker: Speaker = NativeSpeaker(http)  # what most are, and what an embedded one is
@@ -362,7 +358,7 @@ class Uplink:
         if answer.lost:
             progress.lost += answer.lost
             progress.rows -= answer.lost  # acknowledged, but only as gone
-            self._say("lost", f"{answer.lost} rows were larger than the server takes: dropped.")
+            box.say("lost", f"{answer.lost} rows were larger than the server takes: dropped.")
         box.acknowledge(answer.next_seq)
 
     def _wait(self, box: Outbox, reason: str, now: float) -> None:
@@ -373,7 +369,7 @@ class Uplink:
         if box.closed and not box.found:
             box.refuse(reason)
         if not box.found:
-            self._say(f"waits {box.head.writer}", f"run {path}: {reason}.")
+            box.say("waits", f"run {path}: {reason}.")
 
     def _failed(self, batch: Batch, judged: Verdict) -> float:
         """Say what went wrong with a request; returns the seconds to wait."""
@@ -391,13 +387,23 @@ class Uplink:
             self._alone = len(batch) > 1
             return 0.0
         else:
-            self._say("unreachable", f"{judged.reason}. The run goes on.")
+            goes_on = " The run goes on." if any(not box.found for box, _ in batch) else ""
+            self._say("unreachable", f"{judged.reason}.{goes_on}")
         return self._backoff.next_wait(judged.delay_hint)
 
     def _refuse(self, box: Outbox, reason: str) -> None:
         box.refuse(reason)
         path = f"{box.head.project}/{box.head.run}"
-        self._say(f"refused {box.head.writer}", f"the server refuses the run {path}: {reason}.")
+        box.say("refused", f"the server refuses the run {path}: {reason}.")
+
+    def _say(self, topic: str, text: str) -> None:
+        """Say what concerns all runs: one of them does, for those that have not heard it yet."""
+        untold = [box for box in self.outboxes if topic not in box.told]
+        for box in untold:
+            box.told.add(topic)
+        speaker = next((box for box in untold if box.is_heard), None)
+        if speaker is not None:
+            speaker.say(topic, text)
 
 
 def _all_of(frames: list[Prepared], answer: Taken) -> bool:

@@ -158,6 +158,8 @@ class Talk:
         if translation is None:
             _check_resume(_start_of(frames), existing, box.head)
             translation = Translation.after(existing)
+            if existing is None:  # else the server makes a name up
+                translation.attributes["displayName"] = box.head.run
             await self._write_down(translation)
         return translation
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import encodings.idna
+import math
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -23,9 +24,11 @@ from asyncwb.engine.session import Session
 from asyncwb.engine.source import JournalSource
 from asyncwb.engine.speaker import Undelivered
 from asyncwb.engine.uplink import Uplink
+from asyncwb.engine.uploads import Uploader
 from asyncwb.engine.wandb import find
 from asyncwb.errors import AuthenticationError, CommError, EngineStopped
 from asyncwb.settings import Settings
+from asyncwb.wire.keys import flatten
 from asyncwb.wire.retry import Action
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.summary import Fold
@@ -38,6 +41,7 @@ except ImportError:  # no uvloop on this platform
 _IMPORTED: Final = (Fold, encodings.idna)
 """what the first frame and the first connection need: imported now, while a fork waits for the
 engine's imports"""
+_SPELLED: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _CARE_INTERVAL: Final = 0.1
 _HTTP_TIMEOUT: Final = 30.0
 _SYNC_AT_LEAST: Final = 0.05
@@ -48,14 +52,31 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
 
 
-def run(main: Callable[[Worker], Coroutine[Any, Any, None]]) -> None:
-    """Run `main` with a worker on a loop of its own, until it returns."""
+def run(main: Callable[[Worker], Coroutine[Any, Any, None]], helpers: ThreadPoolExecutor) -> None:
+    """Run `main` with a worker on a loop of its own, until it returns.
+
+    `helpers` do what would block the loop. An `asyncio.Runner` would start a thread to end them:
+    impossible at the interpreter's exit.
+    """
 
     async def start() -> None:
         await main(Worker())
 
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(start())
+    loop = new_loop()
+    loop.set_default_executor(helpers)
+    try:
+        loop.run_until_complete(start())
+    finally:
+        loop.run_until_complete(_cancel_the_rest())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+async def _cancel_the_rest() -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 class Worker:
@@ -66,6 +87,7 @@ class Worker:
         self.stopping = asyncio.Event()
         self.sessions: dict[Session, Outbox] = {}
         self._uplinks: dict[tuple[Any, ...], Uplink] = {}
+        self._uploads: dict[Session, tuple[Uploader, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._https: dict[float, Http] = {}
         self._dialects = Dialects()
@@ -119,15 +141,17 @@ class Worker:
 
         self._spawn(run())
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def attach(self, session: Session) -> None:
         """Start sending (or sealing) what a session logs."""
         source = JournalSource(Reader(LiveSegments(session.journal)), session.summary.fold)
-        outbox = Outbox(session.head, source, session.progress, folder=session.folder)
+        say = None if session.settings.silent else session.notices.warn_once
+        outbox = Outbox(session.head, source, session.progress, folder=session.folder, say=say)
         self.sessions[session] = outbox
         if session.settings.mode == "offline":
             self._spawn(Sealer(session.folder.sealed, outbox).run(session.settings.flush_interval))
@@ -161,11 +185,40 @@ class Worker:
                 flush_interval=settings.flush_interval,
                 heartbeat=settings.heartbeat_seconds,
                 memory=settings.memory_max_bytes,
-                say=session.notices.warn_once,
                 dialects=self._dialects,
             )
             self._spawn(self._uplinks[target].run())
         return self._uplinks[target]
+
+    async def upload(self, session: Session) -> None:
+        """Look at a session's saved files; its uploader starts with the first of them."""
+        if session not in self.sessions:
+            return  # it has finished: what is not sent waits in its folder
+        if session not in self._uploads:
+            settings, progress = session.settings, session.progress
+            uploader = Uploader(
+                session.saved,
+                self.connections(settings.http_timeout),
+                where=settings.base_url or "embedded",
+                address=lambda: self.address(settings),
+                run_path=lambda: progress.run_path,
+                account=session.files,
+                say=session.notices.warn_once,
+            )
+            progress.moved.append(lambda _: uploader.meet())
+            self._uploads[session] = uploader, self._spawn(uploader.run())
+        self._uploads[session][0].look_soon()
+
+    async def _finish_uploads(self, session: Session, deadline: float) -> bool:
+        """Send the rest of the files; True once nothing of them waits."""
+        if session not in self._uploads:
+            return True
+        uploader, task = self._uploads.pop(session)
+        if session.progress.run_path is not None:  # if not, there is no run that could have them
+            await asyncio.wait({task}, timeout=max(0.0, deadline - self.loop.time()))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return uploader.settled.is_set()
 
     async def flush(self, session: Session, timeout: float) -> bool:
         """Wait until what was logged so far is acknowledged (offline: sealed on disk)."""
@@ -206,8 +259,11 @@ class Worker:
 
     async def finish(self, session: Session, timeout: float) -> bool:
         """Send the rest of a closed session; True once all of it is acknowledged."""
+        deadline = self.loop.time() + timeout
         outbox = self.sessions[session]
         outbox.close()
+        if session in self._uploads:
+            self._uploads[session][0].end()
         self._wake()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outbox.settled.wait(), timeout)
@@ -217,12 +273,16 @@ class Worker:
             if outbox in uplink.outboxes:
                 uplink.outboxes.remove(outbox)
         outbox.stop()
-        return session.progress.next_seq >= session.inbox.next_seq
+        sent = await self._finish_uploads(session, deadline)
+        return sent and session.progress.next_seq >= session.inbox.next_seq
 
     async def find_run(
         self, settings: Settings, head: StreamHead, timeout: float
     ) -> dict[str, Any] | None:
         """Ask the server for a run; None where it has none.
+
+        Returns its "last_step", "config", "summary" (by path), "name", "tags", "notes", "group"
+        and "job_type", and what else the server says.
 
         Raises:
             CommError: it does not answer within `timeout` seconds, or not as it should.
@@ -242,8 +302,8 @@ class Worker:
             raise CommError(f"the server did not answer within {timeout:.0f} s") from error
         if reply.status == 404:
             return None
-        found: dict[str, Any] = reply.json()
-        return found
+        found: dict[str, Any] = _restored(reply.json())
+        return {**found, "summary": flatten(found.get("summary") or {})}
 
     async def _find_wandb_run(self, address: Address, head: StreamHead) -> dict[str, Any] | None:
         try:
@@ -254,7 +314,12 @@ class Worker:
             raise CommError(f"{address.url}: {error.message}") from error
         if existing is None or not existing.logged:
             return None
-        return {"last_step": existing.last_step, "config": existing.config}
+        return {
+            **existing.about,
+            "last_step": existing.last_step,
+            "config": existing.config,
+            "summary": existing.summary,
+        }
 
     async def _get(self, address: Address, path: str) -> Reply:
         reply = await self.http.request("GET", address.url + path, key=address.key)
@@ -337,3 +402,15 @@ class Worker:
             await self.sync(session)
         except OSError as error:
             session.notices.warn_once("sync", f"the journal cannot be flushed to disk: {error}")
+
+
+def _restored(value: Any) -> Any:
+    """Read JSON in which floats that are not finite are strings, as strict JSON has them."""
+    match value:
+        case str():
+            return _SPELLED.get(value, value)
+        case dict():
+            return {key: _restored(item) for key, item in value.items()}
+        case list():
+            return [_restored(item) for item in value]
+    return value

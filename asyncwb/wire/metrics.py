@@ -78,7 +78,7 @@ def metric_event(
     hidden: bool | None = None,
     summary: str | Sequence[str] | None = None,
     goal: str | None = None,
-    overwrite: bool = False,
+    overwrite: bool | None = None,
 ) -> dict[str, Any]:
     """Check the arguments of `define_metric` and return the event for them.
 

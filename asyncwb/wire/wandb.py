@@ -43,6 +43,14 @@ _OPS: Final = ("min", "max", "mean", "best", "last", "none", "copy", "first")
 """the summary ops in the order of their numbers, from 1."""
 _GOALS: Final = {"minimize": 1, "maximize": 2}
 _TEXTS: Final = {"notes": "notes", "group": "groupName", "job_type": "jobType"}
+_ABOUT: Final = {
+    "name": "displayName",
+    "tags": "tags",
+    "notes": "notes",
+    "group": "group",
+    "job_type": "jobType",
+}
+"""what a run is called and sorted by, under the names of W&B's `Run`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +58,9 @@ class Existing:
     """A run as a W&B server has it.
 
     `lines`: how many history lines; `last_step`: the last line's step, None without lines;
-    `started_at`: unix seconds, as far as the last line tells; `summary` by path; `logged`: whether
-    a client has begun it (one that was only created by hand has not).
+    `started_at`: unix seconds, as far as the last line tells; `summary` by path; `about`: name,
+    tags, notes, group and job type, under our names; `logged`: whether a client has begun it (one
+    that was only created by hand has not).
     """
 
     lines: int
@@ -59,6 +68,7 @@ class Existing:
     started_at: float | None
     config: dict[str, Any]
     summary: dict[str, Any]
+    about: dict[str, Any]
     logged: bool
 
 
@@ -78,6 +88,7 @@ def read_existing(bucket: Mapping[str, Any] | None) -> Existing | None:
         started_at=None if at is None or runtime is None else at - runtime,
         config=plain_config(_json(bucket.get("config")) or {}),
         summary=keys.flatten(_json(bucket.get("summaryMetrics")) or {}),
+        about={ours: bucket.get(theirs) for ours, theirs in _ABOUT.items()},
         logged="t" in (_json(bucket.get("wandbConfig")) or {}),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ def test_a_mode_decides_what_is_kept(data_folder: Path) -> None:
     assert (folder / "sealed" / "frames.awf").stat().st_size > 100
 
 
+CYCLIC: dict[str, Any] = {}
+CYCLIC["again"] = CYCLIC
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -46,6 +51,13 @@ def test_a_mode_decides_what_is_kept(data_folder: Path) -> None:
         {"resume": "perhaps"},
         {"settings": {"no_such": 1}},
         {"config": 5},
+        {"config": {"a": 1}, "config_include_keys": "abc"},
+        {"config": {"a": 1}, "config_exclude_keys": "abc"},
+        {"config": {"a": json.loads("[" * 150 + "]" * 150)}},
+        {"config": {"a": json.loads("[" * 500 + "]" * 500)}},
+        {"config": CYCLIC},
+        {"id": "a%2e"},
+        {"name": "x" * 10_000},
         {"config": "/no/such/file.yaml"},
     ],
     ids=repr,
@@ -55,8 +67,10 @@ def test_an_argument_at_fault_starts_nothing(arguments: Any, data_folder: Path) 
         asyncwb.init(**arguments)
     assert asyncwb.run is None
     assert not (data_folder / "runs").exists()
-    with pytest.raises(TypeError):
-        asyncwb.init(no_such_argument=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^init\(\) got an unexpected keyword argument 'foo'$"):
+        asyncwb.init(foo=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^init_async\(\) got an unexpected .* 'foo'$"):
+        asyncwb.init_async(foo=1)  # type: ignore[call-arg]
 
 
 def test_resume_asks_the_server(to_server: Settings, ask: Ask) -> None:
@@ -82,6 +96,66 @@ def test_resume_asks_the_server(to_server: Settings, ask: Ask) -> None:
     info = ask("runs/{entity}/p/r")
     assert (info["rows"], info["last_step"], info["state"]) == (3, 11, "finished")
     assert info["config"] == {"a": 1, "b": "allow"}
+
+
+ABOUT: dict[str, Any] = {
+    "name": "My run",
+    "notes": "n",
+    "tags": ["keep"],
+    "group": "g",
+    "job_type": "j",
+    "config": {"x": 1},
+}
+
+
+def _log_and_rename(to_server: Settings) -> None:
+    with asyncwb.init("p", id="r", settings=to_server, **ABOUT) as run:
+        run.define_metric("loss", summary="min")
+        run.log({"loss": 1.0, "bad": math.nan, "deep": {"a": 1, "b": 2}})
+        run.summary["best"] = 5
+    overrides = {"base_url": to_server.base_url}
+    stored = asyncwb.Api(overrides=overrides, api_key=to_server.api_key).run("p/r")
+    stored.name = "Renamed on the page"
+    stored.update()
+
+
+def test_a_resumed_run_shows_and_keeps_what_the_server_has(to_server: Settings, ask: Ask) -> None:
+    _log_and_rename(to_server)
+    with asyncwb.init("p", id="r", resume="must", notes="new notes", settings=to_server) as run:
+        assert (run.name, run.tags) == ("Renamed on the page", ("keep",))
+        assert (run.notes, run.group, run.job_type) == ("new notes", "g", "j")
+        assert run.config["x"] == 1
+        shown = run.summary.as_dict()
+        assert math.isnan(shown.pop("bad"))
+        for own in ("_timestamp", "_runtime"):
+            assert shown.pop(own) >= 0
+        assert shown == {"loss": {"min": 1.0}, "deep": {"a": 1, "b": 2}, "best": 5, "_step": 0}
+        run.tags += ("new",)
+        del run.summary["best"]
+        del run.summary["deep"]["a"]
+        run.define_metric("loss", summary="min")
+        run.log({"loss": 0.5})
+        assert run.summary["loss"] == {"min": 0.5}
+        assert run.summary["deep"] == {"b": 2}
+        assert "best" not in run.summary
+    info = ask("runs/{entity}/p/r")
+    assert (info["name"], info["tags"]) == ("Renamed on the page", ["keep", "new"])
+    assert (info["notes"], info["group"], info["job_type"]) == ("new notes", "g", "j")
+    assert info["config"] == {"x": 1}
+    kept = {name: info["summary"].get(name) for name in ("loss", "deep", "best", "bad")}
+    assert kept == {"loss": {"min": 0.5}, "deep": {"b": 2}, "best": None, "bad": "NaN"}
+
+
+def test_an_id_used_again_changes_only_what_is_given(to_server: Settings, ask: Ask) -> None:
+    _log_and_rename(to_server)
+    with asyncwb.init("p", id="r", group="other", settings=to_server):
+        pass
+    info = ask("runs/{entity}/p/r")
+    assert (info["name"], info["tags"], info["notes"]) == ("Renamed on the page", ["keep"], "n")
+    assert (info["group"], info["job_type"], info["summary"]["best"]) == ("other", "j", 5)
+    with asyncwb.init("p", id="unnamed", settings=to_server) as run:
+        assert run.name == "unnamed"
+    assert ask("runs/{entity}/p/unnamed")["name"] == "unnamed"
 
 
 def test_resume_without_a_server_is_an_error_and_in_time() -> None:

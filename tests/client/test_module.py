@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -13,7 +16,7 @@ import asyncwb
 import asyncwb.aio as aio
 from asyncwb.client.run import Run
 from asyncwb.client.run_async import AsyncRun
-from asyncwb.errors import UsageError
+from asyncwb.errors import Error, UsageError
 
 
 def test_without_a_run_every_call_says_what_to_do() -> None:
@@ -91,3 +94,24 @@ async def test_either_module_serves_either_face() -> None:
     await aio.log({"a": 1})
     await aio.finish()
     assert asyncwb.run is None
+
+
+def test_the_front_door_has_every_error_and_nothing_that_is_not_meant() -> None:
+    tree = [found for _, found in inspect.getmembers(asyncwb.errors, inspect.isclass)]
+    assert [found for found in tree if getattr(asyncwb, found.__name__) is not found] == []
+    assert {found.__name__ for found in tree if issubclass(found, Error)} <= {*asyncwb.__all__}
+    rooms = {"aio", "apis", "errors"}
+    public = {name for name in dir(asyncwb) if not name.startswith("_")}
+    assert public == {*asyncwb.__all__, *rooms} - {"__version__"}
+    assert {name for name in dir(aio) if not name.startswith("_")} == {*aio.__all__}
+
+
+def test_rooms_are_there_without_an_import_of_their_own() -> None:
+    code = """
+import sys, asyncwb
+assert not {name for name in sys.modules if name.startswith("asyncwb.")} - {"asyncwb.version"}
+assert asyncwb.errors.FilterError is asyncwb.FilterError
+assert asyncwb.aio.Api is asyncwb.AsyncApi
+assert asyncwb.apis.__name__ == "asyncwb.apis"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=50)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import pickle
 import signal
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import asyncwb
 from asyncwb.client.run import Run
 from asyncwb.client.run_async import AsyncRun
+from asyncwb.client.sync import sync
 from asyncwb.engine.journal import Segment
 from asyncwb.engine.thread import Engine
-from asyncwb.errors import LogTypeError, UsageError
+from asyncwb.errors import LogTypeError, SettingsError, UsageError
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
 
@@ -140,7 +144,44 @@ def test_bad_rows_and_use_after_finish(mode: str) -> None:
     assert run.summary["good"] == 1
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(3)])
+def test_a_wrong_type_is_refused_at_the_call_and_changes_nothing(
+    to_server: Settings, ask: Ask
+) -> None:
+    run: Any = asyncwb.init("p", id="r", name="n", notes="m", tags=["t"], settings=to_server)
+    for attribute, value in (
+        ("name", 3),
+        ("name", None),
+        ("name", ""),
+        ("notes", 5),
+        ("notes", ["x"]),
+        ("name", "x" * 100_000),
+    ):
+        with pytest.raises(SettingsError, match=f"^run.{attribute}: "):
+            setattr(run, attribute, value)
+    for tags in (None, 3, [1], [""], ["x" * 65], "", map(str, range(100_000))):
+        with pytest.raises(UsageError, match="unchanged"):
+            run.tags = tags
+    with pytest.raises(AttributeError):
+        run.group = "g"
+    for code in ("oops", 1.5, 2**31, 2**70, -(2**31) - 1, True):
+        with pytest.raises(UsageError, match=r"exit code .* the run goes on"):
+            run.finish(code)
+    for flag in ("y", 1, 0):
+        with pytest.raises(UsageError, match="overwrite must be True or False"):
+            run.define_metric("a", overwrite=flag)
+    assert (run.name, run.notes, run.tags) == ("n", "m", ("t",))
+    run.notes = None
+    run.tags = "one"
+    run.log({"a": 1})
+    run.finish(np.int32(7))
+    info = ask("runs/{entity}/p/r")
+    assert (info["name"], info["notes"], info["tags"]) == ("n", None, ["one"])
+    assert (info["state"], info["exit_code"], info["rows"]) == ("failed", 7, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), KeyboardInterrupt(), SystemExit(3), SystemExit(2**70)], ids=repr
+)
 def test_what_passes_through_the_block_is_the_exit_code(
     error: BaseException, to_server: Settings, ask: Ask
 ) -> None:
@@ -152,8 +193,8 @@ def test_what_passes_through_the_block_is_the_exit_code(
     with pytest.raises(type(error)):
         train()
     info = ask("runs/{entity}/p/r")
-    codes = {ValueError: 1, KeyboardInterrupt: 255, SystemExit: 3}
-    assert (info["state"], info["exit_code"]) == ("failed", codes[type(error)])
+    code = 3 if error.args == (3,) else 255 if isinstance(error, KeyboardInterrupt) else 1
+    assert (info["state"], info["exit_code"]) == ("failed", code)
 
 
 @pytest.mark.parametrize("where", ["hangs", "refuses"])
@@ -208,6 +249,67 @@ def test_block_waits_for_room_until_its_deadline(to_server: Settings, rows_of: R
             run.log({"i": i})
     assert run.status().lost == 0
     assert [row["i"] for row in rows_of("r")] == list(range(20_000))
+
+
+@pytest.mark.parametrize("rows", [500, 3000])
+def test_drop_oldest_counts_what_is_gone_and_keeps_the_start(
+    rows: int, to_server: Settings, ask: Ask, rows_of: Rows, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = {
+        "base_url": "http://127.0.0.1:9",
+        "api_key": "k",
+        "journal_max_bytes": 2**16,
+        "overflow": "drop_oldest",
+        "finish_timeout": 0.1,
+        "detach_uploader": False,
+    }
+    run = asyncwb.init("p", id="r", config={"lr": 0.1}, settings=settings)
+    for i in range(rows):
+        run.log({"i": i, "s": "x" * 100})
+    run.finish()
+    status = run.status()
+    gone = status.dropped["journal"]
+    assert (status.accepted, status.acknowledged, status.journaled) == (rows, 0, rows - gone)
+    said = capfd.readouterr().err
+    assert f"{gone} rows were lost" in said
+    assert f"0 of {rows} rows have arrived" in said
+    assert f"; {rows - gone} are safe on disk." in said
+    folder = run._session.folder.path
+    (result,) = asyncio.run(sync([folder], settings=to_server, jobs=1, report=lambda _: None))
+    assert (result.sent, result.lost, result.error) == (rows - gone, gone, None)
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["lost"], info["config"]) == (rows - gone, gone, {"lr": 0.1})
+    kept = [row["i"] for row in rows_of("r")]
+    assert kept[0] == 0
+    assert kept[-1] == rows - 1
+    assert len(kept) == rows - gone
+
+
+def test_each_run_hears_of_its_own_data(
+    to_server: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Runs share an uplink; a silent one, which made it, says nothing for the others either."""
+    asked = urllib.request.Request(
+        f"{to_server.base_url}/api/v1/users",
+        json.dumps({"name": "guest"}).encode(),
+        {"Authorization": f"Bearer {to_server.api_key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(asked) as answer:
+        key = json.load(answer)["key"]
+    settings = {**to_server.given, "api_key": key, "finish_timeout": 5.0, "detach_uploader": False}
+    runs = [
+        asyncwb.init("p", id=name, entity=name, settings={**settings, "silent": name == "mute"})
+        for name in ("mute", "not-mine", "nor-this")
+    ]
+    for run in runs:
+        run.finish()
+    lines = capfd.readouterr().err.splitlines()
+    for run in runs:
+        folder = str(run._session.folder.path)
+        refusals = [line for line in lines if "refuses" in line and folder in line]
+        assert len(refusals) == (run.id != "mute")
+        assert all(f"p/{run.id}:" in line for line in refusals)
+    assert sum("refuses" in line for line in lines) == 2
 
 
 def test_block_gives_up_at_the_deadline_and_counts(

@@ -147,14 +147,32 @@ def fill(w: Writer) -> int:
 
 def test_drop_oldest_counts_and_a_lost_frame_stands_in() -> None:
     with writer(overflow="drop_oldest", max_bytes=2**16) as w:
+        w.inbox.event({"t": "start"})
         for i in range(5000):
             assert w.inbox.log({"i": i})
         frames = frames_of(Reader(LiveSegments(w.journal)))
-        kept = rows_of(frames)
-        assert frames[0].first_seq == 0
-        assert frames[0].lost == 5000 - len(kept) > 0
-        assert [row["i"] for row in kept] == list(range(5000 - len(kept), 5000))
+        kept = [row["i"] for row in rows_of(frames)]
+        (lost,) = [frame for frame in frames if frame.lost]
+        assert frames[0].events == ((0, {"t": "start"}),), "the start of the run is kept"
+        early = frames[0].table.n
+        assert lost.first_seq == 1 + early
+        assert kept == [*range(early), *range(early + lost.lost, 5000)]
+        assert w.journal.gone(0) == lost.lost == 5000 - len(kept) > 0
+        assert w.journal.gone(lost.first_seq + 10) == lost.lost - 10
+        assert w.journal.gone(5001) == 0
         assert w.journal.size <= 2**16
+
+
+def test_a_journal_of_events_only_drops_them_too() -> None:
+    with writer(overflow="drop_oldest", max_bytes=2**16) as w:
+        w.inbox.event({"t": "start"})
+        for i in range(5000):
+            w.inbox.event({"t": "config", "set": {"i": i}})
+            assert w.inbox.log({"i": i})
+        frames = frames_of(Reader(LiveSegments(w.journal)))
+        assert frames[0].events[0] == (0, {"t": "start"})
+        assert sum(frame.count for frame in frames) == 10001
+        assert rows_of(frames)[-1]["i"] == 4999
 
 
 @pytest.fixture

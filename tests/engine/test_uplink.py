@@ -111,7 +111,8 @@ class Site:
     line: Line
     uplink: Uphill
     stack: AsyncExitStack
-    said: list[tuple[str, str]]
+    said: list[tuple[str, str, str]] = field(default_factory=list)
+    """run, topic, text"""
     writers: dict[str, Writer] = field(default_factory=dict)
 
     def run(self, name: str, rows: int = 10, **start: Any) -> Outbox:
@@ -122,7 +123,8 @@ class Site:
             w.inbox.log({"i": i})
         self.writers[name] = w
         source = JournalSource(Reader(LiveSegments(w.journal)))
-        return Outbox(StreamHead(None, "p", name, "w1"), source, Progress())
+        head = StreamHead(None, "p", name, "w1")
+        return Outbox(head, source, Progress(), say=lambda *said: self.said.append((name, *said)))
 
     def send(self, *boxes: Outbox) -> None:
         for box in boxes:
@@ -148,21 +150,20 @@ async def site(server: ServerHandle) -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def running(server: ServerHandle, key: str) -> AsyncIterator[Site]:
-    line, said = Line(), []
+    line = Line()
     uplink = Uphill(
         Address(server.url, key),
         line,
         flush_interval=0.01,
         heartbeat=float("inf"),
         memory=2**20,
-        say=lambda topic, text: said.append((topic, text)),
     )
     uplink.pauses = []
     with_stack = AsyncExitStack()
     async with with_stack as stack:
         task = asyncio.ensure_future(uplink.run())
         try:
-            yield Site(server, line, uplink, stack, said)
+            yield Site(server, line, uplink, stack)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -189,7 +190,7 @@ async def test_what_fails_is_sent_again_and_counts_once(site: Site, failures: li
     assert (info["rows"], info["summary"]["i"]) == (300, 299)
     assert (box.progress.rows, box.progress.next_seq, box.progress.error) == (300, 301, None)
     assert len(site.line.sent) >= len(failures) + 1
-    assert [topic for topic, _ in site.said].count("unreachable") <= len(failures)
+    assert [topic for _, topic, _ in site.said].count("unreachable") <= len(failures)
     waits = [seconds for seconds, urgent in site.uplink.pauses if not urgent]
     assert len(waits) == len(failures)
 
@@ -209,7 +210,7 @@ async def test_a_wrong_key_is_said_and_healed(server: ServerHandle) -> None:
         box = site.run("r")
         site.send(box)
         await site.line.sent_at_least(3)
-        assert {topic for topic, _ in site.said} == {"auth"}
+        assert {topic for _, topic, _ in site.said} == {"auth"}
         assert not box.settled.is_set()
         waits = [seconds for seconds, urgent in site.uplink.pauses if not urgent]
         assert min(waits) >= 30, "slowly: a person has to act"
@@ -243,7 +244,7 @@ async def test_one_refused_writer_does_not_stop_the_others(site: Site) -> None:
     site.send(*good, bad)
     await site.settle(*good, bad)
     assert bad.progress.refused
-    assert [topic for topic, _ in site.said] == ["refused w1"]
+    assert [(run, topic) for run, topic, _ in site.said] == [("bad", "refused")]
     for name, box in zip("abc", good, strict=True):
         assert box.progress.refused is None
         assert (await site.info(name))["rows"] == 10

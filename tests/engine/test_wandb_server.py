@@ -133,15 +133,28 @@ def test_it_reads_back_as_from_a_native_server(
 def test_resume(foreign: ServerHandle, start_server: Start) -> None:
     with pytest.raises(UsageError, match="must"):
         init(foreign, id="run", resume="must")
-    with init(foreign, id="run", resume="never", config={"a": 1}) as run:
+    names = {"name": "n", "notes": "m", "group": "g", "job_type": "j"}
+    with init(foreign, id="run", resume="never", config={"a": 1}, tags=["keep"], **names) as run:
         run.log({"x": 1.0, "old": 1})
         run.log({"x": 2.0})
+    with init(foreign, id="run"):
+        pass  # an id that is used again without `resume`
+    with init(foreign, id="unnamed"):
+        pass
     with pytest.raises(UsageError, match="never"):
         init(foreign, id="run", resume="never")
     with init(foreign, id="run", resume="must", config={"b": 2}) as run:
         assert (run.resumed, run.step, dict(run.config)) == (True, 2, {"a": 1, "b": 2})
+        assert {name: getattr(run, name) for name in names} == names
+        assert (run.tags, run.summary["x"], run.summary["old"]) == (("keep",), 2.0, 1)
+        run.tags += ("new",)
         run.log({"x": 3.0})
-    about, rows = read(native(start_server, foreign), "run")
+        assert (run.summary["x"], run.summary["old"]) == (3.0, 1)
+    target = native(start_server, foreign)
+    assert oracle.info(target, "unnamed")["name"] == "unnamed"
+    about, rows = read(target, "run")
+    assert {name: about[name] for name in names} == names
+    assert about["tags"] == ["keep", "new"]
     assert [row["x"] for row in rows] == [1.0, 2.0, 3.0]
     assert about["summary"] == {"x": 3.0, "old": 1, "_step": 2}
     assert (about["config"], about["state"]) == ({"a": 1, "b": 2}, "finished")

@@ -182,7 +182,6 @@ async def uplink(cloud: Cloud, *, heartbeat: float = 1e9) -> AsyncIterator[Uphil
         flush_interval=0.01,
         heartbeat=heartbeat,
         memory=2**24,
-        say=lambda topic, text: None,
     )
     made.pauses, made.turned = [], asyncio.Condition()
     task = asyncio.ensure_future(made.run())
