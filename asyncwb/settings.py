@@ -28,10 +28,12 @@ import platformdirs
 
 from asyncwb.errors import ConfigError, SettingsError
 from asyncwb.typing import Mode, Overflow, Resume, StepPolicy
+from asyncwb.wire import names
 
 _log = logging.getLogger("asyncwb")
 _PREFIX: Final = "ASYNCWB_"
 _NOT_SETTINGS: Final = ("ASYNCWB_CONFIG_DIR", "ASYNCWB_SERVER_", "ASYNCWB_BENCH_", "ASYNCWB_TEST_")
+_LONGEST_SHOWN: Final = 200
 _SIZES: Final = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _TRUE: Final = frozenset(("1", "true", "yes", "on", "y", "t"))
 _FALSE: Final = frozenset(("0", "false", "no", "off", "n", "f"))
@@ -55,16 +57,15 @@ def _require(ok: bool, value: Any) -> Any:
     return value if ok else _refuse()
 
 
-def _name(forbidden: str, longest: int) -> _Kind:
-    """Accept text that can be one segment of a URL's path."""
+def _name(kind: names.Kind) -> _Kind:
+    return _Kind(names.rule(kind), lambda value: _require(names.fits(kind, value), value))
 
+
+def _text(longest: int) -> _Kind:
     def check(value: Any) -> Any:
-        ok = isinstance(value, str) and 0 < len(value) <= longest and value == value.strip()
-        return _require(ok and value not in (".", "..") and not set(value) & bad, value)
+        return _require(isinstance(value, str) and len(value) <= longest, value)
 
-    bad = {*forbidden, *map(chr, range(32)), "\x7f"}
-    shown = " ".join(forbidden)
-    return _Kind(f"1 to {longest} characters without {shown} and surrounding spaces", check)
+    return _Kind(f"a text of at most {longest} characters", check)
 
 
 def _one_of(*choices: str, also: Mapping[object, str | None] | None = None) -> _Kind:
@@ -99,7 +100,8 @@ def _check_bytes(value: Any) -> Any:
 def _check_tags(value: Any) -> tuple[str, ...]:
     parts: Iterable[Any] = value.split(",") if isinstance(value, str) else value
     tags = tuple(tag.strip() if isinstance(tag, str) else _refuse() for tag in parts)
-    return tags if all(1 <= len(tag) <= 64 for tag in tags) else _refuse()
+    fit = len(tags) <= names.MAX_TAGS and all(1 <= len(tag) <= names.MAX_TAG for tag in tags)
+    return tags if fit else _refuse()
 
 
 def _check_url(value: Any) -> str | None:
@@ -116,7 +118,6 @@ def _check_key(value: Any) -> Any:
     return _require(bool(ok), value)
 
 
-_TEXT = _Kind("text", lambda value: _require(isinstance(value, str), value))
 _FLAG = _Kind(
     "true or false",
     lambda value: _require(isinstance(value, bool), value),
@@ -124,10 +125,11 @@ _FLAG = _Kind(
 )
 _BYTES = _Kind("a number of bytes >= 65536, as 1048576 or '64MiB'", _check_bytes)
 _FOLDER = _Kind("the path of a folder", lambda value: Path(value).expanduser().absolute())
-_TAGS = _Kind("a list of tags (comma-separated as text) of 1 to 64 characters each", _check_tags)
+_TAGS = _Kind(
+    "a list of at most 1000 tags (comma-separated as text) of 1 to 64 characters each", _check_tags
+)
 _URL = _Kind("an http(s) URL without credentials in it, or 'embedded'", _check_url, secret=True)
 _KEY = _Kind("an API key (visible ASCII characters)", _check_key, secret=True)
-_PROJECT, _RUN_ID = _name("/\\#?%:", 128), _name("/\\:;,#?'", 128)
 _RESUME = _one_of(
     "allow", "must", "never", "auto", also={True: "auto", False: None, "true": "auto"}
 )
@@ -157,16 +159,21 @@ class Settings:
         _URL, None, "WANDB_BASE_URL", "the server; unset or 'embedded': one on this machine")
     api_key: str | None = _setting(_KEY, None, "WANDB_API_KEY", "the key for the server")
     entity: str | None = _setting(
-        _name("/\\#?%:", 128), None, "WANDB_ENTITY", "who owns the run; unset: the key's user")
+        _name("entity"), None, "WANDB_ENTITY", "who owns the run; unset: the key's user")
     project: str = _setting(
-        _PROJECT, "uncategorized", "WANDB_PROJECT", "the project that the run belongs to")
+        _name("project"), "uncategorized", "WANDB_PROJECT", "the project that the run belongs to")
     run_id: str | None = _setting(
-        _RUN_ID, None, "WANDB_RUN_ID", "the run's id in its project; unset: a fresh random one")
-    run_name: str | None = _setting(_TEXT, None, "WANDB_NAME", "the name shown for the run")
-    run_notes: str | None = _setting(_TEXT, None, "WANDB_NOTES", "free text about the run")
+        _name("run"), None, "WANDB_RUN_ID",
+        "the run's id in its project; unset: a fresh random one")
+    run_name: str | None = _setting(
+        _text(names.MAX_TEXT["name"]), None, "WANDB_NAME", "the name shown for the run")
+    run_notes: str | None = _setting(
+        _text(names.MAX_TEXT["notes"]), None, "WANDB_NOTES", "free text about the run")
     run_tags: tuple[str, ...] | None = _setting(_TAGS, None, "WANDB_TAGS", "labels of the run")
-    run_group: str | None = _setting(_TEXT, None, "WANDB_RUN_GROUP", "the group of the run")
-    run_job_type: str | None = _setting(_TEXT, None, "WANDB_JOB_TYPE", "what the run does in it")
+    run_group: str | None = _setting(
+        _text(names.MAX_TEXT["group"]), None, "WANDB_RUN_GROUP", "the group of the run")
+    run_job_type: str | None = _setting(
+        _text(names.MAX_TEXT["job_type"]), None, "WANDB_JOB_TYPE", "what the run does in it")
     resume: Resume | None = _setting(
         _RESUME, None, "WANDB_RESUME", "whether a run with this id may, must or must not exist")
     data_dir: Path = _setting(
@@ -335,6 +342,7 @@ def _checked(name: str, value: Any, where: str) -> Any:
         return kind.check(value)
     except (ValueError, TypeError):
         shown = "the value" if kind.secret else repr(value)
+        shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
         raise SettingsError(
             f"{where}: {shown} is not {kind.says}. Nothing was started; correct it and try again.",
             name,

@@ -2,6 +2,7 @@
 
     cli -> launch, client, server       launch -> client       client -> engine -> wire
     client -> data_types -> wire        server -> wire         everyone -> errors, typing, settings
+                                        settings -> wire
 
 Imports inside functions and under TYPE_CHECKING count like any other.
 """
@@ -18,7 +19,7 @@ FOR_EVERYONE = {"errors", "settings", "typing", "version"}
 MAY_IMPORT = {
     "errors": set(),
     "typing": set(),
-    "settings": set(),
+    "settings": {"wire"},
     "version": set(),
     "wire": set(),
     "data_types": {"wire"},

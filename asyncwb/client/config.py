@@ -24,6 +24,7 @@ from typing import Any, Final, NoReturn
 
 from asyncwb.errors import ConfigError
 from asyncwb.typing import JsonObject
+from asyncwb.wire.keys import MAX_DEPTH
 
 _log = logging.getLogger("asyncwb")
 _LONGEST_ARRAY: Final = 32  # elements; a config is read by people
@@ -49,8 +50,10 @@ class Config(Mapping[str, Any]):
         run.config.lr = 0.1
         run.config.update({"lr": 0.2}, allow_val_change=True)
 
-    Raises ConfigError when a key would change its value without leave, and whatever the run says
-    of a change (UsageError after `finish()`). Source: the W&B reference page of Config.
+    Raises ConfigError when a key would change its value without leave or is nested deeper than 100
+    levels, and whatever the run says of a change (UsageError after `finish()`).
+
+    Source: the W&B reference page of Config.
     """
 
     # vars(config)["_items"] is read by sweep integrations, so the fields live in __dict__.
@@ -248,44 +251,71 @@ def as_mapping(source: Any) -> Mapping[str, Any]:
 
 
 def convert(items: Mapping[Any, Any]) -> JsonObject:
-    """Copy a mapping into config values: JSON all through, top keys without dashes around them."""
-    return {_text(key).strip("-"): _value(value) for key, value in list(items.items())}
+    """Copy a mapping into config values: JSON all through, top keys without dashes around them.
+
+    Raises ConfigError for a value that contains itself, or with which the config would be nested
+    deeper than `keys.MAX_DEPTH` levels.
+    """
+    values: JsonObject = {}
+    for key, value in list(items.items()):
+        name = _text(key).strip("-")
+        try:
+            values[name] = _value(value, MAX_DEPTH - 1)
+        except (_TooDeepError, RecursionError):  # the caller itself may stand deep in its stack
+            raise ConfigError(
+                f"config key {name[:100]!r} contains itself or is nested deeper than {MAX_DEPTH} "
+                "levels; nothing was set, give it a flatter value"
+            ) from None
+    return values
 
 
-def _value(value: Any) -> Any:
+class _TooDeepError(Exception):
+    """A value goes on below the deepest level that there may be."""
+
+
+def _value(value: Any, levels: int) -> Any:
+    """Turn a value into JSON that has at most so many levels of dicts and lists."""
     if value is None or isinstance(value, (bool, Enum)):
-        return _value(value.value) if isinstance(value, Enum) else value
+        return _value(value.value, levels) if isinstance(value, Enum) else value
     if isinstance(value, (int, float, str)):
         return _plain(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, Mapping):
-        return {_text(key): _value(inner) for key, inner in value.items()}
+        below = _below(levels)
+        return {_text(key): _value(inner, below) for key, inner in value.items()}
     if isinstance(value, (Sequence, Set)) and not isinstance(value, (bytearray, memoryview)):
-        return [_value(inner) for inner in value]
-    return _from_object(value)
+        below = _below(levels)
+        return [_value(inner, below) for inner in value]
+    return _from_object(value, levels)
+
+
+def _below(levels: int) -> int:
+    if levels < 1:
+        raise _TooDeepError
+    return levels - 1
 
 
 def _plain(value: float | str) -> Any:
     """Strip subclasses (np.float64, str enums' kin) down to JSON's own types."""
     if isinstance(value, str):
-        return str.__str__(value)
+        return str.__str__(value).encode("utf-8", "replace").decode()  # no lone surrogates
     if isinstance(value, int):
         return int(value)
     return None if math.isnan(value) else float(value)
 
 
-def _from_object(value: Any) -> Any:
+def _from_object(value: Any, levels: int) -> Any:
     if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy, torch, jax, pandas
         size = math.prod(getattr(value, "shape", ()))
-        return _value(value.tolist()) if size <= _LONGEST_ARRAY else str(value)
+        return _value(value.tolist(), _below(levels)) if size <= _LONGEST_ARRAY else str(value)
     if isinstance(value, slice):
         parts = {"slice_start": value.start, "slice_stop": value.stop, "slice_step": value.step}
-        return _value(parts)
+        return _value(parts, levels)
     if isinstance(value, date):  # datetime is one
         return value.isoformat()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _value(_shallow(value))
+        return _value(_shallow(value), levels)
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return str(value)
@@ -296,7 +326,7 @@ def _shallow(record: Any) -> dict[str, Any]:
 
 
 def _text(key: Any) -> str:
-    return str.__str__(key) if isinstance(key, str) else str(_value(key))
+    return _plain(key) if isinstance(key, str) else str(_value(key, MAX_DEPTH))
 
 
 def _same(old: Any, new: Any) -> bool:

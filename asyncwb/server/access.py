@@ -14,7 +14,6 @@ were nothing, so that nobody can find out what others have.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from enum import Enum
 from typing import Final
 
@@ -29,7 +28,6 @@ __all__ = [
     "Role",
     "Watcher",
     "deleting",
-    "ensure_entities",
     "forbidden",
     "may",
     "project_not_found",
@@ -100,16 +98,6 @@ def require_admin(user: User) -> None:
     """
     if not user.admin:
         raise forbidden("Only an admin of this server may do that.")
-
-
-async def ensure_entities(state: State, user: User, names: Collection[str]) -> None:
-    """Make teams for an admin of the server who writes to entities that nobody has.
-
-    Nobody else may write to such a one, so for others there is nothing to make.
-    """
-    if user.admin:
-        missing = set(names) - user.roles.keys()
-        await state.teams.ensure(missing, state.clock(), admin_id=user.id)
 
 
 async def require_project(

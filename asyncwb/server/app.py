@@ -46,6 +46,7 @@ from asyncwb.server.store.migrate import migrate
 from asyncwb.server.store.projects import Projects
 from asyncwb.server.store.reports import Reports
 from asyncwb.server.store.runs import Runs
+from asyncwb.server.store.sweeps import Sweeps
 from asyncwb.server.store.teams import Teams
 from asyncwb.server.store.users import Users
 from asyncwb.settings import default_entity
@@ -78,6 +79,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
         projects=Projects(database),
         reports=Reports(database),
         runs=Runs(database),
+        sweeps=Sweeps(database),
         ingest=IngestStore(database),
         files=Files(database),
         signer=Signer(),
@@ -144,6 +146,7 @@ async def _stop_answering(app: web.Application) -> None:
 async def _open_database(app: web.Application) -> AsyncIterator[None]:
     state = app[STATE]
     try:
+        await state.database.open()
         await migrate(state.database)
         await ensure_admin(state, default_entity())
         yield

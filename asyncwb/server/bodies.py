@@ -1,6 +1,6 @@
 """Bodies of requests, compressed or not; what they grow to is bounded.
 
-aiohttp is told to leave compression alone (`lifecycle`): where it meets a damaged body, the
+aiohttp is told to leave compression alone (`connection`): where it meets a damaged body, the
 client gets no answer at all.
 """
 

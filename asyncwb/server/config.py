@@ -31,6 +31,7 @@ class ServerConfig:
         crash_after: seconds without a heartbeat after which a running run counts as crashed.
         max_body: bytes of one request body.
         max_raw: bytes that one request may decompress to.
+        patience: seconds of silence in the midst of a request after which it is refused.
         native: offer the endpoints under `/api`; without them the server speaks W&B's protocol
             only, as W&B's own do (its pages then have nothing to show).
         public_url: how users reach the server where that is not `http://host:port`.
@@ -50,6 +51,7 @@ class ServerConfig:
     crash_after: float = 60.0
     max_body: int = 32 * MIB
     max_raw: int = 256 * MIB
+    patience: float = 30.0
     native: bool = True
     public_url: str | None = None
 
@@ -58,7 +60,7 @@ class ServerConfig:
             _check_key(self.admin_key)
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port {self.port} is not between 0 and 65535", "port")
-        for name in ("crash_after", "max_body", "max_raw"):
+        for name in ("crash_after", "max_body", "max_raw", "patience"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} must be above 0", name)
 

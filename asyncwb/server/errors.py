@@ -98,11 +98,17 @@ async def error_middleware(request: web.Request, handler: Any) -> web.StreamResp
     try:
         response: web.StreamResponse = await handler(request)
     except ApiError as error:
-        return error_response(error.status, error.code, error.message, error.headers)
+        refusal = error_response(error.status, error.code, error.message, error.headers)
+        if error.status == 408:
+            refusal.force_close()  # the rest of the body may still come: no place for a request
+        return refusal
     except web.HTTPException as error:
         return _from_aiohttp(error)
     except web.RequestPayloadError:
-        return error_response(400, "bad_body", "The body was cut short. Nothing was written.")
+        text = "The body was cut short, or is damaged. Nothing was written; send it again."
+        refusal = error_response(400, "bad_body", text)
+        refusal.force_close()  # where the next request would begin, nobody knows
+        return refusal
     except ConnectionResetError:  # the client has gone: nobody reads this, and it is no fault
         return error_response(400, "disconnected", "The connection was lost. Send it again.")
     except (DatabaseError, OSError) as error:

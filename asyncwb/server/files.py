@@ -181,6 +181,8 @@ def name_error(name: object) -> str | None:
         return "a file's name has no control characters"
     if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
         return "a file's name is relative and does not lead upwards"
+    if name.replace("\\", "/").rpartition("/")[2] in ("", "."):
+        return "a file's name ends in a name, not in a folder"
     return None
 
 

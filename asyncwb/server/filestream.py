@@ -10,7 +10,9 @@ tell who logged. A block that comes twice, overlaps another, or comes before its
 counts once. The run must be there: a client makes it by GraphQL first.
 
 The state of a run follows the rules of `ledger`, for one writer: a request is a sign of life;
-`complete` with its exit code is the end, and rows after that are a new beginning.
+`complete` with its exit code is the end, and new rows after that are a new beginning. Whatever
+else comes late to a run that has ended for good, whoever ended it, is stored and says nothing of
+its state.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ CLIENT_HEADER: Final = "X-WANDB-ASYNC-CLIENT-ID"
 _HEADS: Final = "heads"
 """the stream of digests of line 0, by generation"""
 _ALIVE: Final = ("running", "preempting")
+_ENDED: Final = ("finished", "failed", "killed", "preempted")
+"""ended for good, where nobody that has not finished speaks: who crashed was only slow"""
 _THREAD_ABOVE: Final = 16 * 1024
 
 
@@ -178,7 +182,7 @@ class FileStream:
             fold = await self._fold(connection, state, record, post)
             ledger = Ledger(record, state.clock(), state.config.crash_after, fold=fold)
             main = await _generation(connection, ledger, post, base)
-            news = await _has_news(connection, ledger, main, post)
+            news = _has_new_rows(ledger, main, post)
             gone = await _aside(size, _take, ledger, main, post, news)
             await _write_lines(connection, state, ledger, post)
             if ledger.touched:
@@ -235,46 +239,45 @@ async def _generation(connection: AsyncConnection, ledger: Ledger, post: Post, b
     return spans.name_of(base, latest)
 
 
-async def _has_news(connection: AsyncConnection, ledger: Ledger, main: str, post: Post) -> bool:
-    """Tell whether a request brings something that a run which has ended did not have."""
-    record = ledger.record
-    if post.history is not None:
-        here = spans.spans(record, main)
-        if any(spans.holes(here, post.history.offset, post.history.stop)):
-            return True
-    for block, stream in ((post.output, lines.OUTPUT), (post.events, lines.EVENTS)):
-        if block is not None and block.content:
-            end = await lines_store.end(connection, record.id, stream)
-            if block.stop > end:
-                return True
-    return False
+def _has_new_rows(ledger: Ledger, main: str, post: Post) -> bool:
+    """Tell whether a request brings rows that the run did not have."""
+    if post.history is None:
+        return False
+    here = spans.spans(ledger.record, main)
+    return any(spans.holes(here, post.history.offset, post.history.stop))
 
 
 def _take(ledger: Ledger, main: str, post: Post, news: bool) -> list[str]:
     """Apply a request to its run; returns the writers that are no more."""
-    _show_life(ledger, main, news)
+    alive = _show_life(ledger, main, news)
     gone = _take_rows(ledger, main, post) if post.rows else []
     if post.summary is not None:
         _take_summary(ledger, main, post.summary)
-    if post.preempting:
+    if post.preempting and alive:
         ledger.tell(main, {"t": "preempt"})
-    if post.complete:
+    if post.complete and alive:
         ledger.tell(main, {"t": "finish", "exit_code": post.exit_code, "at": ledger.now})
     return gone
 
 
-def _show_life(ledger: Ledger, main: str, news: bool) -> None:
+def _show_life(ledger: Ledger, main: str, news: bool) -> bool:
+    """Let the writer live; False for one that comes too late to a run that has ended.
+
+    New rows bring such a run back to life, and so does a client that said by GraphQL that it
+    begins; what was sent again, a sign of life, console lines and the like do not.
+    """
     record = ledger.record
     writer = record.writers.get(main)
+    late = record.state in _ENDED if writer is None else writer.finished_at is not None
+    if late and not news and record.state not in _ALIVE:
+        if writer is None:
+            ledger.open(main, 0, left=True)
+        return False
     if writer is None:
         writer = ledger.open(main, 0)
-    if writer.finished_at is not None:
-        # What was sent again after the end brings no run back to life; new rows do, and so does
-        # a client that said by GraphQL that it begins.
-        if not news and record.state not in _ALIVE:
-            return
-        writer.finished_at = writer.exit_code = None
+    writer.finished_at = writer.exit_code = None
     ledger.take(main, [])
+    return True
 
 
 def _take_rows(ledger: Ledger, main: str, post: Post) -> list[str]:

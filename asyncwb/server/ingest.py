@@ -23,7 +23,7 @@ import orjson
 from aiohttp import web
 
 from asyncwb.errors import BatchError, FrameError
-from asyncwb.server.access import Action, ensure_entities, may
+from asyncwb.server.access import Action, may
 from asyncwb.server.errors import ApiError, StreamError
 from asyncwb.server.lanes import Lanes
 from asyncwb.server.ledger import Ledger, ReceivedFrame, requires_run, touches_config
@@ -32,13 +32,17 @@ from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.ingest import IngestStore
 from asyncwb.server.store.records import RunChange, RunPath, RunRecord
 from asyncwb.server.store.users import User
+from asyncwb.server.teams import ensure_entities
 from asyncwb.server.turns import Turns
-from asyncwb.wire.frames import decode, peek
+from asyncwb.wire import keys, names
+from asyncwb.wire.frames import Frame, decode, peek
 from asyncwb.wire.ingest import TURN_HEADER, Stream, decode_batch
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import loads
 
 _FOLDS: Final = 256
+_MAX_EVENT: Final = 3 * keys.MAX_DEPTH - 10
+"""levels of an event: with more, a part of its frame could not be written again"""
 _THREAD_ABOVE: Final = 16 * 1024
 """bytes of a batch above which its work is worth the hop to a thread (about 0.1 ms)."""
 
@@ -118,10 +122,10 @@ class Ingest:
     async def _commit(
         self, state: State, streams: Sequence[Incoming], size: int, user: User
     ) -> list[Ledger]:
+        await _find_owners(state, streams, user)
         good = [stream for stream in streams if stream.error is None]
         if not good:
             return []
-        await ensure_entities(state, user, {stream.path.entity for stream in good})
         async with state.database.transaction() as connection:
             ledgers = await self._ledgers(connection, state, good, user)
             changes = await _aside(size, _apply, ledgers, good)
@@ -223,11 +227,24 @@ def receive(body: bytes, user: User, max_raw: int) -> list[Incoming]:
     return received
 
 
+async def _find_owners(state: State, streams: Sequence[Incoming], user: User) -> None:
+    """Make the teams that an admin's streams are for; note on a stream that there can be none."""
+    for stream in streams:
+        if stream.error is None and stream.path.entity not in user.roles:
+            try:
+                await ensure_entities(state, user, {stream.path.entity})
+            except ApiError as error:
+                stream.error = StreamError("bad_name", error.message)
+
+
 def _addressed(stream: Stream, user: User) -> Incoming:
     head = stream.head
     entity = head.entity or user.entity
     incoming = Incoming(RunPath(entity, head.project, head.run), head.writer)
-    if not may(user, Action.WRITE, entity):
+    problem = names.problem_of(*incoming.path)
+    if problem is not None:
+        incoming.error = StreamError("bad_name", f"{problem}. Nothing was written.")
+    elif not may(user, Action.WRITE, entity):
         incoming.error = StreamError(
             "forbidden",
             f"this key may not write to {entity}. Nothing was written; use a key of that entity.",
@@ -244,7 +261,9 @@ def _decode_frames(stream: Stream, incoming: Incoming, budget: int) -> int:
                 raise FrameError("bytes follow the frame")
             if info.raw_size > budget:
                 raise _too_large(info.raw_size)
-            incoming.frames.append(ReceivedFrame(info, decode(data, max_raw=budget), bytes(data)))
+            frame = decode(data, max_raw=budget)
+            _check_depth(frame)
+            incoming.frames.append(ReceivedFrame(info, frame, bytes(data)))
             budget -= info.raw_size
         except FrameError as error:
             message = f"{error}. Nothing of this stream was written; send its frames again."
@@ -254,6 +273,19 @@ def _decode_frames(stream: Stream, incoming: Incoming, budget: int) -> int:
         if incoming.error is not None:
             break
     return budget
+
+
+def _check_depth(frame: Frame) -> None:
+    """Let only values pass that every reader can take; what a config says is the ledger's."""
+    deep = any(keys.is_too_deep(event, _MAX_EVENT) for _, event in frame.events)
+    for column in frame.table.texts:
+        deep = deep or any(keys.is_too_deep(v) for v in column.values if type(v) in (list, dict))
+    if deep:
+        raise StreamError(
+            "too_deep",
+            f"a value is nested deeper than {keys.MAX_DEPTH} levels. "
+            "Nothing of this stream was written; log a flatter value.",
+        )
 
 
 def _too_large(size: int) -> StreamError:

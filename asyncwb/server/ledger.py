@@ -27,6 +27,7 @@ from typing import Any
 
 from asyncwb.server.errors import StreamError
 from asyncwb.server.store.records import NewFrame, RunChange, RunRecord, WriterRecord
+from asyncwb.wire import keys, names
 from asyncwb.wire.columns import empty
 from asyncwb.wire.frames import Frame, FrameInfo
 from asyncwb.wire.ingest import Admission, admit
@@ -36,6 +37,7 @@ from asyncwb.wire.values import dumps
 _TEXTS = {"notes": "notes", "group": "group_name", "job_type": "job_type"}
 _ORIGIN = {"host": "host", "program": "program", "python": "python", "client": "client"}
 _ALIVE = ("running", "preempting")
+_LONGEST_ORIGIN = names.MAX_TEXT["program"]
 INT32 = 2**31
 
 
@@ -203,7 +205,8 @@ class Ledger:
             record.state = "running"
             record.finished_at = record.exit_code = None
 
-    # Events. Whatever has not the expected type is passed over: the stream must go on.
+    # Events. Whatever has not the expected type, and a config value that is nested too deep, is
+    # passed over, and a text that is too long is cut: the stream must go on.
 
     def _event(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
         match event.get("t"):
@@ -237,13 +240,14 @@ class Ledger:
         self._attributes(event)
         for name, column in _ORIGIN.items():
             if isinstance(event.get(name), str):
-                self.fields[column] = _text(event[name])
+                self.fields[column] = _text(event[name], _LONGEST_ORIGIN)
 
     def _set_config(self, values: Any, deleted: Any) -> None:
         if self.config is None or not (values or deleted):
             return
         if isinstance(values, dict):
-            self.config.update(values)
+            fit = keys.MAX_DEPTH - 1  # the config itself is a level
+            self.config |= {k: v for k, v in values.items() if not keys.is_too_deep(v, fit)}
         for key in deleted if isinstance(deleted, list) else ():
             if isinstance(key, str):
                 self.config.pop(key, None)
@@ -252,12 +256,13 @@ class Ledger:
     def _attributes(self, event: Mapping[str, Any]) -> None:
         name, tags = event.get("name"), event.get("tags")
         if isinstance(name, str) and name:
-            self.fields["name"] = _text(name)
+            self.fields["name"] = _text(name, names.MAX_TEXT["name"])
         if isinstance(tags, list) and (tags or event.get("t") == "attrs"):
-            self.fields["tags"] = [tag for tag in tags if isinstance(tag, str)]
+            known = [_text(tag, names.MAX_TAG) for tag in tags if isinstance(tag, str)]
+            self.fields["tags"] = [tag for tag in dict.fromkeys(known) if tag][: names.MAX_TAGS]
         for key, column in _TEXTS.items():
             if isinstance(event.get(key), str):
-                self.fields[column] = _text(event[key])
+                self.fields[column] = _text(event[key], names.MAX_TEXT[key])
             elif event.get("t") == "attrs" and key in event and event[key] is None:
                 self.fields[column] = None
 
@@ -353,6 +358,6 @@ def _end_of(record: RunRecord) -> str:
     return "preempted" if record.state == "preempting" else "failed"
 
 
-def _text(value: str) -> str:
+def _text(value: str, most: int) -> str:
     """PostgreSQL's text cannot hold NUL, and UTF-8 no lone surrogates."""
-    return value.replace("\0", "").encode("utf-8", "replace").decode()
+    return value.replace("\0", "").encode("utf-8", "replace").decode()[:most]

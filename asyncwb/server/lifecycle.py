@@ -32,6 +32,7 @@ from asyncwb.server.activity import ACTIVITY
 from asyncwb.server.app import READY, create_app
 from asyncwb.server.auth import write_private
 from asyncwb.server.config import ServerConfig
+from asyncwb.server.connection import connections
 from asyncwb.server.errors import log
 from asyncwb.server.state import STATE
 from asyncwb.version import __version__
@@ -104,28 +105,41 @@ async def run_server(
     Raises:
         AlreadyRunning, UsageError: as `serve`.
     """
-    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folder(config.data)
     with _folder_lock(config.data / "server.lock"), _listen(config) as listener:
         app = create_app(config, clock=clock)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=_SHUTDOWN_SECONDS,
-            handle_signals=False,
-            auto_decompress=False,
-        )
+        runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS, handle_signals=False)
         url = _url(config, listener)
         about = config.data / "server.json"
+        accepting: asyncio.Server | None = None
         try:
             await runner.setup()
-            await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+            assert runner.server is not None
+            accepting = await asyncio.get_running_loop().create_server(
+                connections(runner.server, config.patience), sock=listener, backlog=_BACKLOG
+            )
             app[READY].set()
             await _announce(about, url, app)
             yield RunningServer(url, config, app)
         finally:
             app[READY].clear()
             about.unlink(missing_ok=True)
+            if accepting is not None:
+                accepting.close()
             await runner.cleanup()
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError("it may not be written")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be the server's data folder: {error.strerror or error}. Nothing was "
+            "started; give another one with --data, or set ASYNCWB_DATA_DIR to a place with room "
+            "that can be written."
+        ) from error
 
 
 @contextmanager

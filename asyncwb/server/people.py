@@ -66,7 +66,7 @@ def routes() -> list[web.RouteDef]:
 async def list_users(request: web.Request) -> web.Response:
     """Answer the users whom the viewer sees."""
     query, most = request.query, accounts.MAX_PAGE
-    limit = max(1, whole(query.get("limit"), "limit", default=100, most=most))
+    limit = whole(query.get("limit"), "limit", default=100, most=most, least=1)
     found = await accounts.list_users(
         request.app[STATE],
         request[USER],

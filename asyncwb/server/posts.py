@@ -181,6 +181,8 @@ def _system(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the last value of each system metric."""
     found: dict[str, Any] = {}
     for row in rows:
+        if keys.is_too_deep(row):
+            raise _bad(f"A line of {EVENTS} is nested deeper than {keys.MAX_DEPTH} levels.")
         found.update(row)
     found.pop("_wandb", None)
     return found

@@ -11,13 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
-from asyncwb.server.access import (
-    Action,
-    ensure_entities,
-    forbidden,
-    may,
-    require_project,
-)
+from asyncwb.server.access import Action, forbidden, may, require_project
 from asyncwb.server.accounts import checked_text, refused, taken
 from asyncwb.server.body import fields
 from asyncwb.server.files import discard
@@ -26,6 +20,8 @@ from asyncwb.server.runs import json_response, project_entry
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.projects import StoredProject
 from asyncwb.server.store.users import TakenError, User
+from asyncwb.server.teams import ensure_entities
+from asyncwb.wire import names
 
 VISIBILITIES: Final = ("private", "public")
 
@@ -72,8 +68,9 @@ async def create_project(
     if _checked_visibility(visibility) != "private" and not may(viewer, Action.MANAGE, entity):
         raise forbidden(f"Only an admin of {entity} may make projects public.")
     description = checked_text(description, "description")
-    name = checked_project_name(name)
-    await ensure_entities(state, viewer, {checked_project_name(entity)})
+    _check_name("entity", entity)
+    _check_name("project", name)
+    await ensure_entities(state, viewer, {entity})
     return await state.projects.create(
         entity,
         name,
@@ -105,7 +102,8 @@ async def change_project(
     description = checked_text(description, "description")
     if visibility is not None:
         _checked_visibility(visibility)
-    if name is not None and checked_project_name(name) != found.name:
+    if name is not None and name != found.name:
+        _check_name("project", name)
         try:
             await state.projects.rename(found.id, name)
         except TakenError as error:
@@ -190,15 +188,10 @@ async def delete_project(request: web.Request) -> web.Response:
     return json_response({})
 
 
-def checked_project_name(name: str) -> str:
-    """Return a name that a project can have.
-
-    Raises:
-        ApiError: 400.
-    """
-    if not 0 < len(name) <= 128 or "/" in name or name in (".", "..") or not name.isprintable():
-        raise refused("A project's name has 1 to 128 printable characters, and no '/'.")
-    return name
+def _check_name(kind: names.Kind, name: str) -> None:
+    problem = names.problem(kind, name)
+    if problem is not None:
+        raise refused(f"{problem}.")
 
 
 def _checked_visibility(visibility: str) -> str:

@@ -73,7 +73,7 @@ async def rewind(
         objects: where sealed segments are.
         path: the run's name; there must be one.
         run_id: its inner id.
-        step: any whole number; below the first step, the whole history goes.
+        step: a whole number from 0; below the first step, the whole history goes.
 
     Raises:
         ApiError: 503, the run is being sealed and does not become free; nothing was changed.

@@ -42,7 +42,8 @@ from asyncwb.wire.values import dumps, loads
 _MAX_PAGE: Final = 1000
 _PLAIN: Final = (
     *("name", "state", "created_at", "started_at", "heartbeat_at", "finished_at", "exit_code"),
-    *("rows", "last_step", "lost", "tags", "notes", "job_type", "host", "program", "version"),
+    *("rows", "last_step", "lost", "tags", "notes", "job_type", "host", "program", "python"),
+    "version",
 )
 
 

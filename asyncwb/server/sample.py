@@ -6,7 +6,8 @@ million rows is made of those and of the tail, which are in memory or one row of
 each; only where that would be too coarse is the history itself read.
 
 `with_keys` is for a chart: only rows that have every key, and where there are more than asked for,
-the rows of the smallest and of the largest value of a single key are among them.
+the rows of the smallest and of the largest value of a single key are among them (of two rows or
+more; a single one is the first).
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncwb.server import points, rows
+from asyncwb.server import rows
 from asyncwb.server.rows import RUNTIME, SYSTEM, Selection
 from asyncwb.server.sources import Sources, View
 from asyncwb.server.store.segments import RunRef
-from asyncwb.wire.columns import STEP, TIME, Table, concat
+from asyncwb.wire.columns import JSON, STEP, TIME, Table, concat
 from asyncwb.wire.keys import display, escape
-
-Index = NDArray[np.intp]
+from asyncwb.wire.picking import Places, even, extremes, including
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _thinned(view: View, kept: dict[int, Table], samples: int) -> Table | None:
     if any(a[1] >= b[0] for a, b in pairwise(spans)):
         return None  # they share steps, or go back: which value counts, only reading can tell
     total = sum(count for _, _, count, _ in spans)
-    places = _even(total, samples)
+    places = even(total, samples)
     parts, before = [], 0
     for _, _, count, table in spans:
         mine = places[(places >= before) & (places < before + count)] - before
@@ -84,14 +84,7 @@ def _thinned(view: View, kept: dict[int, Table], samples: int) -> Table | None:
     return concat(parts).merge_steps()
 
 
-def _even(count: int, size: int) -> Index:
-    """Return up to `size` places spread evenly over `count` rows."""
-    if count <= size:
-        return np.arange(count)
-    return np.unique(np.rint(np.linspace(0, count - 1, size)).astype(np.intp))
-
-
-def _nearest(places: Index, count: int, kept: int) -> Index:
+def _nearest(places: Places, count: int, kept: int) -> Places:
     """Return which of the `kept` rows, evenly spread over `count`, stand for these places."""
     if kept == count:
         return places
@@ -143,30 +136,20 @@ def _has(table: Table, paths: Sequence[str]) -> NDArray[np.bool_]:
 def _picked(table: Table, spec: Spec, paths: Sequence[Sequence[str]]) -> Table:
     if table.n <= spec.samples:
         return table
-    places = _even(table.n, spec.samples)
+    places = even(table.n, spec.samples)
     shown = [some for some in paths if some[0] not in SYSTEM]
     if len(shown) == 1:
-        places = _with_extremes(places, table, shown[0])
+        places = including(places, extremes(_values(table, shown[0])), table.n)
     return table.take(places)
 
 
-def _with_extremes(places: Index, table: Table, paths: Sequence[str]) -> Index:
-    """Put the rows of the extremes in the place of their nearest neighbours."""
-    wanted: list[int] = []
-    for path in paths:
-        found = points.of_table(table, path)
-        finite = np.flatnonzero(np.isfinite(found.values))
-        if len(finite):
-            values = found.values[finite]
-            ends = finite[[values.argmin(), values.argmax()]]
-            wanted += np.searchsorted(table.steps, found.steps[ends]).tolist()
-    chosen = set(places.tolist())
-    for row in wanted:
-        if row not in chosen:
-            spare = [at for at in chosen - set(wanted) if 0 < at < table.n - 1]
-            chosen -= set(sorted(spare, key=lambda at: (abs(at - row), at))[:1])
-            chosen.add(row)
-    return np.array(sorted(chosen), dtype=np.intp)
+def _values(table: Table, paths: Sequence[str]) -> NDArray[np.float64]:
+    """Return the number that each row has for a key; NaN where it has none."""
+    values = np.full(table.n, np.nan)
+    for column in table.columns:
+        if column.key in paths and column.kind != JSON:
+            values[slice(None) if column.rows is None else column.rows] = column.values
+    return values
 
 
 def _rows(

@@ -350,17 +350,6 @@ class Rollup:
         return cls(shift, bool(ordered), *words)
 
 
-def reduce(
-    rollups: Sequence[Rollup], buckets: int, lo: float | None = None, hi: float | None = None
-) -> Buckets:
-    """Reduce the rollups of consecutive segments to at most `buckets` buckets over steps."""
-    parts = [rollup.over_steps() for rollup in rollups if len(rollup)]
-    if not parts:
-        return join(parts)
-    first, last = float(parts[0].x_first[0]), float(parts[-1].x_last[-1])
-    return regroup(parts, grid(first, last, buckets, lo, hi))
-
-
 class _PerThread(threading.local):
     """One codec a thread: a ZstdCompressor shared by two threads raises ZstdError."""
 

@@ -6,6 +6,7 @@ Like `accounts.py`: every function checks who asks and raises `ApiError`. To man
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from asyncwb.server.access import (
@@ -29,7 +30,7 @@ from asyncwb.server.auth import new_token
 from asyncwb.server.errors import ApiError
 from asyncwb.server.state import State
 from asyncwb.server.store.invitations import GoneError, Invitation
-from asyncwb.server.store.teams import Entity, Member
+from asyncwb.server.store.teams import Entity, LastAdminError, Member
 from asyncwb.server.store.users import TakenError, User
 
 INVITATION_LIFETIME: Final = 7 * 86400.0
@@ -74,6 +75,20 @@ async def create_team(state: State, viewer: User, name: str, admin: str | None =
         raise taken(name) from error
 
 
+async def ensure_entities(state: State, viewer: User, names: Collection[str]) -> None:
+    """Make teams for an admin of the server who writes to entities that nobody has.
+
+    Nobody else may write to such a one, so for others there is nothing to make.
+
+    Raises:
+        ApiError: 400 for a name that no team can have; then none is made.
+    """
+    missing = set(names) - viewer.roles.keys() if viewer.admin else ()
+    if missing:
+        new = await state.teams.unknown(missing)
+        await state.teams.ensure(map(checked_name, new), state.clock(), admin_id=viewer.id)
+
+
 async def list_members(state: State, viewer: User, team: str) -> list[Member]:
     """Return a team's members in the order of their joining; for its members."""
     found = await require_team(state, viewer, Action.READ, team)
@@ -89,6 +104,10 @@ async def set_member(state: State, viewer: User, team: str, name: str, role: Rol
         team: its name.
         name: the user's exact name or email address.
         role: the new one.
+
+    Raises:
+        ApiError: 409 where the team's last admin would be one no more, which only an admin of the
+            server may do.
     """
     found = await require_team(state, viewer, Action.MANAGE, team)
     # A team's admin may name anybody; of who was not named nothing is told.
@@ -97,7 +116,12 @@ async def set_member(state: State, viewer: User, team: str, name: str, role: Rol
         raise ApiError(404, "user_not_found", f"There is no user {name!r}. Invite them instead.")
     if user.service:
         raise refused("A service account belongs to one team, as a member.")
-    await state.teams.set_member(found.id, user.id, role, state.clock())
+    try:
+        await state.teams.set_member(
+            found.id, user.id, role, state.clock(), keep_admin=not viewer.admin
+        )
+    except LastAdminError as error:
+        raise _last_admin(name, team) from error
     members = await state.teams.members(found.id)
     return next(member for member in members if member.user.id == user.id)
 
@@ -108,15 +132,30 @@ async def remove_member(state: State, viewer: User, team: str, name: str) -> Non
     A service account that is removed is disabled: it has no other place.
 
     Raises:
-        ApiError: 404 where the user is no member.
+        ApiError: 404 where the user is no member; 409 for the team's last admin, whom only an
+            admin of the server may take out.
     """
     action = Action.READ if name == viewer.name and not viewer.service else Action.MANAGE
     found = await require_team(state, viewer, action, team)
     user = await state.users.find(name) if storable(name) else None
-    if user is None or not await state.teams.remove_member(found.id, user.id):
+    try:
+        keep = not viewer.admin
+        gone = user and await state.teams.remove_member(found.id, user.id, keep_admin=keep)
+    except LastAdminError as error:
+        raise _last_admin(name, team) from error
+    if user is None or not gone:
         raise ApiError(404, "user_not_found", f"{team} has no member {name!r}.")
     if user.service:
         await state.users.disable(user.id, state.clock())
+
+
+def _last_admin(name: str, team: str) -> ApiError:
+    return ApiError(
+        409,
+        "last_admin",
+        f"{name} is the last admin of {team}. Nothing was changed; make another member an "
+        "admin first.",
+    )
 
 
 async def create_service_account(

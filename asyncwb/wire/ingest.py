@@ -34,6 +34,7 @@ TURN_HEADER: Final = "Asyncwb-Turn"
 `server.lanes`"""
 MAGIC: Final = b"AWB1"
 MAX_STREAMS: Final = 10_000
+_LONGEST_WRITER: Final = 64
 __all__ = [
     "CONTENT_TYPE",
     "TURN_HEADER",
@@ -133,19 +134,27 @@ def decode_batch(body: bytes | memoryview) -> list[Stream]:
 def _stream_head(entry: dict[str, Any]) -> StreamHead:
     entity = entry["entity"]
     return StreamHead(
-        None if entity is None else _name(entity, 128),
-        _name(entry["project"], 128),
-        _name(entry["run"], 128),
-        _name(entry["writer"], 64),
+        None if entity is None else _text(entity),
+        _text(entry["project"]),
+        _text(entry["run"]),
+        _writer(entry["writer"]),
     )
 
 
-def _name(value: Any, limit: int) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= limit or "/" in value:
-        raise ValueError(f"{str(value)[:40]!r} is no name of 1 to {limit} characters without '/'")
-    if not value.isprintable():
-        raise ValueError("a name has characters that cannot be printed")
+def _text(value: Any) -> str:
+    """Return a name; whether there can be such a one, `wire.names` says of each stream."""
+    if not isinstance(value, str):
+        raise ValueError(f"{str(value)[:40]!r} is no name")
     return value
+
+
+def _writer(value: Any) -> str:
+    known = isinstance(value, str) and value.isprintable() and "/" not in value
+    if not known or not 0 < len(value) <= _LONGEST_WRITER:
+        raise ValueError(
+            f"{str(value)[:40]!r} is no writer of 1 to {_LONGEST_WRITER} characters without '/'"
+        )
+    return str(value)
 
 
 def _count(value: Any) -> int:

@@ -128,6 +128,23 @@ def _leaves(mapping: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tup
             yield path, value
 
 
+def is_too_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Tell whether mappings and lists are nested in more than `levels`, the outermost counted.
+
+    What contains itself is.
+    """
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return False
+    if levels < 1:
+        return True
+    for item in value:
+        if isinstance(item, (Mapping, list, tuple)) and is_too_deep(item, levels - 1):
+            return True
+    return False
+
+
 def segment(key: object, parent: str = "") -> str:
     """Return an inner mapping's key as a string: numbers, bools and None become text.
 

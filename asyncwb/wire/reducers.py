@@ -9,17 +9,23 @@ all. Bools count as 0 and 1.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from asyncwb.wire.columns import JSON, Kind
+from asyncwb.wire.columns import BOOL, FLOAT, INT, JSON, Kind
 from asyncwb.wire.metrics import MetricRule
 
 MISSING: Final[Any] = object()
 """Stands where there is no value, since None can be one."""
 
 _RANK: Final = {"j": 0, "b": 1, "i": 2, "f": 3}
+_KINDS: Final[dict[str, Kind]] = {"j": JSON, "b": BOOL, "i": INT, "f": FLOAT}
+_JSON_TYPES: Final = {str: "jstring", list: "jlist", type(None): "jnil"}
+_MAX_TYPES: Final = 16
+_LONGEST_TYPE: Final = 64
 
 
 class Leaf:
@@ -27,23 +33,30 @@ class Leaf:
 
     `last` is the plain value, MISSING before the first. `stats` holds what rules asked for: "min",
     "max", "sum" and "n" (of the mean), "first". `explicit` is true once the user has set the value
-    by hand, which switches the rule's ops off for good. `kind`, `count`, `first_step` and
-    `last_step` describe the rows that hold the key, summarised yet or not.
+    by hand, which switches the rule's ops off for good. `kind`, `count`, `types`, `first_step` and
+    `last_step` describe the rows that hold the key, summarised yet or not. `types` counts them by
+    kind, other JSON by "j" and what it was: "jstring", "jlist", "jmap", "jnil", or the `_type` of
+    a dict ("jhistogram"); "j" alone where nobody knows.
     """
 
-    __slots__ = ("count", "explicit", "first_step", "kind", "last", "last_step", "stats")
+    __slots__ = ("count", "explicit", "first_step", "kind", "last", "last_step", "stats", "types")
 
     def __init__(self) -> None:
         self.kind: Kind = JSON
         self.count = 0
+        self.types: dict[str, int] = {}
         self.first_step = 0
         self.last_step = 0
         self.explicit = False
         self.last: Any = MISSING
         self.stats: dict[str, Any] = {}
 
-    def saw(self, kind: Kind, count: int, low: int, high: int) -> None:
-        """Count rows that hold the key, at steps from `low` to `high`."""
+    def saw(self, kind: Kind, count: int, low: int, high: int, values: Sequence[Any] = ()) -> None:
+        """Count rows that hold the key, at steps from `low` to `high`; `values` of other JSON."""
+        for name, n in _json_types(values).items() if kind == JSON else ((kind, count),):
+            known = name in self.types or len(self.types) < _MAX_TYPES
+            name = name if known else JSON
+            self.types[name] = self.types.get(name, 0) + n
         if _RANK[kind] > _RANK[self.kind] or not self.count:
             self.kind = kind
         self.first_step = min(self.first_step, low) if self.count else low
@@ -139,17 +152,37 @@ class Leaf:
     def state(self) -> list[Any]:
         """Return the leaf as JSON."""
         last = [] if self.last is MISSING else [self.last]
-        info = [self.kind, self.count, self.first_step, self.last_step]
+        plain = self.types.keys() <= {self.kind}
+        kind = self.kind if plain else dict(self.types)
+        info = [kind, self.count, self.first_step, self.last_step]
         return [*info, self.explicit, dict(self.stats), *last]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> Leaf:
         """Return the leaf that `state()` described."""
         leaf = cls()
-        leaf.kind, leaf.count, leaf.first_step, leaf.last_step, leaf.explicit, stats = state[:6]
+        kind, leaf.count, leaf.first_step, leaf.last_step, leaf.explicit, stats = state[:6]
+        if leaf.count:
+            leaf.types = dict(kind) if isinstance(kind, dict) else {kind: leaf.count}
+            leaf.kind = max((_KINDS[name[0]] for name in leaf.types), key=_RANK.__getitem__)
         leaf.stats = dict(stats)
         leaf.last = state[6] if len(state) > 6 else MISSING
         return leaf
+
+
+def _json_types(values: Sequence[Any]) -> Mapping[str, int]:
+    found: Counter[str] = Counter()
+    for kind, count in Counter(map(type, values)).items():
+        if kind is dict:
+            found.update(_dict_type(value) for value in values if type(value) is dict)
+        else:
+            found[_JSON_TYPES.get(kind, JSON)] += count
+    return found
+
+
+def _dict_type(value: Mapping[str, Any]) -> str:
+    name = value.get("_type")
+    return JSON + (name[:_LONGEST_TYPE] if isinstance(name, str) else "map")
 
 
 def _numbers(values: NDArray[Any]) -> NDArray[Any]:

@@ -48,13 +48,15 @@ class MetricInfo:
     """What a run holds of one key.
 
     `kind` is the widest that was logged (float over int over bool over other JSON); `count` the
-    number of rows with the key; `first_step` and `last_step` the smallest and largest of them.
+    number of rows with the key; `first_step` and `last_step` the smallest and largest of them;
+    `types` the rows by type, as `Leaf` names them.
     """
 
     kind: Kind
     count: int
     first_step: int
     last_step: int
+    types: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -246,7 +248,8 @@ class Fold:
                 found = steps if column.rows is None else steps[column.rows]
                 low, high = (found[0], found[-1]) if table.ascending else (found.min(), found.max())
                 span = spans[id(column.rows)] = int(low), int(high)
-            self._leaf(column.key).saw(column.kind, len(column.values), *span)
+            values = column.values if column.kind == JSON else ()
+            self._leaf(column.key).saw(column.kind, len(column.values), *span, values)
 
     def _leaf(self, path: str) -> Leaf:
         leaf = self._leaves.get(path)
@@ -290,7 +293,7 @@ class Fold:
                 if not self._leaves[name].count:
                     del self._leaves[name]
         for path, value in values.items() if isinstance(values, dict) else ():
-            if path not in _COMPUTED:
+            if path not in _COMPUTED and not keys.is_too_deep(value):
                 waiting.pop(path, None)  # logged before this: the hand-set value is the newer
                 self._leaf(path).set(value)
 
@@ -322,7 +325,9 @@ class Fold:
         """Return what was logged, by path; summaries set by hand are not in it."""
         self._tell()
         return {
-            path: MetricInfo(leaf.kind, leaf.count, leaf.first_step, leaf.last_step)
+            path: MetricInfo(
+                leaf.kind, leaf.count, leaf.first_step, leaf.last_step, dict(leaf.types)
+            )
             for path, leaf in self._leaves.items()
             if leaf.count
         }

@@ -28,6 +28,8 @@ from asyncwb.wire.arrays import UNKNOWN, to_plain
 Wire: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 """One JSON value; floats may be NaN or infinite, ints fit 64 bits."""
 
+_LEVELS: Final = 3 * keys.MAX_DEPTH
+"""levels of JSON that can be written"""
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
 
@@ -131,6 +133,22 @@ def to_wire(value: Any, key: str) -> Wire:
         return _convert(value, key, 0)
     except RecursionError:
         raise keys.too_deep(key) from None
+
+
+def to_wire_again(value: Any, key: str) -> Wire:
+    """Do what `to_wire` does with a value that a server gave, perhaps changed since.
+
+    What an older server has taken in nested deeper stays as it is, as far as `dumps` can write it:
+    it must be readable. Who sends it back is refused by the server.
+
+    Raises LogTypeError as `to_wire` does for anything else.
+    """
+    try:
+        return to_wire(value, key)
+    except LogTypeError:
+        if not keys.is_too_deep(value) or keys.is_too_deep(value, _LEVELS - 2):
+            raise
+        return value  # type: ignore[no-any-return]
 
 
 def _convert(value: Any, key: str, depth: int) -> Wire:
@@ -241,21 +259,32 @@ def _refused(value: object, key: str) -> LogTypeError:
 _STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
+_LEVELS_OF_ORJSON: Final = 250
+"""It refuses some more. What a client wrote when it might must be readable."""
+
+
 def dumps(value: object) -> bytes:
     """Encode JSON, keeping NaN and infinities as bare tokens.
 
     Costs what orjson costs where the text holds no `null`; otherwise one walk over the value to
     tell NaN from None. Ints beyond 64 bits become the nearest float.
 
-    Raises TypeError for what is not JSON: other types, keys that are not strings.
+    Raises TypeError for what is not JSON: other types, keys that are not strings, more than 300
+    levels.
     """
     try:
         encoded = orjson.dumps(value, option=_STRICT)
     except TypeError:
         value = _normal(value)
+        if keys.is_too_deep(value, _LEVELS_OF_ORJSON):
+            return _standard(value)
         encoded = orjson.dumps(value, option=_STRICT)
     if b"null" not in encoded or not _has_non_finite(value):
         return encoded
+    return _standard(value)
+
+
+def _standard(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -299,7 +328,7 @@ def _has_non_finite(value: object) -> bool:
 
 def _normal(value: object, depth: int = 0) -> object:
     """Copy a JSON value with ints beyond 64 bits as floats."""
-    if depth > 2 * keys.MAX_DEPTH:
+    if depth > _LEVELS:
         raise TypeError("not JSON: nested too deeply, or contains itself")
     if isinstance(value, int) and not isinstance(value, bool):
         return _fit64(value)

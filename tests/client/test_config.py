@@ -119,6 +119,54 @@ def test_a_set_key_changes_only_with_leave(run: Recorder) -> None:
         free.update({"lr": 3}, allow_val_change=False)
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for level in range(levels):
+        value = {"a": value} if level % 2 else [value]
+    return value
+
+
+class Chain:
+    """Holds itself, as a dataclass may."""
+
+    dtype = "object"
+
+    def tolist(self) -> list[Any]:
+        return [self]
+
+
+def test_what_is_too_deep_or_contains_itself_is_refused(run: Recorder) -> None:
+    loop: dict[str, Any] = {}
+    loop["again"] = [loop]
+    config = Config({"kept": nested(99)}, run)
+    config.fits = nested(99)
+    assert config.as_dict()["fits"] == nested(99)
+    del run.changes[:]
+    writes: list[Callable[[Any], Any]] = [
+        lambda value: config.update({"new": 1, "deep": value}),
+        lambda value: config.update_locked({"deep": value}),
+        lambda value: config.setdefaults({"deep": value}),
+        lambda value: config.__setitem__("deep", value),
+        lambda value: setattr(config, "deep", value),
+        lambda value: Config({"deep": value}),
+    ]
+    for value in (nested(100), nested(260), nested(2_000), loop, Chain()):
+        for write in writes:
+            with pytest.raises(ConfigError, match=r"'deep' contains itself or is nested deeper"):
+                write(value)
+    assert "new" not in config, "all or nothing"
+    config["kept"].append(nested(99))
+    with pytest.raises(ConfigError, match="'kept'"):
+        config.persist()
+    assert run.changes == []
+
+
+def test_text_that_utf_8_cannot_express_is_made_fit(run: Recorder) -> None:
+    config = Config(None, run)
+    config.update({"a\ud800": {"b\ud800": "c\ud800"}})
+    assert run.changes == [({"a?": {"b?": "c?"}}, [])]
+
+
 def test_setdefaults_and_deletion(run: Recorder) -> None:
     config = Config({"a": 1}, run)
     config.setdefaults({"a": 2, "b": 3})

@@ -188,6 +188,8 @@ TABLE: Final[dict[tuple[str, str], tuple[Case, ...]]] = {
     ("GET", "/{entity}/{project}/reports/{name}"): (Case(OPEN),),
     ("GET", "/{entity}/{project}/settings"): (Case(OPEN),),
     ("GET", "/{entity}/{project}/runs/{run}"): (Case(OPEN),),
+    ("GET", "/{entity}/{project}/sweeps"): (Case(OPEN),),
+    ("GET", "/{entity}/{project}/sweeps/{name}"): (Case(OPEN),),
     ("POST", "/api/v1/login"): (
         Case(OPEN, body=lambda on: {"key": on.people.keys["viewer"]}, headers=_own_page),
         Case(

@@ -220,7 +220,7 @@ async def test_odd_names_are_only_names(server: ServerHandle) -> None:
 
 
 async def test_names_that_lead_elsewhere_are_refused(server: ServerHandle) -> None:
-    names = ["..", "../x", "a/../../x", "a\\..\\x", "/etc/passwd", "a\0b", "a\nb"]
+    names = ["..", "../x", "a/../../x", "a\\..\\x", "/etc/passwd", "a\0b", "a\nb", ".", "a/", "a/."]
     names.append("x" * (MAX_NAME + 1))
     async with connected(server) as client:
         for name in names:

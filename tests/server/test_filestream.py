@@ -26,6 +26,7 @@ from tests.server.wandb_client import (
     HISTORY,
     OUTPUT,
     SUMMARY,
+    Wandb,
     block,
     make_run,
     row,
@@ -249,6 +250,38 @@ async def test_states(start_server: Callable[..., ServerHandle]) -> None:
         assert await state_of() == ("preempted", None)
         await client.history(2, [row(2)], preempting=True, complete=True, exitcode=4_294_967_295)
         assert await state_of() == ("preempted", -1)
+
+
+@pytest.mark.parametrize("native", [True, False])
+async def test_what_comes_late_wakes_no_run_that_has_ended(
+    server: ServerHandle, native: bool
+) -> None:
+    async with connect(server) as ours, wandb(server, "theirs") as theirs:
+        done = {"t": "finish", "exit_code": 0, "at": 1.0}
+        await ours.send(first_frame(1), event_frame(2, done), run="ours")
+        await theirs.history(0, [row(0, x=1)], complete=True, exitcode=0)
+        client = Wandb(theirs.session, theirs.path._replace(run="ours" if native else "theirs"))
+        ended = await client.info()
+        assert (ended["state"], ended["exit_code"]) == ("finished", 0)
+        late: list[dict[str, Any]] = [
+            {},
+            {"uploaded": ["x"]},
+            {"files": {OUTPUT: block(5, ["late"])}},
+            {"files": {EVENTS: block(5, ['{"system.cpu": 1}'])}},
+            {"files": {SUMMARY: block(0, ['{"best": 1}'])}},
+            {"preempting": True},
+            {"complete": True, "exitcode": 3},
+        ]
+        for body in late:
+            await client.post(body)
+            after = await client.info()
+            same = ("state", "exit_code", "finished_at", "heartbeat_at")
+            assert {key: after[key] for key in same} == {key: ended[key] for key in same}, body
+        assert after["summary"]["best"] == 1
+        await client.history(1 - native, [row(1, x=2)])
+        assert (await client.info())["state"] == "running"
+        await client.post({"complete": True, "exitcode": 3})
+        assert ((await client.info())["state"], (await client.info())["exit_code"]) == ("failed", 3)
 
 
 async def test_a_stop_reaches_the_client_and_the_run_is_killed(server: ServerHandle) -> None:

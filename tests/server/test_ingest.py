@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy
 import zstandard
@@ -13,6 +15,7 @@ from aiohttp import web
 
 from asyncwb.server.state import STATE
 from asyncwb.server.store.schema import frames
+from asyncwb.wire.columns import FLOAT, INT, JSON, STEP, TIME, Column, Table
 from asyncwb.wire.frames import HEADER_SIZE, decode, encode
 from asyncwb.wire.ingest import encode_batch
 from tests.fix_server import ServerHandle, both_databases
@@ -115,6 +118,79 @@ async def test_a_bad_stream_leaves_nothing_and_the_others_go_on(server: ServerHa
     assert foreign["error"]["code"] == "run_not_found"  # an admin may, but there is no such run
     assert [run["id"] for run in runs["runs"]] == ["good"]
     assert stored_steps(server) == [0, 1, 2]
+
+
+async def test_a_bad_name_is_told_the_rule_and_the_other_streams_go_on(
+    server: ServerHandle,
+) -> None:
+    names = ["..", " ", "a/b", "a#b", "a?b", "a%2eb", "a\x00b", "x" * 129]
+    heads = [
+        *(head(run=name) for name in names),
+        *(head(project=name) for name in names),
+        *(head(entity=name) for name in [*names, "login", "a b c", "-"]),
+        head("good"),
+    ]
+    async with connect(server) as client:
+        *bad, good = await client.post([(one, [first_frame(1)]) for one in heads])
+        projects = (await client.get("projects"))["projects"]
+        teams = (await client.get("teams"))["teams"]
+    assert {answer["error"]["code"] for answer in bad} == {"bad_name"}
+    assert "1 to 128 printable characters" in bad[0]["error"]["message"]
+    assert "begins with a letter" in bad[-1]["error"]["message"]
+    assert good["next"] == 2
+    assert [(project["name"], project["runs"]) for project in projects] == [("p", 1)]
+    assert teams == []
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+async def test_what_is_nested_too_deep_harms_nobody(server: ServerHandle) -> None:
+    config = {"a": 1, "deep": nested(100), "fits": nested(99)}
+    summary = {"t": "summary", "set": {"x": 1, "y": nested(101)}}
+    cells = Table.from_columns(
+        1,
+        [
+            Column(STEP, INT, np.array([0])),
+            Column(TIME, FLOAT, np.array([EPOCH])),
+            Column("a", JSON, [nested(101)]),
+        ],
+    )
+    async with connect(server) as client:
+        bad = [
+            await client.send(encode(0, cells, [(0, start_event())]), run="bad"),
+            await client.send(event_frame(0, start_event(config={"a": nested(293)})), run="bad"),
+        ]
+        await client.send(first_frame(1, config=config))
+        await client.send(event_frame(2, {"t": "config", "set": {"b": 2, "a": nested(253)}}))
+        await client.send(event_frame(3, summary))
+        info = await client.run()
+        listed = await client.get(f"projects/{info['entity']}/p/runs")
+    assert {(one["error"]["code"], one["error"]["retry"]) for one in bad} == {("too_deep", False)}
+    assert info["config"] == {"a": 1, "b": 2, "fits": nested(99)}
+    assert (info["summary"]["x"], "y" in info["summary"]) == (1, False)
+    assert [run["id"] for run in listed["runs"]] == ["r1"]
+
+
+async def test_a_text_that_is_too_long_is_cut(server: ServerHandle) -> None:
+    long = "x" * 200_000
+    said = {"name": long, "group": long, "job_type": long, "notes": long}
+    tags = ["y" * 100, "y" * 99, "", *map(str, range(2_000))]
+    async with connect(server) as client:
+        await client.send(first_frame(1, **said, tags=tags, host=long))
+        info = await client.run()
+    assert {key: len(info[key]) for key in said} == {
+        "name": 1_024,
+        "group": 1_024,
+        "job_type": 1_024,
+        "notes": 100_000,
+    }
+    assert len(info["host"]) == 10_000
+    assert (info["tags"][:3], len(info["tags"])) == (["y" * 64, "0", "1"], 1_000)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 8, 40, -1], ids=lambda cut: f"cut at {cut}")

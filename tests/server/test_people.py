@@ -339,11 +339,50 @@ async def test_an_admin_makes_a_team_by_logging_to_it(server: ServerHandle) -> N
         assert [team["name"] for team in (await admin.get("teams"))["teams"]] == ["fresh"]
 
 
+async def test_a_team_keeps_its_last_admin(people: People) -> None:
+    server, members = people.server, f"teams/{TEAM}/members"
+    async with (
+        asking(server) as admin,
+        asking(server, people.keys["manager"]) as manager,
+        asking(server, people.keys["member"]) as member,
+    ):
+        for method, body in (("DELETE", {}), ("PATCH", {"role": "member"})):
+            code = await manager.ask(method, f"{members}/manager", 409, **body)
+            assert code == "last_admin"
+        await manager.ask("PATCH", f"{members}/manager", role="admin")
+        await manager.ask("PATCH", f"{members}/member", role="admin")
+        await admin.ask("PATCH", "users/member", disabled=True)
+        await manager.ask("DELETE", f"{members}/manager", 409)
+        await admin.ask("PATCH", "users/member", disabled=False)
+        await manager.ask("DELETE", f"{members}/manager")
+        await member.ask("PATCH", f"{members}/member", 409, role="viewer")
+        await admin.ask("DELETE", f"{members}/member")  # an admin of the server manages all teams
+
+
+@pytest.mark.parametrize("name", ["..", " ", "a#b", "a?b", "%2e", "x" * 129])
+async def test_there_is_one_rule_for_names(server: ServerHandle, name: str) -> None:
+    async with asking(server) as admin:
+        await admin.ask("POST", "projects", 400, name=name)
+        await admin.ask("POST", "projects", 400, name="p", entity=name)
+        await admin.ask("POST", "projects", 201, name="p")
+        await admin.ask("PATCH", "projects/root/p", 400, name=name)
+        for entity in ("login", "a b c"):
+            await admin.ask("POST", "projects", 400, name="p", entity=entity)
+        assert [one["name"] for one in (await admin.get("projects"))["projects"]] == ["p"]
+        assert (await admin.get("teams"))["teams"] == []
+
+
 async def test_words_that_no_database_can_hold(server: ServerHandle) -> None:
     async with asking(server) as admin:
         for path in (
             *("users/a%00b", "users?q=a%00b", "runs/a/b%00/c", "projects/a%00/b/runs?q=%00"),
-            *("teams/%00/members", "users?cursor=x", "users?limit=-1", "invitations?team=%00"),
+            *(
+                "teams/%00/members",
+                "users?cursor=x",
+                "users?limit=-1",
+                "users?limit=0",
+                "invitations?team=%00",
+            ),
         ):
             async with admin.session.get(f"/api/v1/{path}") as answer:
                 assert answer.status in (400, 404), path

@@ -85,6 +85,19 @@ async def test_the_extremes_of_a_single_key_are_kept(lab: Lab) -> None:
     assert found == await sample.with_keys(lab.sources, run, Spec(("_step", "v"), 40))
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+async def test_the_extremes_are_in_the_smallest_sample(lab: Lab, size: int) -> None:
+    run = await lab.run()
+    values = [float((step * 37) % 101) for step in range(101)]
+    await lab.log(run, [(step, {"v": value}) for step, value in enumerate(values)])
+    found = await sample.with_keys(lab.sources, run, Spec(("_step", "v"), size))
+    assert len(found) == size
+    assert {0.0, 100.0} <= {row["v"] for row in found}
+    assert [row["_step"] for row in found] == sorted({row["_step"] for row in found})
+    one = await sample.with_keys(lab.sources, run, Spec(("_step", "v"), 1))
+    assert [row["_step"] for row in one] == [0]
+
+
 async def test_only_rows_with_every_key_and_only_those_keys(lab: Lab) -> None:
     run = await lab.run()
     await _sealed(lab, run, [(0, {"a": 1, "b": 1.5}), (1, {"a": 2}), (2, {"b": 2.5})])

@@ -90,7 +90,7 @@ def test_the_pyramid_of_any_segments_says_what_the_rows_say(
     ]
     parts = [Rollup.decode(part.encode()) for part in parts]
     on = series.grid(float(steps[0]), float(steps[-1]), buckets)
-    found = series.reduce(parts, buckets)
+    found = series.regroup([part.over_steps() for part in parts], on)
     raw = series.bucketise_on(steps.astype(float), y, on)
     assert sum(part.rows for part in parts) == found.count.sum() == len(steps)
     assert np.nanmin(found.min, initial=math.inf) == np.nanmin(y, initial=math.inf)
@@ -153,6 +153,6 @@ def test_rollups_refuse_other_bytes() -> None:
 def test_no_rows_are_no_buckets() -> None:
     nothing = np.empty(0)
     assert len(series.bucketise(nothing, nothing, 10)) == 0
-    assert len(series.reduce([], 10)) == 0
+    assert len(series.join([])) == 0
     empty = Rollup.build(nothing.astype(np.int64), nothing, nothing)
     assert len(Rollup.decode(empty.encode())) == 0

@@ -66,6 +66,18 @@ def test_flatten_refuses_what_has_no_path() -> None:
         keys.flatten({"a": {"b": {(1, 2): 3}}})
 
 
+def test_levels_are_counted_from_the_outermost() -> None:
+    value: Any = 1
+    assert not keys.is_too_deep(value, 0)
+    for level in range(1, 6):
+        value = {"a": value, "b": 0} if level % 2 else [0, value]
+        assert not keys.is_too_deep(value, level)
+        assert keys.is_too_deep(value, level - 1)
+    cyclic: dict[str, Any] = {}
+    cyclic["again"] = [cyclic]
+    assert keys.is_too_deep(cyclic)
+
+
 @pytest.mark.parametrize(
     ("pattern", "path", "covered"),
     [

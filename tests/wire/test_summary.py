@@ -290,7 +290,7 @@ def test_system_values() -> None:
     assert made.as_dict() == {"a": 2, "_step": 4, "_timestamp": 101.0, "_runtime": 11.0}
     made.apply(table([]), [(0, {"t": "start", "at": 95.0})], "another writer")
     assert made.as_dict()["_runtime"] == 11.0
-    assert made.metrics() == {"a": MetricInfo("i", 2, 2, 4)}
+    assert made.metrics() == {"a": MetricInfo("i", 2, 2, 4, {"i": 2})}
     assert Fold().as_dict() == {}
 
 
@@ -334,7 +334,28 @@ def test_a_key_of_two_kinds_is_one_metric() -> None:
     )
     ops = {"min": 0.5, "max": 2, "mean": 3.5 / 3, "last": 2, "first": 1}
     assert user(made.as_dict()) == {"a": ops}
-    assert made.metrics()["a"] == MetricInfo("f", 4, 0, 3)
+    assert made.metrics()["a"] == MetricInfo("f", 4, 0, 3, {"i": 2, "f": 1, "jnil": 1})
+
+
+def test_rows_of_a_metric_are_counted_by_type() -> None:
+    values = [1, "a", 0.5, True, [1], {"_type": "histogram"}, {"_type": 3}, "b", 2]
+    made = fold(*((step, False, {"a": value}) for step, value in enumerate(values)))
+    types = {"i": 2, "f": 1, "b": 1, "jstring": 2, "jlist": 1, "jhistogram": 1, "jmap": 1}
+    assert made.metrics()["a"].types == types
+    assert made.metrics()["a"].kind == "f"
+    twin = Fold.from_state(loads(dumps(made.state())))
+    assert twin.metrics() == made.metrics()
+    many = fold(*((i, False, {"a": {"_type": f"t{i}"}}) for i in range(100)))
+    found = many.metrics()["a"].types
+    assert (len(found) <= 17, sum(found.values())) == (True, 100)
+
+
+def test_a_value_set_by_hand_that_is_too_deep_is_passed_over() -> None:
+    deep: Any = 1
+    for _ in range(101):
+        deep = [deep]
+    made = fold(events=[(0, {"t": "summary", "set": {"a": deep, "b": deep[0]}})])
+    assert list(made.values()) == ["b"]
 
 
 def test_nan_is_skipped_where_it_would_poison() -> None:

@@ -341,6 +341,14 @@ def test_what_is_no_json_is_a_type_error(value: Any) -> None:
         dumps(value)
 
 
+@pytest.mark.parametrize("levels", [253, 255, 300])
+def test_what_is_nested_deeper_than_one_encoder_goes_is_written_by_the_other(levels: int) -> None:
+    value: Any = NAN
+    for _ in range(levels):
+        value = {"a": value, "b": None}
+    assert dumps(loads(dumps(value))) == dumps(value)
+
+
 def test_dumps_of_a_cycle_is_a_type_error() -> None:
     endless: list[Any] = [None]
     endless.append(endless)

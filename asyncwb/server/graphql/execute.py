@@ -80,7 +80,7 @@ class Executor:
         """Return `{"data": ..}`, `{"errors": ..}` or both."""
         try:
             document = await self._document(request.query)
-            variables, operation = _arguments(request, document)
+            variables, operation = _arguments(request)
             result = await self._run(document, variables, operation, context)
         except _RefusedError as refused:
             return {"data": None, "errors": [_formatted(error) for error in refused.errors]}
@@ -198,7 +198,7 @@ def _size(
     return deepest, total
 
 
-def _arguments(request: Request, document: DocumentNode) -> tuple[dict[str, Any] | None, Any]:
+def _arguments(request: Request) -> tuple[dict[str, Any] | None, Any]:
     variables, operation = request.variables, request.operation
     if not (variables is None or isinstance(variables, dict)):
         raise _RefusedError.saying("bad_variables", "`variables` must be a JSON object.")

@@ -9,6 +9,7 @@ PostgreSQL locks rows (`for_update`).
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
@@ -16,10 +17,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import AdaptedConnection, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import URL, AdaptedConnection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from asyncwb.errors import UsageError
 from asyncwb.server.store.texts import re2_search
 
 __all__ = ["AsyncConnection", "Database", "DatabaseError"]
@@ -29,6 +31,11 @@ DatabaseError = DBAPIError
 
 _BUSY_TIMEOUT: Final = 30.0
 _WRITE: Final = "asyncwb_write"
+_DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
+_FORMS: Final = (
+    "Nothing was started; write --database postgresql://user:password@host:5432/name, or "
+    "sqlite:////folder/file.db, or leave it out: the database is then a file in the data folder."
+)
 
 
 class Database:
@@ -36,13 +43,41 @@ class Database:
 
     Args:
         url: SQLAlchemy URL with an async driver (`sqlite+aiosqlite://`, `postgresql+asyncpg://`).
+
+    Raises:
+        UsageError: the URL is none, or one of another database.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
+        self.url = _read_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
         self._turn = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Make the first connection, to see that there is a database.
+
+        Raises:
+            UsageError: it cannot be reached, lets nobody in, or is a file of another kind.
+        """
+        try:
+            async with self.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except self._refusals() as error:
+            place = self.url.set(drivername=self.url.get_backend_name())
+            why = str(getattr(error, "orig", None) or error) or type(error).__name__
+            raise UsageError(
+                f"cannot open the database {place.render_as_string()}: {why.rstrip('.')}. "
+                "What is in it is untouched, and nothing was started; check that it is up and "
+                "that the address, the name and the password are right, or give another --database."
+            ) from error
+
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        """Return what opening may raise; of asyncpg SQLAlchemy passes some on as they are."""
+        if self.is_sqlite:
+            return (DBAPIError, OSError)
+        asyncpg = importlib.import_module("asyncpg")
+        return (DBAPIError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
@@ -95,6 +130,17 @@ class Database:
                 assert raw.driver_connection is not None
                 async with raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"):
                     pass
+
+
+def _read_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # Not what was written: it may have a password in it.
+        raise UsageError(f"The address of the database is no URL. {_FORMS}") from None
+    if url.drivername not in _DRIVERS:
+        raise UsageError(f"{url.drivername!r} is no database that a server runs on. {_FORMS}")
+    return url
 
 
 def _sqlite_engine(url: str) -> AsyncEngine:

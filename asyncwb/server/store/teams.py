@@ -6,15 +6,15 @@ deleted: runs keep saying whose they are.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, delete, func, insert, select
+from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from asyncwb.server.store.database import AsyncConnection, Database
-from asyncwb.server.store.schema import entities, members
+from asyncwb.server.store.schema import entities, members, users
 from asyncwb.server.store.users import Role, TakenError, User, Users, add_key, add_user
 
 
@@ -35,6 +35,10 @@ class Member:
     user: User
     role: Role
     joined_at: float
+
+
+class LastAdminError(Exception):
+    """The only admin of a team would be none any more; nothing was changed."""
 
 
 class Teams:
@@ -88,15 +92,20 @@ class Teams:
         self._users.changed()
         return Entity(entity_id, name, "team", now)
 
-    async def ensure(self, names: Collection[str], now: float, *, admin_id: int) -> None:
-        """Make teams of those names that nobody has; free for names that were seen before."""
-        unknown = set(names) - self._known
-        for name in sorted(unknown - (await self.some(unknown)).keys()):
+    async def unknown(self, names: Collection[str]) -> list[str]:
+        """Return those names that no entity has; free for names that were seen before."""
+        asked = set(names) - self._known
+        found = await self.some(asked)
+        self._known |= found.keys()
+        return sorted(asked - found.keys())
+
+    async def ensure(self, names: Iterable[str], now: float, *, admin_id: int) -> None:
+        """Make teams of those names; one that is there meanwhile stays as it is."""
+        for name in list(names):
             try:
                 await self.create(name, now, admin_id=admin_id)
             except TakenError:  # another request was faster
                 continue
-        self._known |= unknown
 
     async def members(self, entity_id: int) -> list[Member]:
         """Return a team's members in the order of their joining, disabled users too."""
@@ -105,30 +114,56 @@ class Teams:
         ordered = statement.where(mine).order_by(members.c.created_at, members.c.user_id)
         async with self._database.connect() as connection:
             rows = (await connection.execute(ordered)).all()
-        users = await self._users.some([row.user_id for row in rows])
-        return [Member(users[row.user_id], Role(row.role), row.created_at) for row in rows]
+        found = await self._users.some([row.user_id for row in rows])
+        return [Member(found[row.user_id], Role(row.role), row.created_at) for row in rows]
 
-    async def members_of(self, entity_ids: Collection[int]) -> dict[int, int]:
-        """Return the number of members by team, in one statement; 0 for none."""
-        count = select(members.c.entity_id, func.count())
-        mine = count.where(members.c.entity_id.in_(entity_ids)).group_by(members.c.entity_id)
-        async with self._database.connect() as connection:
-            found = {row[0]: row[1] for row in await connection.execute(mine)}
-        return {number: found.get(number, 0) for number in entity_ids}
+    async def set_member(
+        self, entity_id: int, user_id: int, role: Role, now: float, *, keep_admin: bool = False
+    ) -> None:
+        """Make a user a member with that role, or give a member another role.
 
-    async def set_member(self, entity_id: int, user_id: int, role: Role, now: float) -> None:
-        """Make a user a member with that role, or give a member another role."""
+        Raises:
+            LastAdminError: with `keep_admin`, the team would be left without an admin.
+        """
         async with self._database.transaction() as connection:
+            if keep_admin and role is not Role.ADMIN:
+                await self._require_other_admin(connection, entity_id, user_id)
             await self.put_member(connection, entity_id, user_id, role, now)
         self._users.changed()
 
-    async def remove_member(self, entity_id: int, user_id: int) -> bool:
-        """Let a member go; False where the user is none."""
+    async def remove_member(
+        self, entity_id: int, user_id: int, *, keep_admin: bool = False
+    ) -> bool:
+        """Let a member go; False where the user is none.
+
+        Raises:
+            LastAdminError: with `keep_admin`, the team would be left without an admin.
+        """
         gone = delete(members).where(members.c.entity_id == entity_id, members.c.user_id == user_id)
         async with self._database.transaction() as connection:
+            if keep_admin:
+                await self._require_other_admin(connection, entity_id, user_id)
             removed = (await connection.execute(gone)).rowcount
         self._users.changed()
         return removed == 1
+
+    async def _require_other_admin(
+        self, connection: AsyncConnection, entity_id: int, user_id: int
+    ) -> None:
+        # Two admins who go at the same time follow one another.
+        team = select(entities.c.id).where(entities.c.id == entity_id).with_for_update()
+        await connection.execute(team)
+        admins = (
+            select(members.c.user_id)
+            .join(users, users.c.id == members.c.user_id)
+            .where(
+                members.c.entity_id == entity_id,
+                members.c.role == Role.ADMIN.value,
+                users.c.disabled_at.is_(None),
+            )
+        )
+        if set(await connection.scalars(admins)) == {user_id}:
+            raise LastAdminError
 
     async def create_service_account(
         self, team: Entity, name: str, key: str, now: float, *, description: str | None = None

@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import math
 import random
+import urllib.request
 from typing import Any
 
 import pytest
 from aiohttp import web
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from asyncwb.errors import CommError
 from asyncwb.server.graphql import ids
 from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE
-from asyncwb.server.store.schema import alerts
+from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.schema import alerts, runs
+from asyncwb.wire.values import dumps
+from tests.client.test_api import api_of
 from tests.fix_people import TEAM, People
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.graphql.asking import ask, codes, data
-from tests.server.graphql.wandb_client import UPSERT, WandbClient, seal
+from tests.server.graphql.wandb_client import REWIND, UPSERT, WandbClient, seal
 
 RUNS = """
 query Runs($project: String!, $cursor: String, $first: Int, $order: String, $filters: JSONString) {
@@ -100,11 +105,134 @@ def test_who_begins_counts_lines_from_0_and_who_goes_on_from_the_end(server: Ser
     assert client.ask("historyLineCount") == {"historyLineCount": 3}
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a:b", "a#b", "x" * 129, "a\nb", ".\\."])
+BAD_NAMES = ["", "a/b", "a:b", "a#b", "x" * 129, "a\nb", ".\\.", "..", ".", " ", " a", "a?b", "%2e"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_an_address_cannot_hold_is_refused(server: ServerHandle, name: str) -> None:
-    for input in ({"name": name, "modelName": "p"}, {"name": "r", "modelName": name or "a/"}):
-        assert ask(server, UPSERT, input=input)["data"]["upsertBucket"] is None
+    model = "mutation M($input: UpsertModelInput!) { upsertModel(input: $input) { inserted } }"
+    entity = {"entityName": name or "login"}
+    for input in (
+        {"name": name, "modelName": "p"},
+        {"name": "r", "modelName": name or "a/"},
+        {"name": "r", "modelName": "p", **entity},
+    ):
+        answer = ask(server, UPSERT, input=input)
+        assert answer["data"]["upsertBucket"] is None
+        assert "1 to " in answer["errors"][0]["message"] or not input["name"]
+    for input in ({"name": name}, {"name": "p", **entity}):
+        assert codes(ask(server, model, input=input)) == ["bad_request"]
     assert data(server, "{ models { edges { node { name } } } }")["models"]["edges"] == []
+    assert server.call(lambda app: app[STATE].teams.page()) == []
+
+
+def test_a_run_under_a_name_of_old_is_read_and_deleted(server: ServerHandle) -> None:
+    async def make(app: web.Application) -> None:
+        state = app[STATE]
+        async with state.database.transaction() as connection:
+            path = RunPath("root", "a#b", "x?y")
+            await state.ingest.create(connection, [path], state.clock(), 1)
+
+    server.call(make)
+    client = WandbClient(server, "x?y", "a#b")
+    run_id = client.ask("id displayName")["id"]
+    assert client.do("deleteRun", id=run_id)["data"]["deleteRun"]["success"] is True
+    project = data(server, '{ project(name: "a#b") { id } }')["project"]["id"]
+    assert client.do("deleteModel", id=project)["data"]["deleteModel"]["success"] is True
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def test_what_is_too_deep_or_too_long_is_refused_and_nothing_is_written(
+    server: ServerHandle,
+) -> None:
+    client = WandbClient(server)
+    run_id = client.begin()
+    client.upsert(config={"a": {"value": nested(99)}}, summaryMetrics=nested(100))
+    before = client.ask("config summaryMetrics tags notes displayName")
+    bad: list[dict[str, Any]] = [
+        *({"config": json.dumps(nested(levels))} for levels in (101, 254, 260, 900)),
+        *({"summaryMetrics": json.dumps({"a": [nested(n)]})} for n in (99, 254, 260, 900)),
+        {"displayName": "x" * 1_025},
+        {"groupName": "x" * 1_025},
+        {"jobType": "x" * 1_025},
+        {"notes": "x" * 100_001},
+        {"tags": ["x" * 65]},
+        {"tags": [""]},
+        {"tags": [str(number) for number in range(1_001)]},
+    ]
+    for input in bad:
+        for named in ({"id": run_id}, {"name": "new", "modelName": "other", "entityName": "team"}):
+            assert codes(ask(server, UPSERT, input=named | input)) == ["bad_edit"], input
+    assert client.ask("config summaryMetrics tags notes displayName") == before
+    assert server.call(lambda app: app[STATE].teams.page()) == []
+
+
+@both_databases
+@pytest.mark.parametrize("levels", [150, 252])
+def test_a_config_of_old_that_is_too_deep_is_read(server: ServerHandle, levels: int) -> None:
+    client = WandbClient(server)
+    run_id = client.begin()
+    WandbClient(server, "other").begin()
+    deep = dumps(nested(levels)).decode()
+
+    async def store(app: web.Application) -> None:
+        values = {"config": nested(levels), "summary": deep, "system": deep}
+        async with app[STATE].database.transaction() as connection:
+            await connection.execute(update(runs).where(runs.c.run == "r1").values(values))
+
+    server.call(store)
+    for filters in (None, '{"displayName": {"$ne": "x"}}'):
+        found = data(server, RUNS, project="p", first=5, filters=filters)["project"]["runs"]
+        assert len(found["edges"]) == 2
+    assert json.loads(client.ask("config")["config"]) == {
+        "a": {"value": nested(levels - 1), "desc": None}
+    }
+    for path in ("projects/root/p/runs", "projects/root/p/runs?filters={}", "runs/root/p/r1"):
+        request = urllib.request.Request(f"{server.url}/api/v1/{path}", headers=server.headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert json.load(answer)
+    api = api_of(server)
+    assert api.run("p/r1").config == nested(levels)
+    run = next(run for run in api.runs("p") if run.id == "r1")
+    run.tags.append("x")
+    run.update()
+    assert client.ask("tags") == {"tags": ["x"]}
+    run.config["b"] = 1
+    with pytest.raises(CommError, match="nested deeper than 100 levels"):
+        run.update()
+    assert client.do("deleteRun", id=run_id)["data"]["deleteRun"]["success"] is True
+
+
+@pytest.mark.parametrize("state", ["running", "pending"])
+def test_a_run_that_is_made_once_more_stays_as_it_ended(server: ServerHandle, state: str) -> None:
+    client = WandbClient(server)
+    client.begin()
+    client.log(0, [{"_step": 0}], complete=True, exitcode=3)
+    ended = client.ask("state exitcode heartbeatAt")
+    assert ended["state"] == "failed"
+    assert client.upsert(state=state)["inserted"] is False
+    assert client.upsert()["inserted"] is False
+    assert client.ask("state exitcode heartbeatAt") == ended
+    client.begin()
+    assert client.ask("state") == {"state": "running"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"), [("_step", -5), ("_step", -0.5), ("_step", 1e300), ("loss", 1), ("", 1)]
+)
+def test_a_rewind_goes_to_a_step(server: ServerHandle, metric: str, value: float) -> None:
+    client = WandbClient(server)
+    client.begin()
+    client.log(0, [{"_step": 0, "v": 1}])
+    named = {"runName": "r1", "projectName": "p", "metricName": metric, "metricValue": value}
+    assert codes(ask(server, REWIND, input=named)) == ["bad_metric"]
+    assert len(client.history()) == 1
 
 
 def test_states_set_by_hand(server: ServerHandle) -> None:
