@@ -4,7 +4,8 @@
     python examples/wandb_client.py                             # a small program of its own
 
 The program is not changed: it gets the server's address and a key of its own from two environment
-variables. The key is revoked when it has ended. Then the runs are read with asyncwb.
+variables. The key is revoked when it has ended. Then the runs that it logged, in whatever project
+or team, are read with asyncwb; the exit code is the program's own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 import asyncwb
 
@@ -40,13 +44,26 @@ def main(command: list[str]) -> int:
     print(f"{api.viewer.username} logs to {api.settings['base_url']}")
     theirs = {"WANDB_BASE_URL": api.settings["base_url"], "WANDB_API_KEY": key}
     environ = {"WANDB_PROJECT": PROJECT, **os.environ, **theirs}
+    began = datetime.now(UTC)
     try:
-        done = subprocess.run(command, env=environ, check=False)
+        code = subprocess.run(command, env=environ, check=False).returncode
     finally:
         viewer.delete_api_key(key)
-    for run in asyncwb.Api().runs(environ["WANDB_PROJECT"], order="-created_at")[:5]:
-        print(run.name, run.state, f"{run.lastHistoryStep + 1} rows", run.url)
-    return done.returncode
+    try:
+        for run in logged_since(began, asyncwb.Api()):
+            print(run.name, run.state, f"{run.lastHistoryStep + 1} rows", run.url)
+    except asyncwb.Error as error:
+        print(f"What it logged cannot be shown: {error}")
+    return code if code >= 0 else 128 - code  # a signal, as shells tell it
+
+
+def logged_since(began: datetime, api: asyncwb.Api) -> Iterator[Any]:
+    """Give the runs that were heard of since, in all projects of the user and of the teams."""
+    viewer = api.viewer
+    for entity in dict.fromkeys((viewer.entity, *viewer.teams)):
+        for project in api.projects(entity):
+            heard = {"heartbeat_at": {"$gte": began.isoformat()}}
+            yield from api.runs(f"{entity}/{project.name}", heard)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,9 @@ def _headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
 
 
-def _run(script: Path, server: ServerHandle, folder: Path) -> str:
+def _call(
+    server: ServerHandle, folder: Path, *command: str | Path
+) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("ASYNCWB_", "WANDB_"))}
     environment |= {
         "ASYNCWB_BASE_URL": server.url,
@@ -107,8 +109,8 @@ def _run(script: Path, server: ServerHandle, folder: Path) -> str:
         "ASYNCWB_DATA_DIR": str(folder / "data"),
         "PYTHONPATH": str(ROOT),
     }
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
+    return subprocess.run(
+        [sys.executable, "-W", "error", *command],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -116,6 +118,10 @@ def _run(script: Path, server: ServerHandle, folder: Path) -> str:
         timeout=50,
         check=False,
     )
+
+
+def _run(script: Path, server: ServerHandle, folder: Path) -> str:
+    done = _call(server, folder, script)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -130,3 +136,20 @@ def test_snippets_run(code: str, server: ServerHandle, tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.name)
 def test_examples_run(script: Path, server: ServerHandle, tmp_path: Path) -> None:
     assert _run(script, server, tmp_path)
+
+
+def test_the_wandb_example_shows_what_was_logged_wherever_that_was(
+    server: ServerHandle, tmp_path: Path
+) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(
+        "import sys, asyncwb\n"
+        "with asyncwb.init(project='elsewhere', id='r1') as run:\n"
+        "    run.log({'a': 1})\n"
+        "sys.exit(7)\n"
+    )
+    example = ROOT / "examples" / "wandb_client.py"
+    done = _call(server, tmp_path, example, sys.executable, program)
+    assert done.returncode == 7, done.stderr
+    assert "r1 finished 1 rows" in done.stdout
+    assert "/elsewhere/runs/r1" in done.stdout

@@ -43,7 +43,13 @@ def demo(
     """
     settings = Settings.resolve({"base_url": "embedded", "mode": "online", "project": project})
     show = Show(Console(), settings)
-    loops = asyncio.run(_train_all(show, settings, seconds, runs, rate))
+    try:
+        loops = asyncio.run(_train_all(show, settings, seconds, runs, rate))
+    except ExceptionGroup as group:
+        first = _first(group)
+        if not isinstance(first, (Error, OSError)):
+            raise
+        raise first from None
     show.console.print("Reading every row back ...")
     try:
         returned = _read_back(loops)
@@ -169,6 +175,14 @@ class Show:
             no_wrap=True,
             overflow="ellipsis",
         )
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+    """Return the first of what the loops failed with: where one cannot start, none can."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _login_link(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from asyncwb.cli.usage import refuse
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings
 
@@ -135,6 +137,7 @@ def wandb(
     Comes over: history, config, summary, tags, notes, state and files. Works with any server that
     speaks W&B's API.
     """
+    _check_filters(filters)
     settings = _settings(entity)
     key = key or os.environ.get("WANDB_SOURCE_API_KEY")
     if not key:
@@ -164,6 +167,15 @@ def wandb(
 
 def _settings(entity: str | None) -> Settings:
     return Settings.resolve({} if entity is None else {"entity": entity})
+
+
+def _check_filters(text: str | None) -> None:
+    try:
+        said = {} if text is None else json.loads(text)
+    except ValueError as error:
+        refuse(f"--filters is no JSON: {error}. Write an object, in quotes: '{{\"state\": ...}}'.")
+    if not isinstance(said, dict):
+        refuse('--filters must be a JSON object, such as {"state": "finished"}.')
 
 
 def _check(folders: list[Path]) -> None:

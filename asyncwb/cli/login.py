@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from asyncwb.cli.native import ask
+from asyncwb.cli.usage import refuse
 from asyncwb.errors import AuthenticationError, UsageError
 from asyncwb.settings import Settings, read_credentials, write_credentials
 
@@ -28,12 +29,19 @@ def login(
 ) -> None:
     """Store the API key of a server, and send runs there from now on.
 
-    The key is checked with the server first. It is kept in credentials.json in the data folder,
-    readable by you alone. The server on this machine needs no login.
+    The key is checked with the server first. Where none is given, one that is stored already and
+    that the server still accepts stays, unless `--relogin` is given. Keys are kept in
+    credentials.json in the data folder, readable by you alone. The server on this machine needs no
+    login.
     """
     settings = Settings.resolve({"base_url": host, "api_key": key})
     stored = read_credentials(settings.data_dir)
     if settings.base_url is None:
+        if key is not None or relogin:
+            refuse(
+                "The server on this machine needs no key: leave --key and --relogin out, or say "
+                "with --host which server they are for."
+            )
         _use_embedded(settings, stored)
         return
     url = settings.base_url
@@ -43,6 +51,8 @@ def login(
         entry.pop("default", None)
     path = write_credentials(settings.data_dir, stored | {url: {"key": chosen, "default": True}})
     typer.echo(f"Logged in to {url} as {viewer.get('username')}; the key is in {path}.")
+    if chosen == kept:
+        typer.echo("It was stored already and the server accepts it. To replace it: --relogin")
     typer.echo("Runs go there now. Back to this machine: asyncwb login --host embedded")
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asyncwb.cli.native import ask
+from asyncwb.cli.usage import only_one, refuse
 from asyncwb.errors import CommError, UsageError
 from asyncwb.settings import Settings, read_credentials, write_credentials
 
@@ -33,6 +34,9 @@ def users(
 
     A new user's first key is printed once.
     """
+    only_one(add=add, disable=disable, enable=enable)
+    if add is None and (admin or email is not None):
+        refuse("--email and --admin are for a new user: give its name with --add.")
     server = _Server()
     if add is not None:
         body = {"name": add, "email": email, "admin": admin}
@@ -57,13 +61,20 @@ def teams(
     add: Annotated[
         str | None, typer.Option(help="Make this user a member, or give another role.")
     ] = None,
-    role: Annotated[str, typer.Option(help="admin, member or viewer.")] = "member",
+    role: Annotated[
+        str | None,
+        typer.Option(help="The role for --add: admin, member or viewer.", show_default="member"),
+    ] = None,
     remove: Annotated[str | None, typer.Option(help="Let this member go.")] = None,
     service: Annotated[
         str | None, typer.Option(help="Make an account for programs: what its key is for.")
     ] = None,
 ) -> None:
     """List teams or a team's members, create a team, or change who is in it."""
+    if team is None and (create or any(one is not None for one in (add, role, remove, service))):
+        refuse("Which team? Its name comes first: asyncwb teams NAME --create.")
+    if role is not None and add is None:
+        refuse("--role is for a member: say for whom with --add.")
     server = _Server()
     if team is None:
         found = server.ask("GET", "teams")["teams"]
@@ -74,7 +85,7 @@ def teams(
         server.ask("POST", "teams", {"name": team})
         typer.echo(f"The team {team} is there, and you are its admin.")
     if add is not None:
-        server.ask("POST", members, {"user": add, "role": role})
+        server.ask("POST", members, {"user": add, "role": role or "member"})
     if remove is not None:
         server.ask("DELETE", f"{members}/{_part(remove)}")
     if service is not None:
@@ -92,15 +103,21 @@ def teams(
 
 def invite(
     team: Annotated[str | None, typer.Option(help="The team to join, if any.")] = None,
-    role: Annotated[str, typer.Option(help="Role there: admin, member, viewer.")] = "member",
+    role: Annotated[
+        str | None,
+        typer.Option(help="Role there: admin, member, viewer.", show_default="member"),
+    ] = None,
     email: Annotated[str | None, typer.Option(help="Whom it is meant for.")] = None,
 ) -> None:
     """Make a link that lets one person in: an account, and a place in the team.
 
     It works once, within 7 days. The server sends no mail: give the link to the person yourself.
     """
+    if role is not None and team is None:
+        refuse("--role is a role in a team: say in which with --team.")
     server = _Server()
-    made = server.ask("POST", "invitations", {"team": team, "role": role, "email": email})
+    body = {"team": team, "role": role or "member", "email": email}
+    made = server.ask("POST", "invitations", body)
     typer.echo(f"Good once, for 7 days:\n{made['url']}")
     typer.echo("In a terminal it is taken up with: asyncwb join LINK --name NAME")
 
@@ -135,6 +152,9 @@ def keys(
     ] = None,
 ) -> None:
     """List your API keys, make one, or revoke one. A new key is printed once."""
+    only_one(create=create, revoke=revoke)
+    if revoke is not None and user is not None:
+        refuse("The id alone says which key --revoke means: leave --user out.")
     server = _Server()
     path = "keys" if user is None else f"users/{_part(user)}/keys"
     if create is not None:

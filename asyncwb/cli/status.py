@@ -6,13 +6,11 @@ import dataclasses
 import importlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from asyncwb.settings import Settings
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """List the runs whose rows are on disk and not all at a server yet."""
+    """List the runs whose rows or saved files are not all at a server yet."""
     settings = Settings.resolve()
     backlog = importlib.import_module("asyncwb.client.backlog")
     runs: list[UnsentRun] = backlog.unsent(settings.runs_dir)
@@ -32,28 +30,20 @@ def status(
     elif not runs:
         typer.echo(f"Nothing waits in {settings.runs_dir}.")
     else:
-        Console().print(_table(runs))
+        for run in runs:
+            typer.echo("\n".join(_lines(run)))
         typer.echo("To send all of it: asyncwb sync")
 
 
-def _table(runs: list[UnsentRun]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    failing = any(run.error for run in runs)
-    table.add_column("run", overflow="fold")
-    table.add_column("mode")
-    for name in ("rows waiting", "size", "last written"):
-        table.add_column(name, justify="right")
-    table.add_column("last error" if failing else "folder", overflow="fold")
-    for run in runs:
-        table.add_row(
-            run.run,
-            f"{run.mode}, logging" if run.live else run.mode,
-            f"{run.rows:,}",
-            size(run.size),
-            age(time.time() - run.written_at),
-            (run.error or "none") if failing else run.path.name,
-        )
-    return table
+def _lines(run: UnsentRun) -> Iterator[str]:
+    """Say what waits of a run, and below it where; whole lines, so that a folder can be copied."""
+    waiting = [f"{run.rows:,} rows"] + [f"{run.files:,} files"] * bool(run.files)
+    mode = f"{run.mode}, logging" if run.live else run.mode
+    written = age(time.time() - run.written_at)
+    yield f"{run.run}: {', '.join(waiting)} ({size(run.size)}), {mode}, written {written}"
+    yield f"    {run.path}"
+    if run.error:
+        yield f"    {run.error}"
 
 
 def _plain(run: UnsentRun) -> dict[str, Any]:

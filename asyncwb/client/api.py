@@ -16,16 +16,17 @@ from typing import Any, Final, TypeVar
 
 from asyncwb.client import documents
 from asyncwb.client.pages import page_size
-from asyncwb.client.paths import parse_project, parse_run, parts_of
+from asyncwb.client.paths import parse_project, parse_run, parse_sweep, parts_of
 from asyncwb.client.projects import Project, Projects
 from asyncwb.client.public import PublicRun
 from asyncwb.client.query import Connection
 from asyncwb.client.reports import Report, Reports
 from asyncwb.client.runs import DEFAULT_ORDER, Runs, written
+from asyncwb.client.sweeps import Sweep
 from asyncwb.client.teams import Team
 from asyncwb.client.users import User
 from asyncwb.client.waiting import wait
-from asyncwb.errors import AuthenticationError, NotFoundError, UnsupportedError, UsageError
+from asyncwb.errors import AuthenticationError, NotFoundError, UsageError
 from asyncwb.settings import Settings
 from asyncwb.typing import FilePath, JsonObject
 from asyncwb.version import __version__
@@ -39,8 +40,8 @@ _OVERRIDES: Final = {
     "run": "run_id",
 }
 _FORMS: Final = (
-    "'project', 'entity/project', 'entity/project/run', 'entity/project/runs/run' or "
-    "'entity/project/reports/report'"
+    "'project', 'entity/project', 'entity/project/run', 'entity/project/runs/run', "
+    "'entity/project/sweeps/sweep' or 'entity/project/reports/report'"
 )
 
 
@@ -53,8 +54,11 @@ class Api:
 
     Making one costs about a millisecond and asks nothing; the server is found, or the one of this
     machine started, by the first question. What it does not say itself comes from the settings,
-    as for `init()`. Runs, lists of runs and reports are remembered until `flush()`: the same
-    question gives the same object.
+    as for `init()`. Runs, sweeps, lists of runs and reports are remembered until `flush()`: the
+    same question gives the same object.
+
+    A pickle of it has no API key and nothing that is remembered: where it is unpickled the key is
+    looked up anew, in the settings and what `asyncwb login` stored. The same holds for runs.
 
     Mutable state: `_found`, what is remembered.
 
@@ -79,6 +83,8 @@ class Api:
         timeout: float | None = None,
         api_key: str | None = None,
     ) -> None:
+        if not isinstance(overrides, Mapping | None):
+            raise UsageError(f"Api(overrides=...) is a dict, not {overrides!r}")
         given = {_setting(name): value for name, value in (overrides or {}).items()}
         settings = Settings.resolve({**given, "api_key": api_key, "http_timeout": timeout})
         if settings.base_url is not None and settings.api_key is None:
@@ -86,9 +92,15 @@ class Api:
                 f"No API key configured for {settings.base_url}. Nothing was asked; use "
                 "`asyncwb login`, ASYNCWB_API_KEY or Api(api_key=...)."
             )
-        self._settings = settings
         self._client = Connection(settings, settings.http_timeout, api_key)
         self._found: dict[tuple[Any, ...], Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_client": self._client, "_found": {}}
+
+    @property
+    def _settings(self) -> Settings:
+        return self._client.settings
 
     # Runs.
 
@@ -129,6 +141,7 @@ class Api:
         order: str = DEFAULT_ORDER,
         per_page: int = 50,
         include_sweeps: bool = True,
+        lazy: bool = True,
     ) -> Runs:
         """List the runs of a project; asks nothing before it is used.
 
@@ -148,6 +161,8 @@ class Api:
                 "+" (ascending) or "-" before it.
             per_page: how many runs one question gives, >= 1; the server's bound is 1000.
             include_sweeps: whether runs that belong to a sweep are among them.
+            lazy: whether the keys of the runs' histories (`history_keys`, `lastHistoryStep`) are
+                left out; `upgrade_to_full()` of the list, or `load()` of a run, asks for them.
 
         Raises:
             ValueError: the path has another form, `filters` is no dict, `per_page` is below 1.
@@ -156,9 +171,37 @@ class Api:
         """
         place = parse_project(path, self._settings.entity, self._settings.project)
         size = page_size(per_page)
-        key = ("runs", place, written(filters or {}), order, size, include_sweeps)
-        runs = Runs(self._client, place, filters, order, size, include_sweeps)
+        key = ("runs", place, written(filters or {}), order, size, include_sweeps, lazy)
+        runs = Runs(self._client, place, filters, order, size, include_sweeps, lazy)
         return self._remembered(key, runs)
+
+    def sweep(self, path: str = "") -> Sweep:
+        """Load a sweep.
+
+        Asked again for the same path it gives the same object, as it was loaded first, until
+        `flush()`.
+
+        Args:
+            path: `entity/project/id`, `entity/project/sweeps/id`, `project/id` or `id`; a "/" may
+                lead. What it leaves out comes from `overrides` and the settings, at last the key's
+                own user.
+
+        Raises:
+            NotFoundError: the server has no such sweep; a CommError and a ValueError.
+            ValueError: the path has another form, or names no sweep.
+            CommError: the server does not answer.
+
+        Source: https://docs.wandb.ai/ref/python/public-api/api (`sweep`).
+        """
+        place = parse_sweep(path, self._settings.entity, self._settings.project)
+        key = ("sweep", place)
+        if key not in self._found:
+            entity = place.entity or self._default_entity()
+            sweep = Sweep(self._client, entity, place.project, place.sweep)
+            sweep.load()
+            self._found[key] = sweep
+        found: Sweep = self._found[key]
+        return found
 
     def create_run(
         self, *, run_id: str | None = None, project: str | None = None, entity: str | None = None
@@ -207,7 +250,7 @@ class Api:
         return run
 
     def flush(self) -> None:
-        """Forget every run, list of runs and report, so that the next question asks anew."""
+        """Forget every run, sweep, list of runs and report: the next question asks anew."""
         self._found.clear()
 
     # Projects and reports.
@@ -268,16 +311,16 @@ class Api:
         reports = Reports(self._client, place, name, size)
         return self._remembered(("reports", place, name, size), reports)
 
-    def from_path(self, path: str) -> PublicRun | Project | Report:
-        """Load what a path means: a project, a run or a report.
+    def from_path(self, path: str) -> PublicRun | Project | Report | Sweep:
+        """Load what a path means: a project, a run, a sweep or a report.
 
         Args:
-            path: `project`, `entity/project`, `entity/project/run`, `entity/project/runs/run` or
-                `entity/project/reports/My-Report--id` (`My-Report-id` will do).
+            path: `project`, `entity/project`, `entity/project/run`, `entity/project/runs/run`,
+                `entity/project/sweeps/sweep` or `entity/project/reports/My-Report--id`
+                (`My-Report-id` will do).
 
         Raises:
             UsageError: the path has another form.
-            UnsupportedError: it means a sweep, which this version does not have.
             NotFoundError: there is no such thing.
             CommError: the server does not answer.
         """
@@ -292,8 +335,8 @@ class Api:
         if len(parts) == 4 and parts[2].startswith("report"):
             return self._report("/".join(parts[:2]), parts[3])
         if len(parts) == 4 and parts[2].startswith("sweep"):
-            raise UnsupportedError(f"{path!r} is a sweep, and this version has no sweeps")
-        raise UsageError(f"{path!r} is no path of a project, run or report: write {_FORMS}")
+            return self.sweep("/".join([*parts[:2], parts[3]]))
+        raise UsageError(f"{path!r} is no path of a project, run, sweep or report: write {_FORMS}")
 
     def _report(self, project: str, text: str) -> Report:
         for report in self.reports(project):
@@ -324,7 +367,9 @@ class Api:
         return User(self._client, found, user_api=self)
 
     def user(self, username_or_email: str) -> User | None:
-        """Look an account up; None where there is none. Only an admin of the server may.
+        """Look an account up; None where there is none, or you share no team with it.
+
+        An admin of the server finds all.
 
         Where the server finds several, the one of exactly this name or address is meant; else it
         is the first, and a warning says so.
@@ -345,7 +390,9 @@ class Api:
         return next(iter(exact or found), None)
 
     def users(self, username_or_email: str) -> list[User]:
-        """Find accounts by a part of their name or address. Only an admin of the server may.
+        """Find accounts by a part of their name or address, among those you share a team with.
+
+        An admin of the server finds all.
 
         Args:
             username_or_email: how the name or address begins or ends.

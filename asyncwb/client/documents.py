@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from asyncwb.engine import documents as engine
+
+CREATE_FILES: Final = engine.CREATE_FILES
+
 _USER: Final = """
 fragment UserFields on User {
   id
@@ -56,6 +60,23 @@ fragment ProjectFields on Project {
   createdAt
   isBenchmark
   user { id name username }
+}
+"""
+
+_SWEEP: Final = """
+fragment SweepFields on Sweep {
+  id
+  name
+  displayName
+  method
+  state
+  description
+  bestLoss
+  config
+  createdAt
+  updatedAt
+  runCount
+  runCountExpected
 }
 """
 
@@ -192,20 +213,46 @@ query Reports(
 }
 """
 
+# Sweeps.
+
+SWEEPS: Final = (
+    """
+query Sweeps($project: String!, $entity: String!, $cursor: String, $perPage: Int = 50) {
+  project(name: $project, entityName: $entity) {
+    totalSweeps
+    sweeps(after: $cursor, first: $perPage) {
+      edges { node { ...SweepFields } cursor }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+    + _SWEEP
+)
+
+SWEEP: Final = (
+    """
+query Sweep($project: String!, $entity: String!, $name: String!) {
+  project(name: $project, entityName: $entity) { sweep(sweepName: $name) { ...SweepFields } }
+}
+"""
+    + _SWEEP
+)
+
 # Runs.
 
 RUNS: Final = (
     """
 query Runs(
   $project: String!, $entity: String!, $cursor: String, $perPage: Int = 50,
-  $order: String, $filters: JSONString, $sweeps: Boolean = true
+  $order: String, $filters: JSONString, $sweeps: Boolean = true, $keys: Boolean = false
 ) {
   project(name: $project, entityName: $entity) {
     internalId
     runCount(filters: $filters)
     readOnly
     runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
-      edges { node { ...RunFields } cursor }
+      edges { node { ...RunFields historyKeys @include(if: $keys) } cursor }
       pageInfo { endCursor hasNextPage }
     }
   }
@@ -353,18 +400,6 @@ query Files(
         pageInfo { endCursor hasNextPage }
       }
     }
-  }
-}
-"""
-
-CREATE_FILES: Final = """
-mutation CreateRunFiles($entity: String!, $project: String!, $name: String!, $files: [String!]!) {
-  createRunFiles(
-    input: {entityName: $entity, projectName: $project, runName: $name, files: $files}
-  ) {
-    runID
-    uploadHeaders
-    files { name uploadUrl }
   }
 }
 """

@@ -134,7 +134,7 @@ class AsyncFiles(AsyncPages[AsyncFile]):
     ) -> None:
         if names and pattern:
             raise ValueError("files are asked for by names or by a pattern, not by both")
-        if isinstance(names, str):
+        if isinstance(names, str) or not all(isinstance(n, str) and n for n in names or ()):
             raise ValueError(f"names is a list of file names, not {names!r}")
         fixed = {"names": list(names or ()), "pattern": pattern, "perPage": per_page}
 

@@ -39,6 +39,7 @@ from asyncwb.engine.embedded import Address
 from asyncwb.engine.folder import new_writer
 from asyncwb.engine.http import Http
 from asyncwb.errors import CommError, Error, UsageError
+from asyncwb.wire import names
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.values import dumps
 
@@ -161,6 +162,7 @@ class Move:
         source, result = self._source, self._result
         entity = await self._target.owner(source.entity)
         path = result.path = RunPath(entity, source.project, source.run)
+        _check_names(entity, path.project, path.run)
         media = await self._target.keeps_files(path)
         parts = await source.parts(media=media)
         there = await self._target.info(path)
@@ -376,18 +378,26 @@ async def sync_tensorboard(
         What became of it; its `path` is the run's, its `error` why it is not complete.
 
     Raises:
-        UsageError: there is no such folder, or no event file in it.
+        UsageError: there is no such folder, no event file in it, or no such name can be.
         UnsupportedError: the extra `tensorboard` is not installed.
     """
     source = await asyncio.to_thread(
         TensorboardRun.open, Path(root_dir), run_id, project or "uncategorized", entity
     )
+    _check_names(entity, source.project, source.run)
     source.quiet = quiet
     target = Target(http, address, patience=patience)
     results = await import_runs(
         [source], target, jobs=1, report=report or _silent, into_existing=True
     )
     return results[0]
+
+
+def _check_names(entity: str | None, project: str, run: str) -> None:
+    problem = names.problem("entity", entity) if entity is not None else None
+    problem = problem or names.problem("project", project) or names.problem("run", run)
+    if problem is not None:
+        raise UsageError(f"{problem}. Nothing was imported; name another.")
 
 
 def _silent(_progress: ImportProgress) -> None:

@@ -1,4 +1,4 @@
-"""Paths of projects and runs as users write them: `entity/project/id` and its short forms.
+"""Paths of projects, runs and sweeps as users write them: `entity/project/id` and its short forms.
 
 Pure: what a path leaves out comes from the defaults that the caller passes in; an entity that
 nobody names stays None, which is the API key's own user.
@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 _RUN_FORMS: Final = "'entity/project/id', 'entity/project/runs/id', 'project/id' or 'id'"
+_SWEEP_FORMS: Final = "'entity/project/id', 'entity/project/sweeps/id', 'project/id' or 'id'"
 _PROJECT_FORMS: Final = "'entity/project' or 'project'"
 
 
@@ -35,6 +36,15 @@ class RunPath:
 
     def __str__(self) -> str:
         return "/".join(filter(None, (self.entity, self.project, self.run)))
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPath:
+    """A sweep; `entity` None is the key's own user."""
+
+    entity: str | None
+    project: str
+    sweep: str
 
 
 def parse_run(text: str, entity: str | None, project: str, run: str | None) -> RunPath:
@@ -63,13 +73,30 @@ def parse_run(text: str, entity: str | None, project: str, run: str | None) -> R
     return RunPath(where.entity, where.project, run)
 
 
+def parse_sweep(text: str, entity: str | None, project: str) -> SweepPath:
+    """Read a sweep's path: `e/p/id`, `e/p/sweeps/id`, `p/id`, `id`; a "/" may lead.
+
+    The rest of the arguments are what stands where the path says nothing.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    parts = _parts(text, _SWEEP_FORMS)
+    if len(parts) > 2 and parts[-2] == "sweeps":
+        parts = [*parts[:-2], parts[-1]]
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"{text!r} is not the path of a sweep: write {_SWEEP_FORMS}")
+    where = _fill(parts[:-1], entity, project)
+    return SweepPath(where.entity, where.project, parts[-1])
+
+
 def parse_project(text: str | None, entity: str | None, project: str) -> ProjectPath:
     """Read a project's path: `e/p` or `p`; nothing is the default project.
 
     Raises:
         ValueError: it has another form.
     """
-    parts = _parts(text or "", _PROJECT_FORMS)
+    parts = _parts("" if text is None else text, _PROJECT_FORMS)
     if len(parts) > 2:
         raise ValueError(f"{text!r} is not the path of a project: write {_PROJECT_FORMS}")
     return _fill(parts, entity, project)
@@ -78,7 +105,7 @@ def parse_project(text: str | None, entity: str | None, project: str) -> Project
 def parts_of(text: str) -> list[str]:
     """Cut a path of any kind into its parts; spaces and slashes around it do not count.
 
-    Raises ValueError where one of them is empty.
+    Raises ValueError where one of them is empty, or it is no text.
     """
     return _parts(text, "the names of things with '/' between them")
 
@@ -94,9 +121,12 @@ def _fill(names: list[str], entity: str | None, project: str) -> ProjectPath:
 
 
 def _parts(text: str, forms: str) -> list[str]:
+    if not isinstance(text, str):
+        raise ValueError(f"a path is a text, not {text!r}: write {forms}")
     stripped = text.strip().strip("/")
     parts = stripped.split("/") if stripped else []
-    # Dots alone would climb in the URL that is made of them.
-    if any(part in ("", ".", "..") for part in parts):
+    if "" in parts:
         raise ValueError(f"{text!r} has an empty part: write {forms}")
+    if "." in parts or ".." in parts:  # they would climb in the URL that is made of them
+        raise ValueError(f"{text!r} has a part of dots alone, which is no name: write {forms}")
     return parts

@@ -198,7 +198,9 @@ class AsyncPublicRun(AsyncRunFields):
 
         Args:
             samples: how many rows at most, >= 1; spread over all of them, first and last included.
-            keys: only these (nested ones with dots), and only rows that have all of them.
+            keys: only these (nested ones with dots), and only rows that have all of them. Of a
+                single key the smallest and the largest value are in every sample of two rows or
+                more; in one of two or three rows they take the place of the first and the last.
             x_axis: with `keys`, one more key that a row must have; the first column.
             pandas: whether a DataFrame is wanted.
             stream: "default", the metrics that were logged; "system", the machine's.
@@ -295,7 +297,7 @@ class AsyncPublicRun(AsyncRunFields):
     async def _sample(self, selection: Selection) -> Table:
         assert selection.samples is not None
         reader = AsyncTables(self._client, self._run_path, selection)
-        sampler = Sampler(selection.samples)
+        sampler = Sampler(selection.samples, selection.single)
         try:
             while (tables := await reader.next()) is not None:
                 for table in tables:
@@ -392,11 +394,11 @@ class AsyncPublicRun(AsyncRunFields):
 def _whole(value: int, name: str, least: int) -> int:
     """Check a whole number, numpy's included."""
     try:
-        if not isinstance(value, bool) and (number := value.__index__()) >= least:
+        if not isinstance(value, bool) and least <= (number := value.__index__()) < 2**63:
             return number
     except AttributeError:
         pass
-    raise ValueError(f"{name} is a whole number >= {least}, not {value!r}")
+    raise ValueError(f"{name} is a whole number from {least} to 2**63 - 1, not {value!r}")
 
 
 def _iso(seconds: float | None) -> str | None:

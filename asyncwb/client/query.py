@@ -30,6 +30,7 @@ from asyncwb.errors import (
     FilterError,
     NotFoundError,
     RunNotFoundError,
+    UsageError,
 )
 from asyncwb.settings import Settings
 from asyncwb.typing import JsonObject
@@ -76,6 +77,9 @@ class Connection:
     State, touched by the engine's loop only: `_address`, `_entity`, `_features` and `_native`,
     once they are known.
 
+    A pickle of it has no key, so that none lies in a file or goes to another machine: where it is
+    unpickled the key is looked up anew, as for a new Api.
+
     Args:
         settings: which server, and whose key.
         timeout: seconds that one answer may take.
@@ -90,6 +94,18 @@ class Connection:
         self._entity: str | None = None
         self._features: frozenset[str] | None = None
         self._native: bool | None = None
+        self._unpickled = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        given = {name: v for name, v in self.settings.given.items() if name != "api_key"}
+        return {"settings": given, "timeout": self._timeout}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Connection.__init__(self, Settings.resolve(state["settings"]), state["timeout"])
+        self._unpickled = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Connection:
+        return self
 
     # Commands, for any thread.
 
@@ -180,8 +196,14 @@ class Connection:
         return self._address
 
     def key(self, address: Any) -> str | None:
-        """Return the key for the server at an address."""
+        """Return the key for the server at an address; UsageError where unpickling found none."""
         key: str | None = self._api_key or address.key
+        if key is None and self._unpickled:
+            raise UsageError(
+                f"No API key for {address.url}: what the query API gives is pickled without it. "
+                "Nothing was asked; set ASYNCWB_API_KEY, or run `asyncwb login`, where it is "
+                "unpickled."
+            )
         return key
 
     async def query(self, worker: Any, document: str, variables: Variables) -> JsonObject:
@@ -363,9 +385,10 @@ class Connection:
             patience=self._timeout,
         )
         if result.error is not None or result.path is None:
+            why = str(result.error).rstrip(".")
             raise CommError(
-                f"{folder} is not all on the server: {result.error}. What came is kept there; call "
-                "again for the rest"
+                f"{folder} is not all on the server: {why}. What came is kept there; call again "
+                "for the rest"
             )
         return result.path
 
@@ -442,7 +465,9 @@ def _problem(reply: Any) -> str:
 
 def _query_error(errors: list[JsonObject], url: str) -> Error:
     """Turn the errors of a GraphQL answer into one exception."""
-    message = "; ".join(str(error.get("message", error)) for error in errors)
+    # One fault may be told of each field that it spoiled.
+    said = dict.fromkeys(str(error.get("message", error)) for error in errors)
+    message = "; ".join(said)
     code = str((errors[0].get("extensions") or {}).get("code") or "")
     if code == "bad_filter":
         return FilterError(f"{message} (said {url}; nothing was changed)")
@@ -451,17 +476,20 @@ def _query_error(errors: list[JsonObject], url: str) -> Error:
 
 def _not_given(error: CommError, what: str, url: str) -> CommError:
     """Say which file did not come; the rest of its address may be a secret."""
-    message = f"{what} did not come from {urlsplit(url).netloc}: {error.message}."
+    said = error.message.rstrip(".")
+    message = f"{what} did not come from {urlsplit(url).netloc}: {said}. Nothing was written here"
     kind = _kind_of(error.code)
-    return kind(f"{message} Nothing was written; try again.", error.status, error.code)
+    also = "" if issubclass(kind, NotFoundError) else "; try again"
+    return kind(f"{message}{also}.", error.status, error.code)
 
 
 def refusal(error: CommError, url: str) -> CommError:
     """Turn a refused question into the exception for its status."""
     message = f"{url}: {error.message}"
     if error.status in (401, 403):
-        hint = "Nothing was changed; check the API key, or run `asyncwb login`."
-        return AuthenticationError(f"{message} {hint}", error.status, error.code)
+        if "asyncwb login" not in message:  # our own server has said it
+            message += " Nothing was changed; check the API key, or run `asyncwb login`."
+        return AuthenticationError(message, error.status, error.code)
     return _kind_of(error.code)(message, error.status, error.code)
 
 

@@ -70,8 +70,10 @@ class Report(Attrs):
             only_selected: whether runs that the section does not show by default are left out.
 
         Raises:
-            ValueError: the section has no set of runs, or a filter that has no meaning.
+            ValueError: it is no section, has no set of runs, or a filter that has no meaning.
         """
+        if not isinstance(section, Mapping):
+            raise ValueError(f"section is one of `report.sections`, not {section!r}")
         sets = section.get("runSets") or []
         if not sets:
             raise ValueError("the section has no set of runs")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from asyncwb.wire.columns import FLOAT, INT, JSON, OPEN, STEP, TIME, Column, Table, concat
 from asyncwb.wire.keys import display, escape
+from asyncwb.wire.picking import even, extremes, including
 
 SYSTEM: Final = (STEP, TIME, "_runtime")
 """What every row has."""
@@ -53,6 +54,12 @@ class Selection:
     def _fits(self, names: Sequence[str]) -> bool:
         url = urlencode([("name", name) for name in names])
         return 2 * len(names) <= _MANY and len(url) < _URL_ROOM
+
+    @property
+    def single(self) -> str | None:
+        """The one key that is asked for beside what every row has; None for none or several."""
+        keys = [name for name in self.names or () if name not in SYSTEM]
+        return keys[0] if len(keys) == 1 else None
 
     def _keys(self) -> list[tuple[str, str]]:
         """Return the columns to ask the server for; none at all, which is all, fits any URL.
@@ -95,10 +102,14 @@ class Sampler:
 
     Args:
         size: how many rows, >= 1; a history of no more rows is kept whole.
+        name: the key whose rows of the smallest and the largest value are to be in a sample of
+            two rows or more; None: none is.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, name: str | None = None) -> None:
         self._size = size
+        self._name = name
+        self._ends: list[tuple[float, Table]] = []
         self._kept: list[Table] = []
         self._stride = 1
         self._count = 0
@@ -112,6 +123,7 @@ class Sampler:
         self._kept.append(table if self._stride == 1 else table.take(places))
         self._count += table.n
         self._last = table.slice(table.n - 1, table.n)
+        self._look_for_ends(table)
         while sum(part.n for part in self._kept) > 4 * self._size:
             whole = concat(self._kept)
             self._kept = [whole.take(np.arange(0, whole.n, 2))]
@@ -120,11 +132,29 @@ class Sampler:
     def sample(self) -> Table:
         """Return the rows that are kept, ascending by step."""
         whole = concat(self._kept)
-        if self._last is not None and whole.steps[-1] != self._last.steps[-1]:
-            whole = concat([whole, self._last])
-        if whole.n <= self._size:
-            return whole
-        return whole.take(np.rint(np.linspace(0, whole.n - 1, self._size)).astype(np.intp))
+        also = [end for _, end in self._ends] + ([self._last] if self._last is not None else [])
+        for row in also:
+            if row.steps[0] not in whole.steps:
+                whole = concat([whole, row])
+        whole = whole.take(np.argsort(whole.steps, kind="stable"))
+        ends = [int(np.searchsorted(whole.steps, end.steps[0])) for _, end in self._ends]
+        return whole.take(including(even(whole.n, self._size), ends, whole.n))
+
+    def _look_for_ends(self, table: Table) -> None:
+        """Keep the rows of the smallest and the largest value that were seen."""
+        if self._name is None:
+            return
+        values = np.full(table.n, np.nan)
+        for column in _named(table, (self._name,))[self._name]:
+            if column.kind != JSON:
+                values[slice(None) if column.rows is None else column.rows] = column.values
+        found = [(float(values[at]), table.slice(at, at + 1)) for at in extremes(values)]
+        if seen := [*self._ends, *found]:
+            self._ends = [min(seen, key=_value), max(seen, key=_value)]
+
+
+def _value(end: tuple[float, Table]) -> float:
+    return end[0]
 
 
 def _named(table: Table, names: Names) -> dict[str, list[Column]]:

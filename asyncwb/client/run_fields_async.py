@@ -5,9 +5,10 @@ The sync face is generated from this file.
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from asyncwb.client import documents
 from asyncwb.client.attrs import Attrs, frame
@@ -18,7 +19,8 @@ from asyncwb.client.users_async import AsyncUser
 from asyncwb.client.waiting import wait_async
 from asyncwb.errors import UsageError
 from asyncwb.typing import JsonObject
-from asyncwb.wire.values import dumps, loads, to_wire
+from asyncwb.wire.names import fits, rule
+from asyncwb.wire.values import dumps, loads, to_wire_again
 
 _OWN_KEYS: Final = ("_wandb", "wandb_version")
 EDITABLE: Final = {
@@ -37,8 +39,11 @@ class AsyncRunFields(Attrs):
 
     Mutable state: the fields; `_summary`; `_sent`, the editable fields as the server has them;
     `_info`, what our own server adds; `_full`, whether all of it was loaded (lists leave the keys
-    of the history out).
+    of the history out); `_sweep`, its sweep, and `_dir`, its folder, once somebody asked for it.
     """
+
+    _sweep_type: ClassVar[type[Any]]
+    """makes the sweep of a run: what is loaded after this module puts it here"""
 
     def __init__(
         self,
@@ -56,6 +61,8 @@ class AsyncRunFields(Attrs):
         self._include_sweeps = include_sweeps
         self._info: JsonObject = {}
         self._full = False
+        self._sweep: Any = None
+        self._dir: str | None = None
         self._known = attrs is not None
         self._take(attrs or {})
 
@@ -77,6 +84,10 @@ class AsyncRunFields(Attrs):
             self._take(found)
         return self._attrs
 
+    async def load_full_data(self, force: bool = False) -> JsonObject:
+        """Do what `load` does: a run of a list gets what lists leave out."""
+        return await self.load(force)
+
     def _take(self, found: Mapping[str, Any]) -> None:
         """Take in the fields that the server sent."""
         attrs = {key: value for key, value in found.items() if key != "entity"}
@@ -91,23 +102,23 @@ class AsyncRunFields(Attrs):
         self._summary = AsyncRunSummary(self._client, storage_id, attrs["summaryMetrics"])
         self._sent = self._editable()
 
-    def _loaded(self, what: str) -> JsonObject:
+    def _loaded(self) -> JsonObject:
         """Return the whole account of the run."""
         # sync: self.load()
         # sync: drop
         if not self._full:
             raise UsageError(
                 f"the run {self._run_path} was not loaded whole, which lists never do: "
-                f"`await run.load()` before its {what}"
+                "`await run.load()` before you ask it for this"
             )
         return self._attrs
 
     def _field(self, name: str) -> Any:
-        return (self._attrs if self._known else self._loaded(name)).get(name)
+        return (self._attrs if self._known else self._loaded()).get(name)
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and not self._known:
-            self._loaded(name)
+            self._loaded()
         return super().__getattr__(name)
 
     @property
@@ -124,7 +135,7 @@ class AsyncRunFields(Attrs):
     @property
     def json_config(self) -> str:
         """The configuration as JSON, as W&B writes it: `{key: {"value": ..., "desc": null}}`."""
-        values = {key: to_wire(value, key) for key, value in self.config.items()}
+        values = {key: to_wire_again(value, key) for key, value in self.config.items()}
         own = {key: value for key, value in self.rawconfig.items() if key in _OWN_KEYS}
         return dumps(
             {key: {"value": value, "desc": None} for key, value in {**own, **values}.items()}
@@ -154,8 +165,8 @@ class AsyncRunFields(Attrs):
     @property
     def history_keys(self) -> JsonObject:
         """`{"keys": {name: {"typeCounts": [{"type", "count"}]}}, "lastStep"}`, as W&B has it."""
-        found: JsonObject = _object(self._loaded("history_keys").get("historyKeys"))
-        return found
+        known = self._attrs if "historyKeys" in self._attrs else self._loaded()
+        return _object(known.get("historyKeys"))
 
     @property
     def lastHistoryStep(self) -> int:  # noqa: N802 - W&B's name
@@ -181,8 +192,21 @@ class AsyncRunFields(Attrs):
 
     @property
     def id(self) -> str:
-        """The run's id, unique in its project."""
+        """The run's id, unique in its project.
+
+        Set it to have this object stand for another run of the project, which is then loaded; no
+        run on the server changes its id.
+        """
         return str(self._attrs["name"])
+
+    @id.setter
+    def id(self, run_id: str) -> None:
+        if not fits("run", run_id):
+            raise ValueError(f"{run_id!r} is no run's id, which has {rule('run')}")
+        self._attrs = {"name": run_id}
+        self._known = self._full = False
+        self._info = {}
+        self._take({})
 
     @property
     def storage_id(self) -> str:
@@ -207,14 +231,14 @@ class AsyncRunFields(Attrs):
     @property
     def exit_code(self) -> int | None:
         """What the run ended with; None while it runs, and where the server does not know."""
-        self._loaded("exit_code")
+        self._loaded()
         code: int | None = self._info.get("exit_code")
         return code
 
     @property
     def lost(self) -> int:
         """How many logged rows never reached the server, and are known to be gone."""
-        self._loaded("lost")
+        self._loaded()
         return int(self._info.get("lost", 0))
 
     @property
@@ -271,6 +295,34 @@ class AsyncRunFields(Attrs):
     def job_type(self, job_type: str | None) -> None:
         self._field("jobType")
         self._attrs["jobType"] = job_type
+
+    @property
+    def sweep(self) -> Any:
+        """The sweep that the run belongs to, a `Sweep`; None where it belongs to none.
+
+        Where the run was asked for without sweeps (`include_sweeps=False`) it is None. It asks
+        nothing: the sweep's fields are loaded by `sweep.load()`.
+        """
+        name = self._field("sweepName")
+        if name and (self._sweep is None or self._sweep.id != name):
+            self._sweep = self._sweep_type(self._client, self.entity, self.project, name)
+        return self._sweep if name else None
+
+    @property
+    def sweep_name(self) -> str | None:
+        """The id of the run's sweep; None where it belongs to none, or that was not asked for."""
+        name: str | None = self._field("sweepName")
+        return name
+
+    @property
+    def dir(self) -> str:
+        """A temporary folder of this object's own, for what you download; made on first use.
+
+        Nothing is ever deleted from it.
+        """
+        if self._dir is None:
+            self._dir = tempfile.mkdtemp(prefix=f"asyncwb-{self.id}-")
+        return self._dir
 
     @property
     def user(self) -> AsyncUser | None:

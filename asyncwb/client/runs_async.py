@@ -39,6 +39,7 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
         order: by what they are sorted, with "+" or "-" before it.
         per_page: how many one question gives.
         include_sweeps: whether runs that belong to a sweep are among them.
+        lazy: whether the keys of the runs' histories are left to the runs' own loading.
     """
 
     def __init__(
@@ -49,24 +50,42 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
         order: str = DEFAULT_ORDER,
         per_page: int = 50,
         include_sweeps: bool = True,
+        lazy: bool = True,
     ) -> None:
         self.filters: dict[str, Any] = dict(filters or {})
         self.order = order or DEFAULT_ORDER
         text = written({} if filters is None else filters, include_sweeps)
-        fixed = {
+        self._fixed = {
             "filters": text,
             "order": self.order,
             "perPage": per_page,
             "sweeps": include_sweeps,
+            "keys": not lazy,
         }
         super().__init__(
-            pages(client, of_runs, path, fixed),
+            pages(client, of_runs, path, self._fixed),
             lambda entry: AsyncPublicRun(
                 client, entry["entity"], path.project, entry["name"], entry, include_sweeps
             ),
             per_page,
         )
         self._path = path
+
+    async def upgrade_to_full(self) -> None:
+        """Load what lazy lists leave out: of the runs that are loaded, and of those to come.
+
+        The loaded ones are loaded whole, a question or two a run; those to come bring the keys of
+        their histories with them. The async face asks for eight runs at a time.
+
+        Raises:
+            CommError: the server does not answer.
+        """
+        self._fixed["keys"] = True
+        self._ahead = None  # a page on its way would come without
+        # sync: for run in self.objects: run.load()
+        # sync: drop
+        for at in range(0, len(self.objects), _AT_ONCE):
+            await asyncio.gather(*(run.load() for run in self.objects[at : at + _AT_ONCE]))
 
     async def histories(
         self,

@@ -11,8 +11,9 @@ from typing import Any
 from asyncwb.client import documents
 from asyncwb.client.query import Connection
 from asyncwb.client.waiting import wait_async
+from asyncwb.errors import LogTypeError
 from asyncwb.typing import JsonObject
-from asyncwb.wire.values import dumps, to_wire
+from asyncwb.wire.values import dumps, to_wire, to_wire_again
 
 
 class AsyncRunSummary(dict[str, Any]):
@@ -44,6 +45,8 @@ class AsyncRunSummary(dict[str, Any]):
             LogTypeError: a value that no summary can hold; nothing was sent.
             CommError: the server refuses, or does not answer.
         """
+        if odd := [key for key in key_vals or {} if not isinstance(key, str)]:
+            raise LogTypeError(f"a key of a summary is a text, not {odd[0]!r}: nothing was sent")
         fresh = {key: to_wire(value, key) for key, value in (key_vals or {}).items()}
         super().update({k: v for k, v in fresh.items() if overwrite or k not in self})
         if (text := self.changed()) is not None:
@@ -61,7 +64,7 @@ class AsyncRunSummary(dict[str, Any]):
         self._sent = self._text()
 
     def _text(self) -> str:
-        return dumps({key: to_wire(value, key) for key, value in self.items()}).decode()
+        return dumps({key: to_wire_again(value, key) for key, value in self.items()}).decode()
 
     @property
     def _json_dict(self) -> JsonObject:  # programs written for W&B reach for it

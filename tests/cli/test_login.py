@@ -6,6 +6,7 @@ import json
 import stat
 from pathlib import Path
 
+from asyncwb.cli.native import ask
 from asyncwb.settings import Settings
 from tests.cli.conftest import Cli
 
@@ -29,7 +30,9 @@ def test_login_and_back(
     made = Settings.resolve(None, environ, tmp_path)
     assert (made.base_url, made.api_key) == (url, key)
 
-    assert cli("login").returncode == 0, "the stored key is checked again, without asking"
+    again = cli("login")
+    assert again.returncode == 0, "the stored key is checked again, without asking"
+    assert "To replace it: --relogin" in again.stdout
     assert cli("login", "--relogin").returncode == 1, "no key on standard input"
     assert cli("login", "--host", "embedded").returncode == 0
     assert Settings.resolve(None, environ, tmp_path).base_url is None
@@ -46,4 +49,21 @@ def test_a_stored_key_that_is_refused_is_asked_for_again(
     done = cli("login", "--host", url, stdin=key)
     assert done.returncode == 0
     assert "no longer accepted" in done.stderr
+    assert json.loads(credentials.read_text())[url]["key"] == key
+
+
+def test_a_good_key_stays_unless_it_is_to_be_replaced(
+    cli: Cli, served: tuple[str, str], tmp_path: Path
+) -> None:
+    url, key = served
+    other = ask(url, "/api/v1/keys", key=key, method="POST", body={"description": "x"})["key"]
+    credentials = tmp_path / "data" / "credentials.json"
+    assert cli("login", "--host", url, "--key", key).returncode == 0
+    kept = cli("login", "--host", url, stdin=f"{other}\n")
+    assert kept.returncode == 0
+    assert "It was stored already" in kept.stdout
+    assert json.loads(credentials.read_text())[url]["key"] == key
+    assert cli("login", "--host", url, "--relogin", stdin=f"{other}\n").returncode == 0
+    assert json.loads(credentials.read_text())[url]["key"] == other
+    assert cli("login", "--host", url, "--key", key).returncode == 0
     assert json.loads(credentials.read_text())[url]["key"] == key

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from asyncwb.cli.native import ask
 from tests.cli.conftest import Cli
 
@@ -28,6 +30,40 @@ def test_it_serves_and_keeps_its_folder_to_itself(
     assert "Traceback" not in second.stderr + taken.stderr
     quiet = cli("server", "--port", "0", "--data", str(tmp_path / "served"), "--embedded")
     assert quiet.returncode == 0, "an embedded server gives way"
+
+
+@pytest.mark.parametrize(
+    ("database", "says"),
+    [
+        ("nonsense", "'nonsense' is no database"),
+        ("mysql://me:secret@h/x", "'mysql' is no database"),
+        ("postgresql://me:secret@h:port/x", "is no URL"),
+        ("sqlite:////nonexistent/dir/x.db", "sqlite:////nonexistent/dir/x.db"),
+        ("sqlite:///{folder}/text.txt", "file is not a database"),
+        ("postgresql://me:secret@127.0.0.1:9/x", "postgresql://me:***@127.0.0.1:9/x"),
+    ],
+)
+def test_a_database_that_is_none(database: str, says: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("no database " * 1000)
+    url = database.format(folder=tmp_path)
+    done = cli("server", "--port", "0", "--data", str(tmp_path / "served"), "--database", url)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "othing was started" in done.stderr
+    assert "--database" in done.stderr
+    assert "secret" not in done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["demo", "server"])
+def test_a_data_folder_that_cannot_be_one(command: str, cli: Cli, environ: dict[str, str]) -> None:
+    environ["ASYNCWB_DATA_DIR"] = "/proc/nothing"
+    done = cli(command)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "/proc/nothing" in line
+    assert "to a place with room" in line
 
 
 def test_what_is_not_installed_is_named(environ: dict[str, str]) -> None:

@@ -19,17 +19,21 @@ def test_nothing_waits(cli: Cli) -> None:
     assert json.loads(cli("status", "--json").stdout) == []
 
 
-def test_an_offline_run_waits(cli: Cli, log_offline: Callable[[str, int], Path]) -> None:
+def test_an_offline_run_waits(
+    cli: Cli, environ: dict[str, str], log_offline: Callable[[str, int], Path]
+) -> None:
     folder = log_offline("one", 1234)
     (run,) = json.loads(cli("status", "--json").stdout)
     assert run["path"] == str(folder)
     assert (run["run"], run["mode"], run["rows"]) == ("cli/one", "offline", 1234)
     assert (run["live"], run["error"]) == (False, None)
     assert run["size"] == sum(f.stat().st_size for f in (folder / "sealed").iterdir())
-    shown = cli("status").stdout
-    assert "cli/one" in shown
-    assert "1,234" in shown
-    assert "asyncwb sync" in shown
+    environ["COLUMNS"] = "80"
+    about, where, advice = cli("status").stdout.splitlines()
+    assert about.startswith("cli/one: 1,234 rows (")
+    assert len(about) < 80
+    assert where == f"    {folder}"
+    assert "asyncwb sync" in advice
 
 
 def test_a_damaged_run_is_listed_with_what_is_wrong(
@@ -47,7 +51,10 @@ def test_a_damaged_run_is_listed_with_what_is_wrong(
     assert sealed.name in bad["error"]
     assert odd["rows"] == 7
     assert "run.json cannot be read" in odd["error"]
-    assert "last error" in cli("status").stdout
+    shown = cli("status").stdout.splitlines()
+    for run in (bad, odd):
+        assert f"    {run['path']}" in shown
+        assert f"    {run['error']}" in shown
 
 
 INTERRUPTED = """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import math
+import pickle
 import socket
 import urllib.request
 from collections.abc import Callable
@@ -23,9 +25,9 @@ from asyncwb.errors import (
     AuthenticationError,
     CommError,
     FilterError,
+    LogTypeError,
     NotFoundError,
     RunNotFoundError,
-    UnsupportedError,
     UsageError,
 )
 from asyncwb.server.state import STATE
@@ -144,7 +146,7 @@ def test_what_a_path_means(server: ServerHandle, logged: Run) -> None:
         api.from_path("nowhere")
     with pytest.raises(NotFoundError, match="no report"):
         api.from_path(f"{entity}/p/reports/None--Vm")
-    with pytest.raises(UnsupportedError, match="sweep"):
+    with pytest.raises(NotFoundError, match="sweep"):
         api.from_path(f"{entity}/p/sweeps/s")
     with pytest.raises(UsageError, match="'entity/project'"):
         api.from_path("a/b/c/d/e")
@@ -187,6 +189,24 @@ def test_arguments_at_fault_are_said_at_the_call(server: ServerHandle, logged: R
             len(api.runs("p", filters))
     with pytest.raises(ValueError, match="per_page"):
         api.runs("p", per_page=0)
+    for path in (None, 3):
+        with pytest.raises(ValueError, match="a path is a text"):
+            api.run(path)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="a path is a text"):
+            api.from_path(path)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="part of dots alone"):
+        api.run("me/../r1")
+    with pytest.raises(UsageError, match="is a dict"):
+        Api(overrides="x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_step"):
+        logged.scan_history(max_step=2**63)
+    with pytest.raises(ValueError, match="names"):
+        logged.files([None])  # type: ignore[list-item]
+    with pytest.raises(LogTypeError, match="a key of a summary"):
+        logged.summary.update({1: 2})  # type: ignore[dict-item]
+    with pytest.raises(FilterError) as caught:
+        len(api.runs("p", {"config.lr": {"$near": 1}}))
+    assert str(caught.value).count("$near") == 1
 
 
 def test_runs_and_projects_are_lazy_lists(server: ServerHandle) -> None:
@@ -388,8 +408,9 @@ def test_what_is_wrong_is_said(server: ServerHandle) -> None:
         Api({"base_url": "http://example.invalid"})
     with pytest.raises(UsageError, match="takes base_url, entity, project, run"):
         Api({"projct": "p"})
-    with pytest.raises(AuthenticationError, match="key"):
+    with pytest.raises(AuthenticationError, match="key") as caught:
         _ = Api({"base_url": server.url}, api_key="x" * 40).viewer
+    assert str(caught.value).count("asyncwb login") == 1
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(CommError, match=r"within 0\.2 s"):
@@ -416,3 +437,75 @@ def test_a_server_that_moved_is_found_again(
     server.start()
     announce()
     assert [row["loss"] for row in run.scan_history()] == [0, 1, 2, 3, 4]
+
+
+def test_a_pickle_has_no_key_and_finds_one_again(
+    server: ServerHandle, logged: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = api_of(server)
+    run, listed = api.run("p/r1"), api.runs("p")
+    assert len(listed) == 1
+    run.config["seen"] = True
+    written = pickle.dumps((api, run))
+    assert server.api_key.encode() not in written
+    assert copy.deepcopy(run).summary == run.summary
+
+    bare, _ = pickle.loads(written)
+    with pytest.raises(UsageError, match="pickled without it"):
+        bare.run("p/r1")
+    monkeypatch.setenv("ASYNCWB_API_KEY", server.api_key)
+    again, same = pickle.loads(written)
+    assert same.config == run.config
+    assert same.summary == run.summary
+    assert len(same.history(pandas=False)) == len(run.history(pandas=False))
+    assert again.run("p/r1").path == run.path
+
+
+def test_a_list_can_be_loaded_whole(server: ServerHandle) -> None:
+    for name in ("a", "b", "c"):
+        ingest(server, name, first_frame(3))
+    api = api_of(server)
+    eager = api.runs("p", lazy=False)
+    assert [run.lastHistoryStep for run in eager] == [2, 2, 2]
+    runs = api.runs("p", per_page=2)
+    assert runs is not eager
+    first = runs[0]
+    runs.upgrade_to_full()
+    ingest(server, "a", event_frame(4, {"t": "finish", "exit_code": 3, "at": 1.0}))
+    with server.statements() as server_asked:
+        assert [run.lastHistoryStep for run in runs.objects] == [2, 2]
+        assert first.exit_code is None
+    assert not server_asked, "all of it was loaded"
+    assert [run.lastHistoryStep for run in runs] == [2, 2, 2]
+    assert first.load_full_data(force=True)["state"] == "failed"
+    assert first.exit_code == 3
+
+
+def test_a_run_object_has_a_folder_and_another_id(server: ServerHandle) -> None:
+    for name in ("a", "b"):
+        ingest(server, name, first_frame(1, config={"which": name}))
+    run = api_of(server).run("p/a")
+    assert run.sweep_name is None
+    assert Path(run.dir).is_dir()
+    assert run.dir == run.dir
+    run.id = "b"
+    assert (run.path[-1], run.config) == ("b", {"which": "b"})
+    with pytest.raises(ValueError, match="no run's id"):
+        run.id = "a/b"
+    run.id = "none"
+    with pytest.raises(RunNotFoundError):
+        _ = run.state
+    Path(run.dir).rmdir()
+
+
+@pytest.mark.anyio
+async def test_the_async_list_can_be_loaded_whole(server: ServerHandle) -> None:
+    for name in ("a", "b"):
+        ingest(server, name, first_frame(3))
+    api = asyncwb.AsyncApi({"base_url": server.url}, api_key=server.api_key)
+    runs = api.runs("p", per_page=1)
+    run = await runs.get(0)
+    with pytest.raises(UsageError, match="was not loaded whole"):
+        _ = run.lastHistoryStep
+    await runs.upgrade_to_full()
+    assert [run.lastHistoryStep async for run in runs] == [2, 2]

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from asyncwb.client.paths import ProjectPath, RunPath, parse_project, parse_run, route
+from asyncwb.client.paths import (
+    ProjectPath,
+    RunPath,
+    SweepPath,
+    parse_project,
+    parse_run,
+    parse_sweep,
+    route,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +49,14 @@ def test_projects_and_what_stays_open() -> None:
 
 def test_a_name_is_one_segment_of_a_url() -> None:
     assert route("e", "a b/c", "50%?") == "e/a%20b%2Fc/50%25%3F"
+
+
+@pytest.mark.parametrize("text", ["s", "P/s", "E/P/s", "E/P/sweeps/s", "/P/sweeps/s", " E/P/s/ "])
+def test_the_short_forms_of_a_sweep(text: str) -> None:
+    assert parse_sweep(text, "E", "P") == SweepPath("E", "P", "s")
+
+
+@pytest.mark.parametrize("text", ["", "/", "e/p/runs/s", "a/b/c/d/e", "e//s", "e/../s"])
+def test_what_is_no_path_of_a_sweep(text: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        parse_sweep(text, None, "P")

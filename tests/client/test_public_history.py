@@ -123,6 +123,11 @@ def test_a_sample_of_one_key_keeps_its_extremes(server: ServerHandle) -> None:
     found = [row["v"] for row in run.history(samples=50, keys=["v"], pandas=False)]
     assert len(found) <= 50
     assert (max(found), min(found)) == (9.0, -9.0)
+    for size in (2, 3, 4):
+        found = [row["v"] for row in run.history(samples=size, keys=["v"], pandas=False)]
+        assert len(found) == size
+        assert (max(found), min(found)) == (9.0, -9.0)
+    assert [row["_step"] for row in run.history(samples=1, keys=["v"], pandas=False)] == [0]
 
 
 def test_pages_leave_no_row_out_where_steps_are_sparse(

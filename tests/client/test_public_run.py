@@ -16,7 +16,14 @@ from tensorboardX import SummaryWriter
 import asyncwb
 from asyncwb.apis.public import Api, BetaReport, File, Run
 from asyncwb.client.transfer import place_in
-from asyncwb.errors import CommError, LogTypeError, NotFoundError, RunNotFoundError, UsageError
+from asyncwb.errors import (
+    CommError,
+    Error,
+    LogTypeError,
+    NotFoundError,
+    RunNotFoundError,
+    UsageError,
+)
 from tests.client.test_api import api_of, ingest, settings_of
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import event_frame, first_frame
@@ -159,7 +166,7 @@ def test_what_cannot_be_uploaded_is_said(run: Run, tmp_path: Path) -> None:
 def test_metadata_is_the_file_of_that_name(run: Run, tmp_path: Path) -> None:
     known = run.metadata
     assert known is not None
-    assert (known["host"], known["program"]) == ("box", "train.py")
+    assert (known["host"], known["program"], known["python"]) == ("box", "train.py", "3.11")
     (tmp_path / "wandb-metadata.json").write_text('{"host": "other", "gpu": "H100"}')
     run.upload_file(tmp_path / "wandb-metadata.json", root=tmp_path)
     assert run.metadata == {"host": "other", "gpu": "H100"}
@@ -172,6 +179,31 @@ def test_metadata_is_the_file_of_that_name(run: Run, tmp_path: Path) -> None:
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="leads elsewhere"):
         place_in(tmp_path / "root", name)
+
+
+def test_a_file_in_the_place_of_a_folder_is_said(api: Api, run: Run, tmp_path: Path) -> None:
+    for name in ("x", "up/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    first = run.upload_file(tmp_path / "x", tmp_path)
+    (tmp_path / "x").unlink()
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "y").write_text("y")
+    second = run.upload_file(tmp_path / "x" / "y", tmp_path)
+    first.download(tmp_path / "a").close()
+    with pytest.raises(ValueError, match="there is a file"):
+        second.download(tmp_path / "a")
+    second.download(tmp_path / "b").close()
+    with pytest.raises(ValueError, match="there is a folder"):
+        first.download(tmp_path / "b", replace=True)
+    assert (tmp_path / "a" / "x").read_text() == "x"
+    with pytest.raises(Error, match="cannot be written"):
+        second.download("/proc/nothing")
+    second.delete()
+    with pytest.raises(NotFoundError) as caught:
+        second.download(tmp_path / "c")
+    assert "try again" not in str(caught.value)
+    assert ".." not in str(caught.value)
 
 
 def test_no_link_leads_out_of_the_folder(tmp_path: Path) -> None:
@@ -272,6 +304,9 @@ def test_tensorboards_folders_become_a_run(api: Api, tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError):
         api.sync_tensorboard(tmp_path / "none")
+    for where in ({"run_id": "a#b"}, {"run_id": ".."}, {"project": "a?b"}, {"entity": "a b:c"}):
+        with pytest.raises(UsageError, match=r"1 to 128 printable characters"):
+            api.sync_tensorboard(tmp_path / "logs", **{"project": "p", **where})
 
 
 def make_report(api: Api, name: str, spec: Any) -> None:
@@ -319,5 +354,7 @@ def test_reports_are_listed_and_say_which_runs_they_show(
         found = api.from_path(f"{api.default_entity}/p/reports/{text}")
         assert isinstance(found, BetaReport)
         assert found.id == report.id
+    with pytest.raises(ValueError, match="sections"):
+        report.runs(0)  # type: ignore[arg-type]
     assert "height:1024px" in report.to_html()
     assert [found.name for found in api.reports("p", name=report.name)] == [report.name]

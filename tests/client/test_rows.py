@@ -118,3 +118,19 @@ def test_a_sample_has_both_ends_and_does_not_depend_on_the_cuts(
     assert steps == sorted(set(steps))
     if wanted > 1 and n:
         assert (steps[0], steps[-1]) == (0, n - 1)
+
+
+@pytest.mark.parametrize("size", [2, 3, 7, 500])
+def test_a_sample_of_one_key_has_its_extremes_however_it_was_cut(size: int) -> None:
+    values = np.sin(np.arange(5000) / 100)
+    values[1], values[1234], values[4321] = np.inf, 9.0, -9.0
+    cut, whole = Sampler(size, "v"), Sampler(size, "v")
+    everything = table(5000, Column("v", "f", values))
+    whole.add(everything)
+    for start in range(0, 5000, 700):
+        cut.add(everything.slice(start, min(start + 700, 5000)))
+    found = whole.sample()
+    assert found.n == size
+    assert {1234, 4321} <= set(found.steps.tolist())
+    assert bool(np.all(np.diff(found.steps) > 0))
+    assert found.steps.tolist() == cut.sample().steps.tolist()
