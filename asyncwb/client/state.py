@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
-from asyncwb.client import saving
 from asyncwb.client.config import Config
 from asyncwb.client.summary import Summary
 from asyncwb.engine.session import Session
@@ -97,6 +96,8 @@ class RunState:
         self, pattern: FilePath | bytes, base_path: FilePath | None, policy: str, expand: bool
     ) -> list[str]:
         """Link files into the run's folder and have them sent; touches the disk only."""
+        from asyncwb.client import saving  # 2 ms that only those who save files wait for
+
         session = self.session
         if self.finished:
             raise UsageError(
