@@ -295,12 +295,23 @@ class Network:
         self._thread = threading.Thread(target=self.loop.run_forever, name="network", daemon=True)
         self._thread.start()
         self._servers: list[asyncio.Server] = []
+        self._held: set[object] = set()
 
     def listen(self, handler: Handler) -> Target:
         """Listen on a free port."""
 
+        async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # A stream's task is the loop's by weak reference only: once the client has hung up,
+            # one that still waits for its upstream could be collected.
+            task = asyncio.current_task()
+            self._held.add(task)
+            try:
+                await handler(reader, writer)
+            finally:
+                self._held.discard(task)
+
         async def start() -> int:
-            server = await asyncio.start_server(handler, "127.0.0.1", 0, limit=2**26)
+            server = await asyncio.start_server(hold, "127.0.0.1", 0, limit=2**26)
             self._servers.append(server)
             port: int = server.sockets[0].getsockname()[1]
             return port

@@ -34,8 +34,9 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 
-PUT_OFF = {"asyncwb.engine.thread", "asyncwb.engine.summary"}
-"""These two keep numpy and aiohttp (0.4 s of imports) off the thread that calls `init()`."""
+PUT_OFF = {"asyncwb.engine.thread", "asyncwb.engine.summary", "asyncwb.client.state"}
+"""The first two keep numpy and aiohttp (0.4 s of imports) off the thread that calls `init()`, the
+third what only `save()` needs."""
 
 
 def _name(path: Path) -> str:
