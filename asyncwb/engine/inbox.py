@@ -33,6 +33,7 @@ from asyncwb.engine.records import (
     OPEN,
     Schema,
     pack_text,
+    sealed,
 )
 from asyncwb.errors import JournalFull, StepError, UsageError
 from asyncwb.wire.history import StepRule, check_step
@@ -154,7 +155,7 @@ class Inbox:
                     end = start + schema.size
                     if end <= self._capacity:
                         rule = self.rule
-                        flags = 0
+                        front = schema.front
                         if step is None and commit is None and rule.fast:
                             at = rule.step
                         else:
@@ -163,13 +164,13 @@ class Inbox:
                             if given.dropped:
                                 self._drop("step_backwards")
                                 return True
-                            at, flags = given.step, OPEN if given.open else 0
-                        body = schema.pack(
-                            schema.size, schema.number, flags, self._now(), at, *values
-                        )
+                            at = given.step
+                            if given.open:
+                                front = schema.open_front
+                        record = schema.pack(front, self._now(), at, *values)
                         mapping = self._map
-                        mapping[start + 4 : end] = body
-                        _pack_crc(mapping, start, _crc32(body))
+                        mapping[start:end] = record
+                        _pack_crc(mapping, start, _crc32(record))
                         if step is None and commit is None:
                             rule.step = at + 1
                         segment: Any = self._segment
@@ -296,10 +297,8 @@ class Inbox:
                 self._put(pack_text(JSON_ROW, flags, moment, given.step, text))
                 return True
             self._announce(schema, tuple(data))
-            body = schema.pack(
-                schema.size, schema.number, flags, moment, given.step, *data.values()
-            )
-            self._put(CRC.pack(_crc32(body)) + body)
+            front = schema.open_front if given.open else schema.front
+            self._put(sealed(schema.pack(front, moment, given.step, *data.values())))
         except OSError as error:  # a segment without a mapping, on a full disk
             self._drop_for(error)
         return True
@@ -318,7 +317,7 @@ class Inbox:
                     return None
                 schema = Schema(FIRST_SCHEMA + len(self._known), data)
                 self._known[shape] = schema
-            schema.pack(0, 0, 0, 0.0, 0, *data.values())
+            schema.pack(b"", 0.0, 0, *data.values())
         except (KeyError, TypeError, AttributeError, struct.error):
             return None  # not all plain numbers, or not a mapping: convert_row() says which
         return schema

@@ -26,7 +26,7 @@ from asyncwb.engine.records import CRC
 from asyncwb.errors import JournalCorrupt
 
 MAGIC: Final = b"AWJ1"
-VERSION: Final = 1
+VERSION: Final = 2
 DATA_START: Final = 64
 _HEADER: Final = struct.Struct("<4sHHIQQ")
 _SUFFIX: Final = ".seg"
@@ -189,7 +189,13 @@ class Segment:
         if len(head) < _HEADER.size + 4 or not _header_is_good(head):
             os.close(fd)
             raise JournalCorrupt(f"the header of {path} is damaged: the segment cannot be read")
-        _, _, _, index, first_seq, capacity = _HEADER.unpack_from(head)
+        _, version, _, index, first_seq, capacity = _HEADER.unpack_from(head)
+        if version != VERSION:
+            os.close(fd)
+            raise JournalCorrupt(
+                f"{path} has format {version}, and this asyncwb reads format {VERSION}: it is "
+                "untouched, the release that wrote it can sync it"
+            )
         segment = cls(path, index, first_seq, capacity)
         segment.fd = fd
         segment.end = os.fstat(fd).st_size
@@ -198,9 +204,7 @@ class Segment:
 
 def _header_is_good(head: bytes) -> bool:
     (crc,) = struct.unpack_from("<I", head, _HEADER.size)
-    magic, version = struct.unpack_from("<4sH", head)
-    good: bool = zlib.crc32(head[: _HEADER.size]) == crc
-    return good and magic == MAGIC and version == VERSION
+    return head.startswith(MAGIC) and zlib.crc32(head[: _HEADER.size]) == crc
 
 
 class Journal:

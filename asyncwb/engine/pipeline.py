@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncwb.engine.journal import DATA_START, Journal, Segment, find_segments, is_started
-from asyncwb.engine.records import CRC, DEFINE, EVENT, FIRST_SCHEMA, HEAD, HEAD_SIZE, JSON_ROW
+from asyncwb.engine.records import (
+    DEFINE,
+    EVENT,
+    FIRST_SCHEMA,
+    HEAD,
+    HEAD_SIZE,
+    JSON_ROW,
+    is_whole,
+)
 from asyncwb.errors import JournalCorrupt
 from asyncwb.wire.columns import (
     BOOL,
@@ -194,7 +201,7 @@ def verify(data: memoryview, start: int = DATA_START) -> tuple[int, int, str]:
             return at, count, ""
         if size < HEAD_SIZE or size % 8 or at + size > size_of_data:
             return at, count, f"the record at byte {at} has an impossible size"
-        if zlib.crc32(data[at + CRC.size : at + size]) != crc:
+        if not is_whole(data[at : at + size]):
             if crc == 0 and not any(data[at + size : at + size + HEAD_SIZE]):
                 return at, count, ""  # the writer was killed in it: its log() had not returned
             return at, count, f"the record at byte {at} fails its checksum"

@@ -1,6 +1,6 @@
 """How rows and events lie in a journal segment.
 
-    offset  0  crc32 of all that follows (u32), written last: a torn record has none
+    offset  0  crc32 of the record with this field 0 (u32), written last: a torn record has none
             4  size of the record in bytes, a multiple of 8 (u32); 0 means: nothing yet
             8  kind (u32): EVENT, JSON_ROW, DEFINE, or a schema's number
            12  flags (u32): OPEN
@@ -16,6 +16,7 @@ segment can be read without those before it; it takes no sequence number.
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -32,10 +33,14 @@ OPEN: Final = 1
 """flag: the row's step may still be added to."""
 
 CRC: Final = struct.Struct("<I")
+_CRC_OF_ZEROS: Final = zlib.crc32(bytes(CRC.size))
 HEAD: Final = struct.Struct("<IIIIdq")
 HEAD_SIZE: Final = HEAD.size
 
-_HEAD_FORMAT: Final = "<IIIdq"
+_FRONT: Final = struct.Struct("<IIII")
+"""checksum, size, kind and flags: what the rows of one schema have in common"""
+_REST: Final = "@16sdq" if sys.byteorder == "little" else "<16sdq"
+"""all of a record from its front on; where it gives the same bytes, native order packs faster"""
 _CODES: Final[dict[str, tuple[str, str]]] = {
     "builtins.float": ("d", "f"),
     "builtins.int": ("q", "i"),
@@ -54,15 +59,17 @@ class Schema:
     as 1.0. `struct` itself still refuses what does not fit (an int beyond 64 bits).
     """
 
-    __slots__ = ("define", "number", "pack", "size", "types")
+    __slots__ = ("define", "front", "number", "open_front", "pack", "size", "types")
 
     def __init__(self, number: int, data: Mapping[str, Any]) -> None:
         """Make the schema of a row; raises KeyError where a value is no plain number."""
         self.number = number
         self.types = [*map(type, data.values())]
         codes = [_CODES[f"{t.__module__}.{t.__qualname__}"] for t in self.types]
-        self.pack = struct.Struct(_HEAD_FORMAT + "".join(code for code, _ in codes)).pack
         self.size = HEAD_SIZE + 8 * len(codes)
+        self.pack = struct.Struct(_REST + "".join(code for code, _ in codes)).pack
+        self.front = _FRONT.pack(0, self.size, number, 0)
+        self.open_front = _FRONT.pack(0, self.size, number, OPEN)
         keys = [escape(key) for key in data]
         text = dumps({"n": number, "k": keys, "t": "".join(kind for _, kind in codes)})
         self.define = pack_text(DEFINE, 0, 0.0, 0, text)
@@ -71,5 +78,16 @@ class Schema:
 def pack_text(kind: int, flags: int, time: float, step: int, text: bytes) -> bytes:
     """Make the record of an event, a JSON row or a schema."""
     text += b" " * (-len(text) % 8)
-    body = struct.pack(_HEAD_FORMAT, HEAD_SIZE + len(text), kind, flags, time, step) + text
-    return CRC.pack(zlib.crc32(body)) + body
+    front = _FRONT.pack(0, HEAD_SIZE + len(text), kind, flags)
+    return sealed(struct.pack(_REST, front, time, step) + text)
+
+
+def sealed(record: bytes) -> bytes:
+    """Give a record its checksum."""
+    return CRC.pack(zlib.crc32(record)) + record[CRC.size :]
+
+
+def is_whole(record: memoryview) -> bool:
+    """Tell whether a record's checksum is right."""
+    crc: int = CRC.unpack_from(record)[0]
+    return zlib.crc32(record[CRC.size :], _CRC_OF_ZEROS) == crc

@@ -6,6 +6,8 @@ import asyncio
 import json
 import random
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,19 @@ def test_damage_in_the_middle_is_a_gap_that_both_ends_report(
     assert about["lost"] == missing == sound - len(numbers)
     assert f"{missing:,}" in done.stdout
     tally(flipped_bytes=1, rows=sound + len(numbers), rows_lost_and_counted=missing)
+
+
+def test_a_journal_of_another_format_is_left_alone(
+    lab: Lab, target: Target, tmp_path: Path
+) -> None:
+    copies = journal_of(lab, 100, tmp_path)
+    other = bytearray((copies.original / SEGMENT).read_bytes())
+    struct.pack_into("<H", other, 4, 7)
+    struct.pack_into("<I", other, 28, zlib.crc32(other[:28]))
+    copies.make("other", SEGMENT, bytes(other))
+    (result,) = (r for r in copies.sync(target).values() if r.path.name == "other")
+    assert "format 7" in str(result.error)
+    assert (copies.folder / "other" / SEGMENT).read_bytes() == other
 
 
 def sealed_of(lab: Lab, tmp_path: Path) -> tuple[Copies, bytes]:
