@@ -7,7 +7,7 @@ The order, strongest first: keyword arguments; the environment (`ASYNCWB_<NAME>`
 
 The class below is the table: name, type, what it accepts, default, W&B's variable, meaning. Rooms
 further in take the values they need, never the whole of it. Importing this module is cheap
-(standard library and platformdirs), because every process that logs imports it.
+(the standard library), because every process that logs imports it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
-
-import platformdirs
 
 from asyncwb.errors import ConfigError, SettingsError
 from asyncwb.typing import Mode, Overflow, Resume, StepPolicy
@@ -227,7 +225,7 @@ class Settings:
         for name in _TABLE:
             value = getattr(self, name)
             if name == "data_dir" and value is None:
-                value = platformdirs.user_data_path("asyncwb", appauthor=False)
+                value = _user_folder("XDG_DATA_HOME", ".local/share")
             object.__setattr__(self, name, _checked(name, value, f"Setting {name}"))
 
     @classmethod
@@ -388,9 +386,15 @@ def _parsed(kind: _Kind, text: str) -> Any:
         return text  # which `check` refuses, with the message that names the variable
 
 
+def _user_folder(variable: str, default: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return our folder where the XDG base directory specification has it."""
+    base = environ.get(variable, "")  # the specification has relative ones ignored
+    return Path(base if os.path.isabs(base) else os.path.expanduser(f"~/{default}"), "asyncwb")
+
+
 def _from_files(environ: Mapping[str, str], cwd: Path) -> list[_Said]:
     home = environ.get("ASYNCWB_CONFIG_DIR")
-    config = Path(home) if home else platformdirs.user_config_path("asyncwb", appauthor=False)
+    config = Path(home) if home else _user_folder("XDG_CONFIG_HOME", ".config", environ)
     said: list[_Said] = []
     for path in (cwd / "asyncwb.toml", config / "settings.toml"):
         try:

@@ -48,6 +48,22 @@ def test_the_strongest_source_wins(winner: int, environ: dict[str, str], tmp_pat
     assert Settings.resolve(arguments, environ, tmp_path).project == expected
 
 
+def test_the_user_s_folders_are_those_of_the_xdg_specification(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert Settings().data_dir == tmp_path / ".local/share/asyncwb"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert Settings().data_dir == tmp_path / "data/asyncwb"
+    config = tmp_path / "config" / "asyncwb"
+    config.mkdir(parents=True)
+    (config / "settings.toml").write_text('project = "mine"')
+    for home, project in ((config.parent, "mine"), ("config", "uncategorized")):
+        made = Settings.resolve(environ={"XDG_CONFIG_HOME": str(home)}, cwd=tmp_path)
+        assert made.project == project, "a relative folder is ignored"
+
+
 def test_a_settings_object_says_only_what_it_was_given(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
