@@ -17,6 +17,7 @@ from urllib.parse import quote
 from asyncwb.engine.dialect import Dialect, Dialects
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.http import Http, Reply
+from asyncwb.engine.journal import Journal
 from asyncwb.engine.offline import Sealer
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import LiveSegments, Reader
@@ -377,13 +378,8 @@ class Worker:
         journal = session.journal
         session.inbox.flush_deferred()
         session.progress.mark(session.inbox.next_seq, self.loop.time())
-        journal.trim(session.progress.next_seq)
         with contextlib.suppress(OSError):  # a full disk: log() counts what it costs
-            spare = journal.prepare()
-            at = 0
-            while spare is not None and at < spare.capacity:
-                at = spare.touch(at)
-                await asyncio.sleep(0)  # give the interpreter back between two calls
+            await asyncio.to_thread(_make_room, journal, session.progress.next_seq)
         if session.inbox.disk_error is not None:
             session.notices.warn_once(
                 "disk",
@@ -402,6 +398,12 @@ class Worker:
             await self.sync(session)
         except OSError as error:
             session.notices.warn_once("sync", f"the journal cannot be flushed to disk: {error}")
+
+
+def _make_room(journal: Journal, next_seq: int) -> None:
+    """Delete what is acknowledged, and make what will be written next."""
+    journal.trim(next_seq)
+    journal.prepare()
 
 
 def _restored(value: Any) -> Any:

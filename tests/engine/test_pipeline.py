@@ -142,6 +142,23 @@ def test_a_reader_follows_a_journal_that_grows(use_map: bool) -> None:
         assert [row["i"] for row in found] == list(range(600))
 
 
+def test_as_many_segments_are_made_ahead_as_were_used_and_stay_in_order() -> None:
+    with writer(first_capacity=SMALL, max_capacity=SMALL) as w:
+        count = 0
+        while len(w.journal.segments) < 4:
+            w.inbox.log({"i": count})
+            count += 1
+        w.journal.prepare()
+        ahead = list(w.journal.spares)
+        assert len(ahead) > 2
+        w.inbox.log({"i": count, "large": "x" * SMALL})  # fits none of them
+        for i in range(count + 1, count + 300):
+            w.inbox.log({"i": i})
+        assert not any(spare.path.exists() for spare in ahead), "numbers behind it would be lost"
+        found = rows_of(frames_of(Reader(FoundSegments(w.journal.folder, live=True))))
+        assert [row["i"] for row in found] == list(range(count + 300))
+
+
 def test_a_spare_that_is_started_between_two_looks_makes_no_gap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
