@@ -40,8 +40,8 @@ def settings() -> Iterator[str]:
         'Pass them to `init` (`asyncwb.init(settings=asyncwb.Settings(mode="offline"))`), or set'
         " them from outside. The strongest source wins: keyword arguments; the environment"
         " (`ASYNCWB_<NAME>`, then the `WANDB_*` name of the table); `asyncwb.toml` in the working"
-        " folder; `settings.toml` in the user's config folder (`~/.config/asyncwb`, or below `$XDG_CONFIG_HOME`;"
-        " `ASYNCWB_CONFIG_DIR` names another);"
+        " folder; `settings.toml` in the user's config folder (`~/.config/asyncwb`, or below"
+        " `$XDG_CONFIG_HOME`; `ASYNCWB_CONFIG_DIR` names another);"
         " what `asyncwb login` stored; the default. An unknown name or an unfit value raises"
         " `SettingsError` before anything starts.\n"
     )

@@ -3,7 +3,8 @@
     Error                      everything below; `.message` is the text
     ├── UsageError             the call does not fit the state, or a name is no good
     │   ├── SettingsError      a setting has an unknown name or a value it cannot take (ValueError)
-    │   └── UnsupportedError   the call is known, but this version, mode or platform lacks it
+    │   ├── UnsupportedError   the call is known, but this version, mode or platform lacks it
+    │   └── IncompleteRunHistoryError  all of a history was asked for while its run goes on
     ├── ConfigError            a config key would change or is too deep, or a file is no config
     ├── CommError              a server could not be reached, refused, or answered nonsense
     │   ├── NoAnswer               it could not be reached, or did not answer in time
@@ -55,6 +56,13 @@ class SettingsError(UsageError, ValueError):
 
 class UnsupportedError(UsageError):
     """The call is part of the API, but not possible in this mode, version or platform."""
+
+
+class IncompleteRunHistoryError(UsageError):
+    """The files of a history were asked for, all of it, but there are or may come more rows.
+
+    Source: https://docs.wandb.ai/ref/python/public-api/run (`download_history_exports`).
+    """
 
 
 class ConfigError(Error):

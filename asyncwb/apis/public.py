@@ -11,6 +11,7 @@ from __future__ import annotations
 from asyncwb.client.api import Api
 from asyncwb.client.api_async import AsyncApi
 from asyncwb.client.console import ConsoleLogLine
+from asyncwb.client.exports import DownloadHistoryResult
 from asyncwb.client.files import File, Files
 from asyncwb.client.files_async import AsyncFile, AsyncFiles
 from asyncwb.client.history import HistoryScan
@@ -33,6 +34,7 @@ from asyncwb.client.teams import Member, Team
 from asyncwb.client.teams_async import AsyncMember, AsyncTeam
 from asyncwb.client.users import User
 from asyncwb.client.users_async import AsyncUser
+from asyncwb.errors import IncompleteRunHistoryError
 
 __all__ = [
     "Api",
@@ -54,9 +56,11 @@ __all__ = [
     "AsyncUser",
     "BetaReport",
     "ConsoleLogLine",
+    "DownloadHistoryResult",
     "File",
     "Files",
     "HistoryScan",
+    "IncompleteRunHistoryError",
     "Member",
     "Project",
     "Projects",

@@ -276,6 +276,14 @@ query RunState($project: String!, $entity: String!, $name: String!) {
 }
 """
 
+PARQUET_HISTORY: Final = """
+query RunParquetHistory($project: String!, $entity: String!, $name: String!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $name) { state parquetHistory(liveKeys: ["_step"]) { parquetUrls liveData } }
+  }
+}
+"""
+
 CREATE_RUN: Final = """
 mutation CreateRun($entity: String, $project: String, $name: String!, $state: String) {
   upsertBucket(input: {entityName: $entity, modelName: $project, name: $name, state: $state}) {

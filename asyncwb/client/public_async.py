@@ -17,9 +17,10 @@ from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from asyncwb.client import documents
+from asyncwb.client import documents, exports
 from asyncwb.client.console import ConsoleLogLine
 from asyncwb.client.dataframes import has_pandas, pandas_frame
+from asyncwb.client.exports import DownloadHistoryResult
 from asyncwb.client.files_async import AsyncFile, AsyncFiles
 from asyncwb.client.history_async import AsyncHistoryScan, AsyncTables
 from asyncwb.client.pages import of_last_lines, of_lines, page_size, pages
@@ -58,8 +59,13 @@ class AsyncPublicRun(AsyncRunFields):
         entity: who owns the run's project.
         project: the project's name.
         run_id: the run's id.
-        attrs: its fields, where they were loaded already.
+        attrs: its fields, where they were loaded already. Left out, the sync face loads them at
+            once; the async one cannot wait there, and does so by `await run.load()`.
         include_sweeps: whether the name of its sweep is asked for.
+
+    Raises:
+        RunNotFoundError: the fields were to be loaded, and the server does not have the run.
+        CommError: it does not answer.
     """
 
     @classmethod
@@ -268,6 +274,44 @@ class AsyncPublicRun(AsyncRunFields):
         )
         size = _whole(page_size, "page_size", 1)
         return AsyncHistoryScan(self._client, self._run_path, selection, size)
+
+    async def download_history_exports(
+        self, download_dir: FilePath, require_complete_history: bool = True
+    ) -> DownloadHistoryResult:
+        """Download the whole history as Parquet files; streamed, in bounded memory.
+
+            result = await run.download_history_exports("exports")
+            frame = pandas.read_parquet(result.paths[0])
+
+        Our own server writes one file, with every row by now: one a step, ascending, with
+        `_step`, `_timestamp` and `_runtime` (seconds), and null where a row lacks a key. Floats are
+        doubles (NaN is a value), ints are int64, bools are booleans; of a key with several kinds
+        of numbers doubles are made, and all else is JSON text. A W&B server gives the files that
+        it has exported.
+
+        A file is at its place whole or not at all. One of an earlier download is replaced.
+
+        Args:
+            download_dir: the folder for them; made where there is none.
+            require_complete_history: whether rows that are not in the files, and a run that may
+                yet log some, are an error.
+
+        Returns:
+            The files, whether there are or may come more rows, and why files did not come; where
+            none came, that is raised.
+
+        Raises:
+            IncompleteRunHistoryError: all is required, but the run goes on, or its server has not
+                exported all of it; nothing was written.
+            RunNotFoundError: the server does not have the run.
+            CommError: it does not answer, or the connection was cut.
+            Error: the folder cannot be made or written.
+
+        Source: https://docs.wandb.ai/ref/python/public-api/run (`download_history_exports`).
+        """
+        complete = require_complete_history
+        found = exports.download(self._client, self._run_path, download_dir, complete=complete)
+        return await wait_async(found)
 
     def console_logs(
         self, *, per_page: int = 1000, last: int | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,8 @@ T = TypeVar("T")
 
 Params: TypeAlias = list[tuple[str, str]]
 Variables: TypeAlias = Mapping[str, Any]
+Checked: TypeAlias = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+"""passes on what a file is made of, and looks at it on the way"""
 
 RUNNING: Final = ("running", "pending", "preempting", "preempted")
 """The states of a run that another one follows."""
@@ -143,7 +145,7 @@ class Connection:
 
     def download(self, url: str, target: Path) -> Future[None]:
         """Write what an address has to a file, piece by piece; the timeout is for each wait."""
-        return Engine.current().submit(lambda worker: self._download(worker, url, target))
+        return Engine.current().submit(lambda worker: self.fetch(worker, url, target))
 
     def upload(self, url: str, source: Path, headers: list[str]) -> Future[None]:
         """Send a file, piece by piece, to an address that the server gave."""
@@ -358,12 +360,15 @@ class Connection:
         except CommError as error:
             raise _not_given(error, "the file", whole) from error
 
-    async def _download(self, worker: Any, url: str, target: Path) -> None:
+    async def fetch(
+        self, worker: Any, url: str, target: Path, checked: Checked | None = None
+    ) -> None:
+        """Write what an address has to a file; `checked` raises CommError where it is no good."""
         whole, key = await self._place(worker, url)
         http = worker.connections(self._timeout)
         try:
             async with http.stream(whole, key=key, follow=True) as chunks:
-                await save(chunks, target)
+                await save(chunks if checked is None else checked(chunks), target)
         except CommError as error:
             raise _not_given(error, target.name, whole) from error
 

@@ -65,6 +65,8 @@ class RunFields(Attrs):
         self._dir: str | None = None
         self._known = attrs is not None
         self._take(attrs or {})
+        if attrs is None:
+            self.load()
 
     def load(self, force: bool = False) -> JsonObject:
         """Load what is missing, with `force` all of it anew; returns the run's fields.

@@ -65,6 +65,7 @@ class AsyncRunFields(Attrs):
         self._dir: str | None = None
         self._known = attrs is not None
         self._take(attrs or {})
+        # sync: if attrs is None: self.load()
 
     async def load(self, force: bool = False) -> JsonObject:
         """Load what is missing, with `force` all of it anew; returns the run's fields.

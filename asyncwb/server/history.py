@@ -3,10 +3,11 @@
     GET .../series     buckets of one or more keys, JSON          (chart.py)
     GET .../history    all rows, or a sample, merged by step      (rows.py)
 
-A history is streamed window by window in one of three formats: `frames` (wire frames, each
-behind its length as a little-endian u32: what our client reads), `arrow` (an IPC stream) and
-`jsonl` (one object a line; NaN and infinities are bare tokens). A failure after the first byte
-cuts the connection, so that a short answer cannot be taken for a whole one.
+A history is streamed window by window in one of four formats: `frames` (wire frames, each
+behind its length as a little-endian u32: what our client reads), `arrow` (an IPC stream),
+`parquet` (a file, a row group a window: what our client exports) and `jsonl` (one object a line;
+NaN and infinities are bare tokens). A failure after the first byte cuts the connection, so that a
+short answer cannot be taken for a whole one.
 
 `background` is what the application runs beside its requests: it opens the object store, makes
 the `Sources` that the handlers share, and keeps sealing.
@@ -32,7 +33,7 @@ from asyncwb.server.background import beside
 from asyncwb.server.chart import AXES, Query
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
-from asyncwb.server.parquet import ArrowStream, kinds_of
+from asyncwb.server.parquet import ArrowStream, ParquetStream, kinds_of
 from asyncwb.server.rows import Selection
 from asyncwb.server.runs import run_of
 from asyncwb.server.sample import Spec, paths_of
@@ -203,6 +204,10 @@ class _Arrow(ArrowStream):
     content_type = "application/vnd.apache.arrow.stream"
 
 
+class _Parquet(ParquetStream):
+    content_type = "application/vnd.apache.parquet"
+
+
 async def _encoder(
     request: web.Request, sources: Sources, run: RunRef, selection: Selection
 ) -> Encoder:
@@ -213,7 +218,9 @@ async def _encoder(
             return _JsonLines()
         case "arrow":
             return _Arrow(list(kinds_of(await rows.kinds(sources, run, selection))))
-    raise _bad("format must be frames, arrow or jsonl.")
+        case "parquet":
+            return _Parquet(list(kinds_of(await rows.kinds(sources, run, selection))))
+    raise _bad("format must be frames, arrow, parquet or jsonl.")
 
 
 async def _run(request: web.Request) -> RunRef:

@@ -1,4 +1,4 @@
-"""Sealed segments: a `Table` as a Parquet file, and the way back.
+"""Sealed segments: a `Table` as a Parquet file, and the way back; and histories as a stream.
 
 The file is the open format: DuckDB, pandas or Spark read a project's history without us.
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +41,7 @@ from asyncwb.wire.columns import (
     Kind,
     Table,
 )
+from asyncwb.wire.keys import display
 from asyncwb.wire.values import dumps, loads
 
 METADATA: Final = b"asyncwb"
@@ -106,14 +108,21 @@ def write(table: Table, writers: Iterable[str]) -> bytes:
         pa.Table.from_arrays(arrays, schema=schema),
         sink,
         row_group_size=group_rows(len(columns)),
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=[c.name for c in columns if c.kind == JSON],
-        # Like the frames' shuffle: bytes of one significance next to each other.
-        use_byte_stream_split=[c.name for c in columns if c.kind == FLOAT],
-        column_encoding={c.name: "DELTA_BINARY_PACKED" for c in columns if c.kind == INT},
+        **_packing([(name, kind) for name, _, kind in columns]),
     )
     return sink.getvalue()
+
+
+def _packing(columns: Collection[tuple[str, Kind]]) -> dict[str, Any]:
+    """Return how columns, by their names in the file, are encoded and compressed."""
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": [name for name, kind in columns if kind == JSON],
+        # Like the frames' shuffle: bytes of one significance next to each other.
+        "use_byte_stream_split": [name for name, kind in columns if kind == FLOAT],
+        "column_encoding": {name: "DELTA_BINARY_PACKED" for name, kind in columns if kind == INT},
+    }
 
 
 def group_rows(columns: int) -> int:
@@ -297,6 +306,77 @@ class ArrowStream:
         """Return the bytes that end the stream."""
         self._writer.close()
         return self._drain()
+
+
+class ParquetStream:
+    """Tables as one Parquet file, written from its first byte to its last: a row group a table.
+
+    Types are those of `ArrowStream`. A column is named as the key is shown, `a.b` for a key with
+    a dot in it too; where two keys are shown alike both have their paths (`a.b`, `a\\.b`). What
+    it holds between two tables is the directory of row groups, which ends the file.
+    """
+
+    def __init__(self, kinds: Sequence[tuple[str, Iterable[Kind]]]) -> None:
+        self._kinds = [(key, frozenset(found)) for key, found in kinds]
+        columns = list(zip(_shown([key for key, _ in self._kinds]), self._types(), strict=True))
+        self._schema = pa.schema([_field(name, kind) for name, kind in columns])
+        self._sink = _Sink()
+        self._rows = group_rows(len(columns))
+        self._writer = parquet.ParquetWriter(
+            self._sink,
+            self._schema,
+            # Least and greatest values leave NaN out, and DuckDB concludes that there is none.
+            write_statistics=[name for name, kind in columns if kind != FLOAT],
+            **_packing(columns),
+        )
+
+    def _types(self) -> list[Kind]:
+        return [_one_kind(found) for _, found in self._kinds]
+
+    def encode(self, table: Table) -> bytes:
+        """Return the bytes of a table (those that begin a file come before the first).
+
+        Columns that the schema does not know are left out.
+        """
+        arrays = [_unified(table, key, found) for key, found in self._kinds]
+        data = pa.Table.from_arrays(arrays, schema=self._schema)
+        self._writer.write_table(data, row_group_size=self._rows)
+        return self._sink.take()
+
+    def end(self) -> bytes:
+        """Return the bytes that end the file: without them it is none."""
+        self._writer.close()
+        return self._sink.take()
+
+
+class _Sink(io.RawIOBase):
+    """A file to write to that hands on what was written; its place counts all of it."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._at = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        self._at += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+def _shown(keys: Sequence[str]) -> list[str]:
+    names = [display(key) for key in keys]
+    counts = Counter(names)
+    return [name if counts[name] == 1 else key for name, key in zip(names, keys, strict=True)]
 
 
 def _one_kind(kinds: Collection[Kind]) -> Kind:

@@ -1,4 +1,4 @@
-"""Series and histories over HTTP: three formats, one error shape, any key."""
+"""Series and histories over HTTP: four formats, one error shape, any key."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from aiohttp import web
+from pyarrow import parquet
 
 from asyncwb.server.history import SEALER, SOURCES
 from asyncwb.wire import frames
@@ -73,7 +74,7 @@ def decode_frames(body: bytes) -> list[Table]:
 
 
 @pytest.mark.parametrize("sealed", [False, True])
-async def test_the_three_formats_say_the_same(server: ServerHandle, sealed: bool) -> None:
+async def test_the_four_formats_say_the_same(server: ServerHandle, sealed: bool) -> None:
     async with logged(server, ROWS) as (client, run):
         if sealed:
             finish = {"t": "finish", "exit_code": 0, "at": BEGAN + 9}
@@ -98,6 +99,56 @@ async def test_the_three_formats_say_the_same(server: ServerHandle, sealed: bool
         assert table.column("a.b/c d").to_pylist() == [None, '"text"', None, None]
         assert table.column("ключ").to_pylist() == [None, None, None, '{"x":[1]}']
         assert repr(table.column("loss").to_pylist()) == "[1.5, nan, 7.0, -inf]"
+
+        kind, body = await fetch(client, f"{run}/history", {"format": "parquet"})
+        assert kind == "application/vnd.apache.parquet"
+        exported = parquet.read_table(io.BytesIO(body))
+        assert exported.schema.equals(table.schema, check_metadata=True)
+        assert repr(exported.to_pydict()) == repr(table.to_pydict())
+
+
+async def test_an_export_of_sealed_and_live_rows_keeps_every_value(server: ServerHandle) -> None:
+    some: list[Row] = [
+        (step, {"i": 2**53 + step, "f": step / 7 if step % 7 else math.nan, "b": step % 2 == 0})
+        for step in range(2_000)
+    ]
+    some[5][1].update({"s": "ü", r"a\.b": 1, "c.d": 2, r"x\.y": 3, "x.y": 4, "l": [1, {"q": None}]})
+    late: list[Row] = [(1_999, {"f": math.inf}), (5_000, {"i": -1, "late": True})]
+    async with logged(server, some) as (client, run):
+        await asyncio.to_thread(seal_now, server)
+        await client.send(frames.encode(len(some) + 1, table_of(late, len(some))))
+        _, body = await fetch(client, f"{run}/history", {"format": "parquet"})
+        _, lines = await fetch(client, f"{run}/history", {"format": "jsonl"})
+        table = parquet.read_table(io.BytesIO(body))
+        types = {name: str(table.schema.field(name).type) for name in ("i", "f", "b", "late", "s")}
+        found = {"i": "int64", "f": "double", "b": "bool", "late": "bool", "s": "string"}
+        assert types == found
+        assert {"a.b", "c.d", r"x\.y", "x.y"} <= set(table.column_names)
+        texts = {f.name for f in table.schema if f.metadata}
+        assert texts == {"s", "l"}
+        rows = [
+            {
+                name if name != "a.b" else r"a\.b": json.loads(value) if name in texts else value
+                for name, value in row.items()
+                if value is not None
+            }
+            for row in table.to_pylist()
+        ]
+        assert exactly(rows) == exactly([json.loads(line) for line in lines.splitlines()])
+        assert [row["_step"] for row in rows[-2:]] == [1_999, 5_000]
+
+        query = {"format": "parquet", "key": "late", "min_step": "1"}
+        _, body = await fetch(client, f"{run}/history", query)
+        part = parquet.read_table(io.BytesIO(body))
+        assert part.column_names == ["_step", "_timestamp", "_runtime", "late"]
+        assert part.column("_step").to_pylist() == [5_000]
+
+
+async def test_a_run_without_rows_is_a_file_without_rows(server: ServerHandle) -> None:
+    async with logged(server, []) as (client, run):
+        _, body = await fetch(client, f"{run}/history", {"format": "parquet"})
+        table = parquet.read_table(io.BytesIO(body))
+        assert (table.num_rows, table.column_names) == (0, ["_step", "_timestamp", "_runtime"])
 
 
 async def test_keys_and_steps_can_be_chosen(server: ServerHandle) -> None:

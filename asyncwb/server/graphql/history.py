@@ -36,6 +36,7 @@ _EVENTS: Final = "events"
 _OUTPUT: Final = "output"
 _THREAD_ABOVE: Final = 2_000
 """values of an answer above which it is worth the hop to a thread"""
+_GOING_ON: Final = ("running", "pending", "preempting", "preempted")
 _TYPES: Final = {"f": "number", "i": "number", "b": "boolean"}
 _LINE: Final = re.compile(r"(?:(ERROR) )?(\d{4}-\d\d-\d\dT[\d:.]+Z?) (.*)", re.DOTALL)
 
@@ -251,8 +252,14 @@ async def _events(run: StoredRun, info: Info, samples: int | None = None) -> lis
 
 @run_type.field("parquetHistory")
 def _parquet(run: StoredRun, info: Info, live_keys: list[str] | None = None) -> dict[str, Any]:
-    """Name no files, whatever keys are asked for: the client then pages through `history`."""
-    return {"parquet_urls": [], "live_data": None}
+    """Name no files, whatever keys are asked for: all rows are live, from the first step on.
+
+    The client reads a scan from the files that are named here too, and there every key in every
+    row, as null where the row lacks it, and rows that lack the keys asked for. So it pages through
+    `history`, and says of a download of files that they would not be complete.
+    """
+    live = run.columns["rows"] or run.columns["state"] in _GOING_ON
+    return {"parquet_urls": [], "live_data": [{"_step": 0}] if live else None}
 
 
 # The console.

@@ -133,6 +133,16 @@ def test_system_metrics_are_rows_of_their_own(client: WandbClient) -> None:
 
 def test_no_files_stand_for_a_history(client: WandbClient) -> None:
     query = 'parquetHistory(liveKeys: ["v"]) { parquetUrls liveData }'
+    live = {"parquetUrls": [], "liveData": [{"_step": 0}]}
+    assert client.ask(query)["parquetHistory"] == live  # rows may come yet
+    client.log(0, [{"_step": 3, "v": 1}])
+    client.post(complete=True, exitcode=0)
+    assert client.ask(query)["parquetHistory"] == live
+
+
+def test_of_a_run_without_rows_no_files_are_everything(client: WandbClient) -> None:
+    client.post(complete=True, exitcode=0)
+    query = "parquetHistory { parquetUrls liveData }"
     assert client.ask(query)["parquetHistory"] == {"parquetUrls": [], "liveData": None}
 
 
