@@ -14,6 +14,8 @@ from asyncwb.errors import UsageError
 _of_context: ContextVar[Any] = ContextVar("asyncwb_run", default=None)
 _started: list[Any] = []
 """open runs of this process, in the order of their start."""
+_inherited: list[Any] = []
+"""in a forked child: its parent's open runs, which it may log to and does not finish."""
 
 
 def enter(run: Any) -> None:
@@ -24,7 +26,8 @@ def enter(run: Any) -> None:
 
 def leave(run: Any) -> None:
     """Forget a run that has finished, by whichever of its faces."""
-    _started[:] = [other for other in _started if other._state is not run._state]
+    for runs in (_started, _inherited):
+        runs[:] = [other for other in runs if other._state is not run._state]
     mine = _of_context.get()
     if mine is not None and mine._state is run._state:
         _of_context.set(None)
@@ -37,15 +40,17 @@ def open_runs() -> list[Any]:
 
 def forget_all() -> None:
     """In a forked child: the parent's runs are the parent's to finish."""
+    _inherited.extend(_started)
     _started.clear()
 
 
 def current() -> Any:
     """Return the current run, or None."""
     run = _of_context.get()
-    if run is not None and run in _started:
+    known = [*_inherited, *_started]
+    if run is not None and run in known:
         return run
-    return _started[-1] if _started else None
+    return known[-1] if known else None
 
 
 def need(what: str) -> Any:

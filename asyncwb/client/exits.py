@@ -73,7 +73,8 @@ class _Watch:
         """Finish what is still open; each run by its own deadline."""
         children, self.children = self.children, []
         for state in children:
-            self._leave(state)
+            if not state.finished:
+                self._leave(state)
         futures = [(run, run._state.start_finish(self.exit_code)) for run in current.open_runs()]
         for run, future in futures:
             complete = False

@@ -10,14 +10,23 @@ from asyncwb.client import current
 from asyncwb.client.run import Run
 from asyncwb.client.run_async import AsyncRun
 from asyncwb.engine.saved import Policy
+from asyncwb.errors import UsageError
 from asyncwb.wire.metrics import MetricRule
+
+
+class _NoRunError(UsageError, AttributeError):
+    """There is no such attribute just now: what `hasattr` and `getattr` with a default ask."""
 
 
 def of_current_run(name: str) -> Any:
     """Return the current run (or None), or its config or summary."""
     if name == "run":
         return current.current()
-    return getattr(current.need(f"asyncwb.{name}"), name)
+    try:
+        run = current.need(f"asyncwb.{name}")
+    except UsageError as error:
+        raise _NoRunError(error.message) from None
+    return getattr(run, name)
 
 
 def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:

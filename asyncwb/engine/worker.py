@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import encodings.idna
+import functools
 import math
+import socket
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from asyncwb.engine.dialect import Dialect, Dialects
@@ -50,7 +52,26 @@ _SYNC_AT_LEAST: Final = 0.05
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """Return the loop that the engine runs on."""
-    return asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
+    return asyncio.new_event_loop() if uvloop is None else _loop_for_forks(uvloop)
+
+
+def _loop_for_forks(uvloop: Any) -> asyncio.AbstractEventLoop:
+    """Return a loop of uvloop's that never starts libuv's threads.
+
+    Whoever asks libuv for an address starts them, and in a forked child, where they are not, the
+    exit of the process waits for them and crashes.
+    """
+
+    class Loop(uvloop.Loop):  # type: ignore[misc]
+        async def getaddrinfo(self, host: Any, port: Any, **given: Any) -> Any:
+            numeric = {**given, "flags": given.get("flags", 0) | socket.AI_NUMERICHOST}
+            try:
+                return socket.getaddrinfo(host, port, **numeric)  # no name: never waits
+            except socket.gaierror:
+                ask = functools.partial(socket.getaddrinfo, host, port, **given)
+                return await self.run_in_executor(None, ask)
+
+    return cast("asyncio.AbstractEventLoop", Loop())
 
 
 def run(main: Callable[[Worker], Coroutine[Any, Any, None]], helpers: ThreadPoolExecutor) -> None:

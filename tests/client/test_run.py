@@ -418,3 +418,11 @@ def test_every_public_name_of_a_face_is_documented() -> None:
         for name, member in vars(face).items():
             if not name.startswith("_"):
                 assert inspect.getdoc(member), f"{face.__name__}.{name}"
+
+
+@pytest.mark.parametrize("name", ["config", "summary"])
+def test_without_a_run_the_module_has_no_config(name: str) -> None:
+    assert asyncwb.run is None
+    assert not hasattr(asyncwb, name)
+    with pytest.raises(asyncwb.UsageError, match="init"):
+        getattr(asyncwb, name)

@@ -275,5 +275,39 @@ assert not late, late
 """
 
 
+_ENDS = """
+import os, sys
+import asyncwb
+run = asyncwb.init()
+run.log({"i": 0})
+assert run.flush()  # the engine has spoken to the server
+child = os.fork()
+if not child:
+    %s
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status), flush=True)
+run.finish()
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "rows"),
+    [
+        ("sys.exit(3)", 3, 1),
+        ("run.finish(); sys.exit(4)", 4, 1),
+        ("asyncwb.log({'i': 1}); sys.exit(5)", 5, 2),
+    ],
+    ids=["silent", "finishes", "logs by the module"],
+)
+def test_a_forked_child_ends_as_it_says(
+    script: Script, ask: Ask, ending: str, code: int, rows: int
+) -> None:
+    out, err = end(script(_ENDS % ending), 0)
+    assert out.split()[-1] == str(code), err
+    assert "Traceback" not in err
+    info = ask("runs/{entity}/p/r")
+    assert (info["state"], info["rows"]) == ("finished", rows)
+
+
 def test_the_engine_imports_nothing_that_a_fork_could_fall_into(script: Script) -> None:
     end(script(_IMPORTS))
