@@ -69,7 +69,7 @@ def look(path: Path) -> UnsentRun | None:
         mode=mode,
         rows=rows,
         size=sum(stat.st_size for stat in stats),
-        written_at=max((stat.st_mtime for stat in stats), default=0.0),
+        written_at=max(stat.st_mtime for stat in [*stats, (path / "run.json").stat()]),
         live=live,
         error=unreadable or damage or unreadable_files,
         files=files,

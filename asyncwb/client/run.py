@@ -367,5 +367,6 @@ class Run:
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError(
             "a live run cannot be pickled: log from a forked child directly, or start a run with "
-            f"the same id in the other process, asyncwb.init(id={self.id!r})"
+            "the same id in the other process, "
+            f"asyncwb.init(entity={self.entity!r}, project={self.project!r}, id={self.id!r})"
         )
