@@ -21,12 +21,12 @@ _FILL_SECONDS = 120.0
 
 
 class AsyncwbServer:
-    """One server with its data under `folder`."""
+    """One server with its data under `folder`; `module` is what Python runs with `-m`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, module: str = "asyncwb") -> None:
         self.data = folder / "server"
         self._python = os.environ.get("ASYNCWB_BENCH_PYTHON", sys.executable)
-        arguments = ["-m", "asyncwb", "server", "--host", "127.0.0.1", "--port", "0"]
+        arguments = ["-m", module, "server", "--host", "127.0.0.1", "--port", "0"]
         self._process = ServerProcess(
             [self._python, *arguments, "--data", str(self.data)],
             self.data / "server.json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 from urllib.request import Request, urlopen
 
 from bench.rivals.base import PROJECT, Archive, Startup
@@ -16,12 +16,13 @@ from bench.rivals.wandb import WandbRival
 class WandbOnlineRival(WandbRival, Archive):
     """wandb as it comes, with the address and the key of our server."""
 
+    server_module: ClassVar[str] = "asyncwb"
+
     def prepare(self) -> None:
         """Start the server and point the client at it."""
         super().prepare()
-        self.offline = WandbRival(self.folder / "offline", self.keys)
-        self.offline.folder.mkdir()
-        self._server = AsyncwbServer(self.folder)
+        self.folder.mkdir(exist_ok=True)
+        self._server = AsyncwbServer(self.folder, self.server_module)
         self._server.start()
         os.environ["WANDB_BASE_URL"] = self._server.url
         os.environ["WANDB_API_KEY"] = self._server.key
@@ -59,10 +60,19 @@ class WandbOnlineRival(WandbRival, Archive):
         return len(self._reader.history(samples=samples, pandas=False))
 
     def _begin(self, **options: str) -> Any:
-        return import_module("wandb").init(project=PROJECT, dir=str(self.folder), **options)
+        wandb = import_module("wandb")
+        # Said here too: it reads the environment once a process.
+        server = wandb.Settings(base_url=self._server.url, api_key=self._server.key)
+        return wandb.init(project=PROJECT, dir=str(self.folder), settings=server, **options)
 
     def _get(self, target: str) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._server.key}"}
         with urlopen(Request(self._server.url + target, headers=headers), timeout=60) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+
+class WandbUnheardRival(WandbOnlineRival):
+    """The same client and a server that forgets what is streamed to it, which costs it nothing."""
+
+    server_module = "bench.rivals.deaf_server"
