@@ -119,9 +119,13 @@ def test_a_service_account_and_a_member_by_name(
     wide.get_by_test_id("ask-yes").click()
     expect(members).not_to_contain_text("adam")
 
+    email = "somebody-with-a-long-address@research.example.org"
+    for team in ("night", None):
+        invitation = {"team": team, "email": email, "role": "member"}
+        web_server.ask("POST", "/api/v1/invitations", invitation)
     web_server.sign_in(narrow)
     for path in ("/teams/night", "/settings"):
         narrow.goto(web_server.url + path)
         expect(narrow.get_by_role("heading", level=1)).to_be_visible()
-        expect(narrow.get_by_role("table").first).to_be_visible()
+        expect(narrow.get_by_test_id("invitations")).to_contain_text(email)
         assert fits(narrow)

@@ -60,6 +60,17 @@ def test_a_report_is_written_moves_and_goes(
     assert report.locator("img, a[href^=javascript]").count() == 0
     chart = report.locator('[data-title="Both"]')
     expect(chart).not_to_have_attribute("data-last-x", "-Infinity")
+    over = chart.locator(".u-over")
+    box = over.bounding_box()
+    assert box is not None
+    wide.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 40)
+    wide.mouse.down()
+    wide.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50, steps=4)
+    wide.mouse.up()
+    expect(chart.get_by_role("button", name="Reset zoom")).to_be_visible()
+    over.dblclick()
+    expect(chart.get_by_role("button", name="Reset zoom")).to_have_count(0)
+
     before = float(chart.get_attribute("data-last-x") or 0)
     expect(chart).not_to_have_attribute("data-last-x", f"{before:g}")
     assert float(chart.get_attribute("data-last-x") or 0) > before
@@ -86,6 +97,14 @@ def test_a_report_is_written_moves_and_goes(
     wide.get_by_test_id("ask-yes").click()
     expect(wide.get_by_role("link", name="New report")).to_be_visible()
     expect(wide.get_by_role("link", name="Losses of today")).to_have_count(0)
+
+
+@pytest.mark.parametrize("slug", ["nope", "Title--Vmlld", "Gone--Vmlldzo5OTk5"])
+def test_a_report_that_is_not_there_says_so(wide: Page, web_server: WebServer, slug: str) -> None:
+    web_server.sign_in(wide)
+    wide.goto(f"{web_server.url}/{web_server.entity}/vision/reports/{slug}")
+    expect(wide.get_by_role("alert")).to_contain_text("There is no such report")
+    expect(wide.get_by_role("link", name="All reports")).to_be_visible()
 
 
 def test_a_report_of_another_tool_is_shown_and_kept(

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.fix_web import WebServer, fits
 
@@ -104,3 +104,40 @@ def test_a_run_is_deleted_after_a_question(
     expect(wide.get_by_role("heading", name="Projects")).to_be_visible()
     with pytest.raises(HTTPError, match="404"):
         web_server.ask("GET", f"/api/v1/projects{project}")
+
+
+def test_a_link_to_the_same_list_starts_it_afresh(
+    wide: Page, web_server: WebServer, listed: str
+) -> None:
+    web_server.sign_in(wide)
+    wide.goto(f"{listed}?state=failed&where=tag+%3D+v1")
+    expect(wide.get_by_text("No run matches.")).to_be_visible()
+    wide.get_by_label("Project").get_by_role("link", name="Runs").click()
+    expect(wide.get_by_test_id("runs")).to_be_visible()
+    expect(wide.get_by_label("State")).to_have_value("")
+    wide.go_back()
+    expect(wide.get_by_label("State")).to_have_value("failed")
+
+
+def test_what_was_refused_stays_said_while_the_list_is_read_again(
+    wide: Page, web_server: WebServer, listed: str
+) -> None:
+    refusal = {"errors": [{"message": "This run is not yours to delete."}], "data": None}
+
+    def refuse(route: Route) -> None:
+        if "deleteRun" in (route.request.post_data or ""):
+            route.fulfill(json=refusal)
+        else:
+            route.continue_()
+
+    web_server.sign_in(wide)
+    wide.route("**/graphql", refuse)
+    wide.goto(f"{listed}?where=nonsense")
+    expect(wide.get_by_role("alert")).to_contain_text("nonsense")
+    wide.get_by_role("button", name=re.compile("^Delete net")).first.click()
+    wide.get_by_test_id("ask-yes").click()
+    expect(wide.get_by_role("alert")).to_contain_text("not yours to delete")
+    for _ in range(2):
+        with wide.expect_response(re.compile("/listed/runs")):
+            pass
+    expect(wide.get_by_role("alert")).to_contain_text("not yours to delete")

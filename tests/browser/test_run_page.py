@@ -102,7 +102,7 @@ def test_curves_move_while_the_run_logs_and_rest_when_it_ends(
 
     live_run.finish()
     expect(wide.get_by_test_id("state")).to_have_text("finished")
-    expect(wide.get_by_test_id("live")).to_have_text("Not running")
+    expect(wide.get_by_test_id("live")).to_have_count(0)
     final = web_server.ask("GET", f"/api/v1/runs{live_run.path.replace('/runs/', '/')}")["rows"]
     expect(wide.get_by_test_id("rows")).to_have_text(f"{final:,}")
     expect(plot).to_have_attribute("data-last-x", str(final - 1))
@@ -226,6 +226,35 @@ def test_narrow_page_needs_no_sideways_scrolling(
     narrow.get_by_test_id("tab-overview").click()
     expect(narrow.get_by_test_id("config")).to_be_visible()
     assert fits(narrow)
+
+
+def test_arrow_keys_go_from_tab_to_tab(
+    wide: Page, web_server: WebServer, done_run: LiveRun
+) -> None:
+    _open(wide, web_server, done_run)
+    charts, overview = wide.get_by_test_id("tab-charts"), wide.get_by_test_id("tab-overview")
+    system = wide.get_by_test_id("tab-system")
+    charts.focus()
+    wide.keyboard.press("ArrowRight")
+    expect(overview).to_be_focused()
+    expect(overview).to_have_attribute("aria-selected", "true")
+    expect(wide.get_by_role("tabpanel", name="Overview")).to_contain_text("model.depth")
+    wide.keyboard.press("ArrowLeft")
+    wide.keyboard.press("ArrowLeft")
+    expect(system).to_be_focused()
+    wide.keyboard.press("ArrowRight")
+    expect(charts).to_be_focused()
+    expect(_plot(wide, "loss")).to_be_visible()
+
+
+def test_the_run_page_recovers_from_a_server_that_did_not_answer(
+    wide: Page, web_server: WebServer, live_run: LiveRun
+) -> None:
+    _open(wide, web_server, live_run)
+    wide.route("**/graphql", lambda route: route.abort())
+    expect(wide.get_by_role("alert")).to_contain_text("cannot be reached")
+    wide.unroute("**/graphql")
+    expect(wide.get_by_role("alert")).to_have_count(0)
 
 
 def test_unknown_addresses_are_said_to_be_unknown(wide: Page, web_server: WebServer) -> None:

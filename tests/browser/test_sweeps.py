@@ -38,10 +38,12 @@ mutation ($id: ID, $config: String, $project: String, $state: String, $about: St
 }
 """
 _RUN = """
-mutation ($name: String, $sweep: String, $config: JSONString, $summary: JSONString) {
+mutation (
+  $project: String, $name: String, $sweep: String, $config: JSONString, $summary: JSONString
+) {
   upsertBucket(
     input: {
-      name: $name, displayName: $name, modelName: "swept", sweep: $sweep, config: $config
+      name: $name, displayName: $name, modelName: $project, sweep: $sweep, config: $config
       summaryMetrics: $summary, host: "h", state: "finished"
     }
   ) { inserted }
@@ -55,10 +57,12 @@ def _ask(server: WebServer, query: str, **variables: Any) -> Any:
     return answer["data"]
 
 
-def _add_run(server: WebServer, name: str, sweep: str | None, lr: float, loss: float) -> None:
+def _add_run(
+    server: WebServer, name: str, sweep: str | None, lr: float, loss: float, project: str = "swept"
+) -> None:
     config = json.dumps({"lr": {"value": lr}})
     summary = json.dumps({"val/loss": loss})
-    _ask(server, _RUN, name=name, sweep=sweep, config=config, summary=summary)
+    _ask(server, _RUN, project=project, name=name, sweep=sweep, config=config, summary=summary)
 
 
 def _names(page: Page, *names: str) -> None:
@@ -111,6 +115,47 @@ def test_a_sweep_has_a_page(wide: Page, narrow: Page, web_server: WebServer) -> 
     narrow.get_by_label("Where you are").get_by_role("link", name="sweeps").click()
     expect(narrow.get_by_test_id("sweeps")).to_contain_text("3 of 6")
     assert fits(narrow)
+
+
+def test_the_list_of_sweeps_moves_and_recovers(wide: Page, web_server: WebServer) -> None:
+    made = _ask(web_server, _UPSERT, config=_CONFIG, project="moving")["upsertSweep"]["sweep"]
+    web_server.sign_in(wide)
+    wide.goto(f"{web_server.url}/{web_server.entity}/moving/sweeps")
+    row = wide.get_by_test_id("sweeps").get_by_role("row", name="learning rates")
+    expect(row).to_contain_text("0 of 6")
+    _add_run(web_server, "one", made["name"], 0.1, 1.0, "moving")
+    expect(row).to_contain_text("1 of 6")
+
+    wide.route("**/graphql", lambda route: route.abort())
+    expect(wide.get_by_role("alert")).to_contain_text("cannot be reached")
+    expect(row).to_contain_text("1 of 6")
+    wide.unroute("**/graphql")
+    expect(wide.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_sweep_shows_what_it_varies_until_columns_are_chosen(
+    wide: Page, web_server: WebServer
+) -> None:
+    made = _ask(web_server, _UPSERT, config=_CONFIG, project="varied")["upsertSweep"]["sweep"]
+    _add_run(web_server, "only", made["name"], 0.01, 0.25, "varied")
+    web_server.sign_in(wide)
+    wide.goto(f"{web_server.url}/{web_server.entity}/varied/sweeps/{made['name']}")
+    heads = wide.get_by_test_id("runs").get_by_role("columnheader")
+    for name in ("config.lr", "config.model.depth", "summary.val/loss"):
+        expect(heads.filter(has_text=name)).to_have_count(1)
+    expect(heads.filter(has_text="config.note")).to_have_count(0)
+    expect(wide.locator("dl")).to_contain_text("Best val/loss")
+    expect(wide.get_by_test_id("runs").get_by_role("row", name="only")).to_contain_text("0.25")
+
+    assert "column" not in wide.url
+    wide.get_by_text("Columns").click()
+    for name in ("config.lr", "config.model.depth", "summary.val/loss"):
+        wide.get_by_label(name, exact=True).uncheck()
+    expect(heads.filter(has_text="config.lr")).to_have_count(0)
+    wide.reload()
+    expect(wide.get_by_test_id("runs").get_by_role("row", name="only")).to_be_visible()
+    expect(wide.get_by_test_id("sweep-config")).to_be_visible()
+    expect(heads.filter(has_text="config.lr")).to_have_count(0)
 
 
 def test_a_sweep_that_is_not_there_says_so(wide: Page, web_server: WebServer) -> None:

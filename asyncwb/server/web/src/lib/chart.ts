@@ -28,7 +28,7 @@ export interface Wires {
 }
 
 export const MEAN_LINE = 4;
-const LEAST_DRAG = 5;
+export const LEAST_DRAG = 5;
 const NOWHERE = { left: 0, top: 0, width: 0, height: 0 };
 
 export function build(look: Look, wires: Wires, target: HTMLElement): uPlot {
@@ -71,7 +71,7 @@ function options(look: Look, wires: Wires): uPlot.Options {
     padding: [8, 16, 0, 0],
     scales: {
       x: { time: look.x === "time", range: (_, low, high) => xRange(wires.zoom(), low, high) },
-      y: look.log ? { distr: 3, log: 10, range: (_, low, high) => logRange(low, high) } : { distr: 1 },
+      y: yScale(look.log),
     },
     axes: [xAxis(look), yAxis(look)],
     series: [
@@ -86,9 +86,20 @@ function options(look: Look, wires: Wires): uPlot.Options {
     hooks: {
       draw: [(chart) => drawOdd(chart, wires.odd(), palette)],
       setCursor: [wires.onCursor],
-      setSelect: [(chart) => zoomTo(chart, wires)],
+      setSelect: [(chart) => zoomTo(chart, wires.onZoom)],
     },
   };
+}
+
+export function yScale(log: boolean): uPlot.Scale {
+  if (log) return { distr: 3, log: 10, range: (_, low, high) => logRange(low, high) };
+  return { distr: 1, range: (_, low, high) => yRange(low, high) };
+}
+
+/** A tenth of room above and below; uPlot would show what is always 0 on an axis up to 100. */
+export function yRange(low: number | null, high: number | null): uPlot.Range.MinMax {
+  if (low === null || high === null) return [null, null];
+  return low === 0 && high === 0 ? [0, 1] : uPlot.rangeNum(low, high, 0.1, true);
 }
 
 export function xRange(
@@ -126,11 +137,16 @@ function cursor({ palette }: Look, wires: Wires): uPlot.Cursor {
       fill: () => palette.line,
       stroke: () => palette.surface,
     },
-    bind: {
-      dblclick: () => () => {
-        wires.onReset();
-        return null;
-      },
+    bind: resetting(wires.onReset),
+  };
+}
+
+/** A double click shows everything, however uPlot would do that. */
+export function resetting(onReset: () => void): uPlot.Cursor.Bind {
+  return {
+    dblclick: () => () => {
+      onReset();
+      return null;
     },
   };
 }
@@ -140,12 +156,13 @@ function isMove(type: string): boolean {
   return type === "mousemove" || type === "mouseleave";
 }
 
-function zoomTo(chart: uPlot, wires: Wires): void {
+/** A range was chosen by dragging: says which, and takes the mark away. */
+export function zoomTo(chart: uPlot, onZoom: Wires["onZoom"]): void {
   const { left, width } = chart.select;
   if (width < LEAST_DRAG) return;
   const [from, to] = [chart.posToVal(left, "x"), chart.posToVal(left + width, "x")];
   chart.setSelect(NOWHERE, false);
-  if (from < to) wires.onZoom(from, to);
+  if (from < to) onZoom(from, to);
 }
 
 /** A point between two gaps has no line: it gets a dot, however dense the rest. */
@@ -166,8 +183,8 @@ export function xAxis({ x, palette }: Pick<Look, "x" | "palette">): uPlot.Axis {
   const axis: uPlot.Axis = {
     stroke: palette.text,
     font: FONT,
-    size: 24,
-    gap: 3,
+    size: 28,
+    gap: 8,
     space: 64,
     grid: { stroke: palette.grid, width: 1 },
     ticks: { show: false },
@@ -175,7 +192,12 @@ export function xAxis({ x, palette }: Pick<Look, "x" | "palette">): uPlot.Axis {
   if (x === "step") return { ...axis, incrs: wholeSteps(), values: (_, at) => format.ticks(at) };
   if (x === "relative")
     return { ...axis, incrs: SECONDS, values: (_, at) => at.map((v) => format.elapsed(v)) };
-  return { ...axis, values: (_, at, _axis, _space, step) => format.times(at, step) };
+  return {
+    ...axis,
+    space: 52,
+    incrs: TIMES,
+    values: (_, at, _axis, _space, step) => format.times(at, step),
+  };
 }
 
 export function yAxis({ log, palette }: Pick<Look, "log" | "palette">): uPlot.Axis {
@@ -185,10 +207,23 @@ export function yAxis({ log, palette }: Pick<Look, "log" | "palette">): uPlot.Ax
     size: 52,
     gap: 6,
     space: 32,
-    grid: { stroke: palette.grid, width: 1 },
+    grid: { stroke: palette.grid, width: 1, ...(log ? { filter: decades } : {}) },
     ticks: { show: false },
     values: (_, at) => (log ? at.map(logTick) : format.ticks(at)),
   };
+}
+
+/** Over many powers of ten, the lines between them would run into a grey field. */
+const MOST_FINE_DECADES = 5;
+const decades: uPlot.Axis.Filter = (_, at) => {
+  const [first = 1, last = 1] = [at[0], at.at(-1)];
+  if (Math.log10(last / first) <= MOST_FINE_DECADES) return at;
+  return at.map((value) => (isPowerOfTen(value) ? value : null));
+};
+
+function isPowerOfTen(value: number): boolean {
+  const power = Math.log10(value);
+  return Math.abs(power - Math.round(power)) < 1e-9;
 }
 
 /** uPlot passes null for the ticks of a log axis that are too close to carry text. */
@@ -203,6 +238,13 @@ function wholeSteps(): number[] {
 const SECONDS = [
   0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600,
   900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 432000, 864000, 2592000, 8640000,
+];
+
+/** Up to a month as above, then whole months and years: uPlot knows 30 and 365 days as those. */
+const TIMES = [
+  ...SECONDS.slice(0, -1),
+  ...[3, 6].map((months) => months * 2592000),
+  ...[1, 2, 5, 10].map((years) => years * 31536000),
 ];
 
 /** Values that are not numbers: a cross at the bottom for NaN, an arrow at its edge for infinity. */

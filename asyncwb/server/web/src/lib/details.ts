@@ -2,6 +2,7 @@
 // done to it. GraphQL answers these; ids are opaque, so they are asked for and never made here.
 
 import { graphql, type ProjectPath, type RunPath } from "./api";
+import type { Answer } from "./pages.svelte";
 
 export interface Alert {
   id: string;
@@ -81,7 +82,7 @@ interface Connection<T> {
 export async function runFiles(
   path: RunPath,
   after: string | null,
-): Promise<{ files: RunFile[]; next: string | null }> {
+): Promise<Answer<RunFile>> {
   const fields = `files(first: 200, after: $after) {
     edges { node { name sizeBytes mimetype updatedAt } cursor } pageInfo { hasNextPage endCursor }
   }`;
@@ -94,7 +95,7 @@ export async function runFiles(
   );
   const { edges = [], pageInfo } = found?.files ?? {};
   return {
-    files: edges.map(({ node }) => node),
+    rows: edges.map(({ node }) => node),
     next: pageInfo?.hasNextPage ? pageInfo.endCursor : null,
   };
 }

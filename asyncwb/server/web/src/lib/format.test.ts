@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { bytes, duration, number, ticks } from "./format";
+import { ago, bytes, duration, number, ticks } from "./format";
 
 test("a number never loses its sign, its exponent or its being a number", () => {
   expect([0, 1e-9, -2.5e-7, 1234567, 0.1 + 0.2, 12345678.9].map(number)).toEqual([
@@ -13,8 +13,29 @@ test("a number never loses its sign, its exponent or its being a number", () => 
   expect([NaN, Infinity, -Infinity].map(number)).toEqual(["NaN", "∞", "−∞"]);
 });
 
+test("thousands are grouped, whether whole or not", () => {
+  expect([22824, 22824.31, 2282.4, -1234.56].map(number)).toEqual([
+    "22,824",
+    "22,824",
+    "2,282.4",
+    "-1,234.6",
+  ]);
+});
+
+test("an age has one unit", () => {
+  expect([0.5, 59, 75, 3599.9, 90061].map((age) => ago(100_000 - age, 100_000))).toEqual([
+    "just now",
+    "59s ago",
+    "1m ago",
+    "1h ago",
+    "1d ago",
+  ]);
+  expect(ago(null, 0)).toBe("–");
+});
+
 test("neighbouring ticks have different, true labels", () => {
   expect(ticks([0, 2.5, 5, 7.5])).toEqual(["0", "2.5", "5.0", "7.5"]);
+  expect(ticks([0, 500, 1000, 1500])).toEqual(["0", "500", "1,000", "1,500"]);
   expect(ticks([0, 50000, 100000])).toEqual(["0", "50k", "100k"]);
   expect(ticks([0, 0.00025, 0.0005])).toEqual(["0", "2.5e-4", "5e-4"]);
   expect(ticks([1000000, 1000001, 1000002])).toEqual(["1.000000M", "1.000001M", "1.000002M"]);

@@ -2,6 +2,7 @@
 // a value that would lose its sign or become 0 keeps its exponent.
 
 const group = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const five = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
 
 export function count(value: number | null | undefined): string {
   return value === null || value === undefined ? "–" : group.format(value);
@@ -15,7 +16,7 @@ export function number(value: number): string {
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e9) return group.format(value);
   if (size >= 1e6 || size < 1e-4) return trimExponent(value.toExponential(4));
-  return String(Number(value.toPrecision(5)));
+  return five.format(value);
 }
 
 function trimExponent(text: string): string {
@@ -37,9 +38,14 @@ export function ticks(values: readonly number[]): string[] {
     const digits = Math.max(0, exponent(top) + decimals(gap / 10 ** exponent(gap)) - exponent(gap));
     return values.map((v) => (v === 0 ? "0" : trimExponent(v.toExponential(digits))));
   }
-  const [unit, letter] = UNITS.find(([size]) => top >= size) ?? [1, ""];
+  const large = top >= 1e4; // below that, whole numbers are as short
+  const [unit, letter] = UNITS.find(([size]) => large && top >= size) ?? [1, ""];
   const digits = decimals(gap / unit);
-  return values.map((v) => (v === 0 ? "0" : (v / unit).toFixed(digits) + letter));
+  const shown = new Intl.NumberFormat("en", {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
+  return values.map((v) => (v === 0 ? "0" : shown.format(v / unit) + letter));
 }
 
 /** How many decimals tell multiples of `gap` apart: 2.5 -> 1, 50 -> 0. */
@@ -70,10 +76,12 @@ export function elapsed(seconds: number): string {
   return (seconds < 0 ? "−" : "") + duration(Math.abs(seconds));
 }
 
+/** One unit is enough to say how old something is, and a page of ages does not flicker. */
 export function ago(at: number | null, now: number): string {
   if (at === null) return "–";
-  const seconds = now - at;
-  return seconds < 2 ? "just now" : `${duration(seconds)} ago`;
+  const seconds = Math.round(now - at);
+  if (seconds < 2) return "just now";
+  return `${duration(seconds).split(" ")[0]} ago`;
 }
 
 const clock = timeFormat({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });

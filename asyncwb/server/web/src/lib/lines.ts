@@ -1,7 +1,7 @@
 // Several lines in one chart: of several runs, metrics or machines. Each has points of its own.
 
 import uPlot from "uplot";
-import { logRange, xAxis, xRange, yAxis, type Look } from "./chart";
+import { LEAST_DRAG, resetting, xAxis, xRange, yAxis, yScale, zoomTo, type Look, type Wires } from "./chart";
 import * as format from "./format";
 import { palette, resolved } from "./palette";
 import type { XAxis } from "./view.svelte";
@@ -23,7 +23,7 @@ export function buildLines(
   look: Shown,
   lines: readonly Line[],
   target: HTMLElement,
-  onCursor: (chart: uPlot) => void,
+  wires: Pick<Wires, "zoom" | "onZoom" | "onReset" | "onCursor">,
 ): uPlot {
   const colors = palette(lines[0]?.color ?? "--run-0");
   const { x, log, width, height } = look;
@@ -33,13 +33,21 @@ export function buildLines(
     legend: { show: false },
     padding: [8, 16, 0, 0],
     scales: {
-      x: { time: x === "time", range: (_, low, high) => xRange(null, low, high) },
-      y: log ? { distr: 3, log: 10, range: (_, low, high) => logRange(low, high) } : { distr: 1 },
+      x: { time: x === "time", range: (_, low, high) => xRange(wires.zoom(), low, high) },
+      y: yScale(log),
     },
     axes: [xAxis({ x, palette: colors }), yAxis({ log, palette: colors })],
     series: [{}, ...lines.map(seriesOf)],
-    cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
-    hooks: { setCursor: [onCursor] },
+    cursor: {
+      y: false,
+      points: { show: false },
+      drag: { x: true, y: false, setScale: false, dist: LEAST_DRAG },
+      bind: resetting(wires.onReset),
+    },
+    hooks: {
+      setCursor: [wires.onCursor],
+      setSelect: [(chart) => zoomTo(chart, wires.onZoom)],
+    },
   };
   return new uPlot(options, aligned(lines), target);
 }

@@ -1,6 +1,7 @@
 // A project's reports on the server: list, read, write, delete.
 
 import { ApiError, graphql, type ProjectPath } from "./api";
+import type { Answer } from "./pages.svelte";
 import type { Spec } from "./report";
 
 export interface ReportRow {
@@ -28,7 +29,7 @@ const FIELDS = "id name displayName description user { username } createdAt upda
 export async function listReports(
   path: ProjectPath,
   after: string | null,
-): Promise<{ reports: ReportRow[]; next: string | null }> {
+): Promise<Answer<ReportRow>> {
   const query = `query Reports($entity: String!, $project: String!, $after: String) {
     project(name: $project, entityName: $entity) {
       allViews(viewType: "runs", first: 100, after: $after) {
@@ -36,7 +37,7 @@ export async function listReports(
       }
     }
   }`;
-  interface Answer {
+  interface Found {
     project: {
       allViews: {
         edges: { node: ReportRow }[];
@@ -44,11 +45,11 @@ export async function listReports(
       };
     } | null;
   }
-  const { project } = await graphql<Answer>(query, { ...path, after });
+  const { project } = await graphql<Found>(query, { ...path, after });
   if (project === null) throw gone("project");
   const { edges, pageInfo } = project.allViews;
   const next = pageInfo.hasNextPage ? pageInfo.endCursor : null;
-  return { reports: edges.map(({ node }) => node), next };
+  return { rows: edges.map(({ node }) => node), next };
 }
 
 /** The last part of a report's address: its title, for people, and its id. */
@@ -65,7 +66,13 @@ export function idOf(slug: string): string {
 
 export async function readReport(id: string): Promise<StoredReport> {
   const query = `query Report($id: ID!) { view(id: $id) { ${FIELDS} spec } }`;
-  const { view } = await graphql<{ view: (ReportRow & { spec: string }) | null }>(query, { id });
+  const { view } = await graphql<{ view: (ReportRow & { spec: string }) | null }>(query, {
+    id,
+  }).catch((error: unknown) => {
+    // An address that somebody typed or cut short: what it names is no id at all.
+    if (error instanceof ApiError && error.code === "bad_id") return { view: null };
+    throw error;
+  });
   if (view === null) throw gone("report");
   return { ...view, spec: JSON.parse(view.spec) as Spec };
 }
@@ -82,10 +89,10 @@ export async function writeReport(
   const text = { displayName, description, spec: JSON.stringify(spec) };
   const place = { entityName: path.entity, projectName: path.project, type: "runs" };
   const input = id === null ? { ...place, ...text } : { id, ...text };
-  interface Answer {
+  interface Kept {
     upsertView: { view: Pick<ReportRow, "id" | "displayName"> | null } | null;
   }
-  const { upsertView } = await graphql<Answer>(query, { input });
+  const { upsertView } = await graphql<Kept>(query, { input });
   if (!upsertView?.view) throw gone("report");
   return upsertView.view;
 }

@@ -59,17 +59,24 @@ export function href(...parts: string[]): string {
 
 class Router {
   path = $state(location.pathname);
+  /** Grows whenever a page is gone to, so that the same one with another query starts afresh. */
+  visit = $state(0);
   readonly route = $derived(parse(this.path));
 
   constructor() {
-    addEventListener("popstate", () => (this.path = location.pathname));
+    addEventListener("popstate", () => this.#arrive());
     document.addEventListener("click", (event) => this.#follow(event));
   }
 
   go(url: string): void {
     history.pushState(null, "", url);
-    this.path = location.pathname;
+    this.#arrive();
     scrollTo(0, 0);
+  }
+
+  #arrive(): void {
+    this.path = location.pathname;
+    this.visit += 1;
   }
 
   /** Writes the query of the current page without a new history entry. */

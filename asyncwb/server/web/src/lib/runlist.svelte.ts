@@ -28,15 +28,27 @@ export class RunList {
   conditions = $state.raw<readonly Condition[]>([]);
   /** As the server takes it, `-created_at`; "" is its default, the newest first. */
   order = $state("");
-  /** `config.lr`, `summary.loss`. */
-  columns = $state.raw<readonly string[]>([]);
+  /** The columns where nobody chose any; these do not stand in the URL. */
+  usual = $state.raw<readonly string[]>([]);
+  #chosen = $state.raw<readonly string[] | null>(null);
   first = $state.raw<RunRow[] | null>(null);
   next = $state<string | null>(null);
+  /** Why the list could not be read. */
   trouble = $state<string | null>(null);
+  /** Why something that was asked for was not done; the next reading of the list leaves it. */
+  refused = $state<string | null>(null);
   #older = $state.raw<RunRow[]>([]);
   #configs = $state.raw(new Map<string, Config>());
   /** Whether the columns that there could be are looked at, for which configs are needed. */
   choosing = $state(false);
+
+  /** `config.lr`, `summary.loss`. */
+  get columns(): readonly string[] {
+    return this.#chosen ?? this.usual;
+  }
+  set columns(columns: readonly string[]) {
+    this.#chosen = columns;
+  }
 
   readonly runs = $derived.by(() => {
     const fresh = new Set((this.first ?? []).map((run) => run.id));
@@ -62,12 +74,14 @@ export class RunList {
     this.search = query.get("q") ?? "";
     this.only = query.get("state") ?? "";
     this.order = query.get("order") ?? "";
-    this.columns = query.getAll("column").filter((name) => /^(config|summary)\../.test(name));
+    const columns = query.getAll("column");
+    if (columns.length > 0)
+      this.#chosen = columns.filter((name) => /^(config|summary)\../.test(name));
     this.conditions = query.getAll("where").flatMap((text) => {
       try {
         return [parseCondition(text)];
       } catch (error) {
-        this.trouble = (error as Error).message;
+        this.refused = (error as Error).message;
         return [];
       }
     });
@@ -79,7 +93,8 @@ export class RunList {
     if (this.only !== "") query.set("state", this.only);
     for (const condition of this.conditions) query.append("where", conditionText(condition));
     if (this.order !== "") query.set("order", this.order);
-    for (const column of this.columns) query.append("column", column);
+    for (const column of this.#chosen ?? []) query.append("column", column);
+    if (this.#chosen?.length === 0 && this.usual.length > 0) query.append("column", "");
     return query;
   }
 
