@@ -107,7 +107,8 @@ def _cost(people: People, query: str, /, **variables: Any) -> tuple[dict[str, An
     """Return the answer to a query, and its statements at best.
 
     Two ways to the same kind of node share a statement only if both get there at the same time,
-    and a key is looked up again after ten seconds: neither has to do with how many nodes there are.
+    and a key is looked up again after ten seconds: neither has to do with how many nodes there are,
+    so one statement more or less says nothing, and one a row says it fifty times.
     """
     tries: list[list[str]] = []
     found: dict[str, Any] = {}
@@ -124,7 +125,7 @@ def test_pages_of_two_and_of_fifty_cost_the_same(people: People) -> None:
         _, few = _cost(people, query, first=2)
         found, many = _cost(people, query, first=50)
         assert _length(found) >= 50
-        assert len(few) == len(many) <= 7, (few, many)
+        assert max(len(few), len(many)) <= 7, (few, many)
 
 
 def test_sweeps_cost_the_same_however_many(people: People) -> None:
@@ -133,7 +134,7 @@ def test_sweeps_cost_the_same_however_many(people: People) -> None:
         _, few = _cost(people, query, first=2)
         found, many = _cost(people, query, first=50)
         assert _length(found) >= 50
-        assert len(few) == len(many) <= 10, (few, many)
+        assert max(len(few), len(many)) <= 10, (few, many)
 
 
 def test_members_cost_the_same_however_many(people: People) -> None:
@@ -141,4 +142,4 @@ def test_members_cost_the_same_however_many(people: People) -> None:
     people.server.call(lambda app: _fill(app, people))
     found, many = _cost(people, MEMBERS)
     assert len(found["entity"]["members"]) >= 54
-    assert len(few) == len(many) <= 8, many
+    assert max(len(few), len(many)) <= 8, many
