@@ -55,6 +55,7 @@ def look(path: Path) -> UnsentRun | None:
     folder = RunFolder(path)
     try:
         stats = [f.stat() for f in (*find_segments(folder.journal), *folder.sealed.glob("*"))]
+        written_at = max(stat.st_mtime for stat in [*stats, (path / "run.json").stat()])
         live = _is_live(folder)
         mode, run, unreadable = _described(folder)
         rows, damage = _count(folder, live)
@@ -69,7 +70,7 @@ def look(path: Path) -> UnsentRun | None:
         mode=mode,
         rows=rows,
         size=sum(stat.st_size for stat in stats),
-        written_at=max(stat.st_mtime for stat in [*stats, (path / "run.json").stat()]),
+        written_at=written_at,
         live=live,
         error=unreadable or damage or unreadable_files,
         files=files,
