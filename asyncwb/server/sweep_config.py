@@ -8,6 +8,7 @@ Source: https://docs.wandb.ai/guides/sweeps/sweep-config-keys.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,20 +37,26 @@ class SweepConfig:
     """What the server goes by.
 
     `name` is what it calls the sweep, if anything; `metric` is the path of a run's field, None
-    where nothing is measured; `expected_runs` is None where there is no end; `warnings` are for
+    where nothing is measured, and `metric_name` what it is called; `varied` names the parameters
+    with more than one choice; `expected_runs` is None where there is no end; `warnings` are for
     who wrote it.
     """
 
     name: str | None
     method: str
     metric: str | None
+    metric_name: str | None
     maximize: bool
+    varied: tuple[str, ...]
     expected_runs: int | None
     warnings: tuple[str, ...] = ()
 
 
+@functools.lru_cache(maxsize=64)
 def read(text: str) -> SweepConfig:
     """Read a configuration. Takes half a second at its longest: not for the event loop.
+
+    The last few are remembered, since an open page asks for its sweep again and again.
 
     Raises:
         SweepConfigError: it is too long, no YAML of a mapping, or says what no sweep can do.
@@ -61,12 +68,14 @@ def read(text: str) -> SweepConfig:
     parameters = config.get("parameters", {})
     if not isinstance(parameters, dict):
         raise SweepConfigError("`parameters` must be a mapping of names")
-    metric, maximize = _metric(config.get("metric"))
+    metric, metric_name, maximize = _metric(config.get("metric"))
+    varied = tuple(key for key, parameter in parameters.items() if _choices(parameter) != 1)
     expected = _expected(method, parameters, _cap(config.get("run_cap")))
     name = config.get("name")
     if name is not None and not isinstance(name, str):
         raise SweepConfigError("`name` must be text; write it in quotes")
-    return SweepConfig(name, method, metric, maximize, expected, tuple(_warnings(config)))
+    warnings = tuple(_warnings(config))
+    return SweepConfig(name, method, metric, metric_name, maximize, varied, expected, warnings)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped
@@ -114,9 +123,9 @@ def _check_plain(config: dict[Any, Any]) -> None:
             raise SweepConfigError(f"{node!r:.100} is no value of JSON; write it in quotes")
 
 
-def _metric(metric: Any) -> tuple[str | None, bool]:
+def _metric(metric: Any) -> tuple[str | None, str | None, bool]:
     if metric is None:
-        return None, False
+        return None, None, False
     name = metric.get("name") if isinstance(metric, dict) else None
     if not isinstance(name, str) or not name:
         raise SweepConfigError("`metric` must be a mapping with the `name` of a metric")
@@ -124,7 +133,7 @@ def _metric(metric: Any) -> tuple[str | None, bool]:
     if goal not in _GOALS:
         raise SweepConfigError(f"the `goal` of `metric` must be one of {', '.join(_GOALS)}")
     try:
-        return field_of(f"summary_metrics.{name}").path, goal == "maximize"
+        return field_of(f"summary_metrics.{name}").path, name, goal == "maximize"
     except FilterError as error:
         raise SweepConfigError(f"the `name` of `metric` is none of a metric: {error}") from error
 

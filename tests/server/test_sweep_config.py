@@ -58,6 +58,21 @@ def test_the_metric_is_a_field_of_runs() -> None:
     assert (found.metric, found.maximize) == ("summary_metrics.loss", False)
     found = read(config(metric={"name": "val.acc", "goal": "maximize"}))
     assert (found.metric, found.maximize) == ("summary_metrics.val.acc", True)
+    assert (found.metric_name, read(config()).metric_name) == ("val.acc", None)
+
+
+def test_what_is_varied() -> None:
+    parameters = {
+        "lr": {"min": 0.0, "max": 1.0},
+        "depth": {"values": [1, 2]},
+        "width": {"values": [8]},
+        "seed": {"value": 3},
+        "net.a": {"parameters": {"b": {"values": [1, 2]}}},
+        "odd: key": {"mu": 0, "sigma": 1},
+    }
+    found = read(config("random", parameters=parameters)).varied
+    assert sorted(found) == ["depth", "lr", "net.a", "odd: key"]
+    assert read("{method: random, parameters: {a: {min: 0, max: 9}}}").varied == ("a",)
 
 
 def test_what_is_odd_is_said() -> None:

@@ -6,6 +6,7 @@ sweeps of an answer.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from asyncwb.server.store.projects import StoredProject
 from asyncwb.server.store.runs import StoredRun
 from asyncwb.server.store.sweeps import RunFigures, StoredSweep
 from asyncwb.server.store.users import User
+from asyncwb.server.sweep_config import read
 from asyncwb.server.sweeps import SweepEdit, SweepName, change_sweep, create_sweep
 from asyncwb.wire.filters import parse, parse_order
 
@@ -138,6 +140,16 @@ def _no_job(_: StoredSweep, _info: Info) -> bool:
 @sweep_type.field("controllerRunName")
 def _nobody(_: StoredSweep, _info: Info) -> None:
     return None
+
+
+@sweep_type.field("metric")
+async def _metric(sweep: StoredSweep, _: Info) -> str | None:
+    return (await asyncio.to_thread(read, sweep.config)).metric_name
+
+
+@sweep_type.field("varied")
+async def _varied(sweep: StoredSweep, _: Info) -> tuple[str, ...]:
+    return (await asyncio.to_thread(read, sweep.config)).varied
 
 
 @sweep_type.field("runCount")

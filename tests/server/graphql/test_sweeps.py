@@ -42,6 +42,7 @@ query ($project: String, $sweep: String!) {
   project(entityName: "lab", name: $project) {
     sweep(sweepName: $sweep) {
       __typename id name displayName title method state description bestLoss config
+      metric varied
       createdAt updatedAt heartbeatAt runCount runCountExpected earlyStopJobRunning
       controller scheduler controllerRunName user { username }
       runs(order: "+summary_metrics.loss", first: 2) {
@@ -127,6 +128,7 @@ def test_a_sweep_is_made_run_changed_and_read(people: People) -> None:
     assert (fresh["controller"], fresh["scheduler"], fresh["controllerRunName"]) == (None,) * 3
     assert (fresh["earlyStopJobRunning"], fresh["user"]) == (False, {"username": "member"})
     assert (fresh["config"], fresh["title"]) == (config_of(), name)
+    assert (fresh["metric"], sorted(fresh["varied"])) == ("loss", ["depth", "lr"])
 
     for run, loss in (("a", 2.5), ("b", 0.5), ("c", None), ("d", 1.5)):
         bucket = add_run(people, project, run, name, loss)
