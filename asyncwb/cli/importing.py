@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 from asyncwb.cli.usage import refuse
@@ -195,10 +193,10 @@ def _show(
         typer.echo("There is no run to import.")
         return
     console = Console()
-    console.print(table(results))
     for result in results:
+        console.print(outcome(result), soft_wrap=True)
         for line in remarks(result):
-            console.print(Text(f"{result.label}: {line}"), soft_wrap=True)
+            console.print(Text(f"    {line}", style="yellow"), soft_wrap=True)
     if any(result.error for result in results):
         raise typer.Exit(1)
 
@@ -217,24 +215,14 @@ class Lines:
         self._progress.update(self._lines[state.label], completed=state.done)
 
 
-def table(results: list[ImportResult]) -> Table:
-    """Draw what became of every run."""
-    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for name in ("from", "run", "new rows", "new files", "outcome"):
-        drawn.add_column(
-            name, justify="right" if name.startswith("new") else "left", overflow="fold"
-        )
-    for result in results:
-        path = "" if result.path is None else str(result.path)
-        outcome = Text("complete")
-        if result.error:
-            outcome = Text(f"failed: {result.error}", style="red")
-        elif result.left or result.notes:
-            outcome = Text("see below", style="yellow")
-        drawn.add_row(
-            Text(result.label), Text(path), f"{result.rows:,}", f"{result.files:,}", outcome
-        )
-    return drawn
+def outcome(result: ImportResult) -> Text:
+    """Say what became of a run: a whole line, so that a path in it can be copied."""
+    where = "" if result.path is None else f" -> {result.path}"
+    counts = [f"{result.rows:,} new rows"] + [f"{result.files:,} new files"] * bool(result.files)
+    said = f"{result.label}{where}: {', '.join(counts)}"
+    if result.error:
+        return Text(f"{said}; failed: {result.error}", style="red")
+    return Text(said)
 
 
 def remarks(result: ImportResult) -> list[str]:

@@ -38,7 +38,7 @@ def status(
 def _lines(run: UnsentRun) -> Iterator[str]:
     """Say what waits of a run, and below it where; whole lines, so that a folder can be copied."""
     waiting = [f"{run.rows:,} rows"] + [f"{run.files:,} files"] * bool(run.files)
-    mode = f"{run.mode}, logging" if run.live else run.mode
+    mode = f"{run.mode}, in use" if run.live else run.mode
     written = age(time.time() - run.written_at)
     yield f"{run.run}: {', '.join(waiting)} ({size(run.size)}), {mode}, written {written}"
     yield f"    {run.path}"

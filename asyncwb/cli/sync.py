@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.text import Text
 
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings
@@ -54,7 +53,8 @@ def sync(
     if not results:
         typer.echo(f"Nothing waits in {', '.join(map(str, paths))}.")
         return
-    Console().print(table(results))
+    for result in results:
+        Console().print(outcome(result), soft_wrap=True)
     if any(result.error for result in results):
         raise typer.Exit(1)
 
@@ -80,16 +80,12 @@ class Bars:
             )
 
 
-def table(results: list[SyncResult]) -> Table:
-    """Draw what became of every run."""
-    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for name in ("run", "rows sent", "rows lost", "files sent", "outcome"):
-        number = name.endswith(("sent", "lost"))
-        drawn.add_column(name, justify="right" if number else "left", overflow="fold")
-    for result in results:
-        lost = f"[red]{result.lost:,}[/red]" if result.lost else "0"
-        outcome = f"[red]failed:[/red] {result.error}" if result.error else "complete"
-        drawn.add_row(
-            result.run or str(result.path), f"{result.sent:,}", lost, f"{result.files:,}", outcome
-        )
-    return drawn
+def outcome(result: SyncResult) -> Text:
+    """Say what became of a run: a whole line, so that a folder in it can be copied."""
+    counts = [f"{result.sent:,} rows sent"]
+    counts += [f"{result.files:,} files sent"] * bool(result.files)
+    counts += [f"{result.lost:,} rows lost"] * bool(result.lost)
+    said = f"{result.run or result.path}: {', '.join(counts)}"
+    if result.error:
+        return Text(f"{said}; failed: {result.error}", style="red")
+    return Text(said, style="red" if result.lost else "")
