@@ -22,6 +22,7 @@ from asyncwb.engine.saved import Link, Policy, SavedFile
 from asyncwb.engine.session import Session
 from asyncwb.errors import Error
 from asyncwb.typing import FilePath
+from asyncwb.wire.names import file_problem
 
 _POLICIES: Final = ("live", "now", "end")
 _CLOUD: Final = ("gs://", "s3://")
@@ -47,7 +48,9 @@ class Wanted:
     def _names(self, root: Path) -> list[str]:
         if not self.expand:
             return [self.pattern] if os.path.lexists(root / self.pattern) else []
-        return sorted(globbing.glob(self.pattern, root_dir=root, recursive=True))
+        found = sorted(globbing.glob(self.pattern, root_dir=root, recursive=True))
+        exact = self.pattern not in found and os.path.lexists(root / self.pattern)
+        return [*found, self.pattern] if exact else found  # a file that is called so, "x[1].pt"
 
 
 def understand(
@@ -148,9 +151,10 @@ def _link(
     source: Path, folder: Path, name: str, policy: Policy, known: Collection[str]
 ) -> Link | None:
     """Let `folder/name` be `source`; None where that is no file."""
-    name.encode()  # a name that is no text has no place in a manifest, nor at a server
     if not source.is_file():
         return None
+    if (problem := file_problem(name)) is not None:
+        raise ValueError(problem)
     target = folder / name
     with contextlib.suppress(OSError):
         if source.samefile(target):

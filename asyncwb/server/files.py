@@ -40,12 +40,11 @@ from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.database import DatabaseError
 from asyncwb.server.store.files import StoredFile
 from asyncwb.server.store.records import RunPath
+from asyncwb.wire.names import file_problem
 
 log = logging.getLogger("asyncwb.server")
 
 FOLDER: Final = "files"
-MAX_NAME: Final = 1024
-"""bytes of a file's name, in UTF-8"""
 MAX_NAMES: Final = 10_000
 UPLOAD_LIFETIME: Final = 86_400.0
 DOWNLOAD_LIFETIME: Final = 86_400.0
@@ -115,7 +114,7 @@ async def create(
     Args:
         state: the server.
         run_id: the run's inner id.
-        names: at most MAX_NAMES. For a name that `name_error` refuses the address is None, which
+        names: at most MAX_NAMES. For a name that `file_problem` refuses the address is None, which
             W&B clients take as "skip it".
         base: the server's address as the client knows it.
 
@@ -124,7 +123,7 @@ async def create(
     """
     if len(names) > MAX_NAMES:
         raise ApiError(400, "too_many_files", f"Ask for at most {MAX_NAMES} files at once.")
-    good = {name: mimetype(name) for name in names if name_error(name) is None}
+    good = {name: mimetype(name) for name in names if file_problem(name) is None}
     made = await state.files.announce(run_id, good, state.clock())
     urls = {file.name: upload_url(state, file, base) for file in made}
     return [(name, urls.get(name)) for name in names]
@@ -163,29 +162,6 @@ async def discard(objects: Objects, names: Collection[str]) -> None:
         await asyncio.to_thread(work)
 
 
-def name_error(name: object) -> str | None:
-    """Tell why a name cannot be a file's, None where it can.
-
-    Names are shown to clients, which make paths below a folder of theirs: so none may lead out
-    of it.
-    """
-    if not isinstance(name, str) or not name:
-        return "a file's name is a text of at least one character"
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        return "a file's name must be text that UTF-8 can express"
-    if size > MAX_NAME:
-        return f"a file's name has at most {MAX_NAME} bytes, and this one {size}"
-    if any(ord(char) < 32 or ord(char) == 127 for char in name):
-        return "a file's name has no control characters"
-    if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
-        return "a file's name is relative and does not lead upwards"
-    if name.replace("\\", "/").rpartition("/")[2] in ("", "."):
-        return "a file's name ends in a name, not in a folder"
-    return None
-
-
 def mimetype(name: str) -> str | None:
     """Guess a file's type by its name."""
     dot = name.rfind(".")
@@ -209,7 +185,7 @@ async def put_named(request: web.Request) -> web.Response:
     """Take a file's bytes from who may write the run."""
     state, name = request.app[STATE], request.match_info["name"]
     _, run_id = await require_run(state, request[USER], Action.WRITE, _path(request))
-    if (why := name_error(name)) is not None:
+    if (why := file_problem(name)) is not None:
         raise ApiError(400, "bad_name", f"{why.capitalize()}. Nothing was written.")
     (file,) = await state.files.announce(run_id, {name: mimetype(name)}, state.clock())
     await _upload(request, file.id)
@@ -285,7 +261,7 @@ async def get_named(request: web.Request) -> web.StreamResponse:
     """Give a file's bytes to who may read the run."""
     state, name = request.app[STATE], request.match_info["name"]
     _, run_id = await require_run(state, request[USER], Action.READ, _path(request))
-    known = name_error(name) is None
+    known = file_problem(name) is None
     return await _download(request, await state.files.get(run_id, name) if known else None)
 
 

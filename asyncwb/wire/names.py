@@ -13,6 +13,8 @@ Kind: TypeAlias = Literal["run", "project", "entity"]
 
 MAX_NAME: Final = 128
 """characters of an entity, a project or a run's id"""
+MAX_FILE_NAME: Final = 1_024
+"""bytes of a file's name, in UTF-8"""
 MAX_TAG: Final = 64
 MAX_TAGS: Final = 1_000
 MAX_TEXT: Final = {
@@ -78,3 +80,26 @@ def problem(kind: Kind, name: str) -> str | None:
 def problem_of(entity: str, project: str, run: str) -> str | None:
     """Return what is wrong with the first bad name of a run's path; None where all are good."""
     return problem("entity", entity) or problem("project", project) or problem("run", run)
+
+
+def file_problem(name: object) -> str | None:
+    """Tell why a name cannot be a file's, None where it can.
+
+    Names are shown to clients, which make paths below a folder of theirs: so none may lead out
+    of it.
+    """
+    if not isinstance(name, str) or not name:
+        return "a file's name is a text of at least one character"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "a file's name must be text that UTF-8 can express"
+    if size > MAX_FILE_NAME:
+        return f"a file's name has at most {MAX_FILE_NAME} bytes, and this one {size}"
+    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+        return "a file's name has no control characters"
+    if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
+        return "a file's name is relative and does not lead upwards"
+    if name.replace("\\", "/").rpartition("/")[2] in ("", "."):
+        return "a file's name ends in a name, not in a folder"
+    return None

@@ -89,7 +89,7 @@ def test_nothing_is_meant(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_pattern_is_expanded_once_and_may_be_taken_as_it_stands(run: Any, here: Path) -> None:
-    assert run.save("x[1].pt") == []
+    assert names(run, run.save("x[1].pt")) == ["x[1].pt"], "it is called exactly so"
     assert names(run, run.save("x[1].pt", glob=False)) == ["x[1].pt"]
     run.save("ckpt/*.pt")
     (here / "ckpt" / "late.pt").write_text("late")
@@ -227,3 +227,14 @@ def test_files_come_back(server: ServerHandle, to_server: Settings, here: Path) 
     with api.run(f"{run.entity}/p/r").file("ckpt/b.pt").download("back") as file:
         assert file.read() == "ckpt/b.pt"
     assert Path("back/ckpt/b.pt").exists()
+
+
+def test_a_name_that_no_server_takes_is_not_saved(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "two\nlines").write_text("x")
+    run = asyncwb.init("p", mode="offline")
+    assert names(run, run.save("t*")) == ["top.txt"]
+    assert list(run.status().files_failed) == ["two\nlines"]
+    run.finish()
+    assert "has no control characters" in capfd.readouterr().err

@@ -18,10 +18,10 @@ from aiohttp import web
 from yarl import URL
 
 from asyncwb.server import files
-from asyncwb.server.files import MAX_NAME, name_error
 from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE
 from asyncwb.server.store.records import RunPath
+from asyncwb.wire.names import MAX_FILE_NAME, file_problem
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.wandb_client import make_run
 
@@ -207,7 +207,14 @@ async def test_nothing_that_is_stored_can_script_the_page(server: ServerHandle) 
 
 
 async def test_odd_names_are_only_names(server: ServerHandle) -> None:
-    names = ["%2e%2e", "a#b?c=d&e", "\u00fc/\u65e5\u672c.txt", "a b", ".hidden", "x" * MAX_NAME]
+    names = [
+        "%2e%2e",
+        "a#b?c=d&e",
+        "\u00fc/\u65e5\u672c.txt",
+        "a b",
+        ".hidden",
+        "x" * MAX_FILE_NAME,
+    ]
     async with connected(server) as client:
         for name in names:
             async with client.session.put(client.by_name(name), data=b"odd") as answer:
@@ -221,7 +228,7 @@ async def test_odd_names_are_only_names(server: ServerHandle) -> None:
 
 async def test_names_that_lead_elsewhere_are_refused(server: ServerHandle) -> None:
     names = ["..", "../x", "a/../../x", "a\\..\\x", "/etc/passwd", "a\0b", "a\nb", ".", "a/", "a/."]
-    names.append("x" * (MAX_NAME + 1))
+    names.append("x" * (MAX_FILE_NAME + 1))
     async with connected(server) as client:
         for name in names:
             async with client.session.put(client.by_name(name), data=b"x") as answer:
@@ -234,7 +241,7 @@ async def test_names_that_lead_elsewhere_are_refused(server: ServerHandle) -> No
         assert [url is None for url in made] == [True] * len(names) + [False]
         assert client.objects() == []
     for odd in ("", None, 7, "\ud800"):
-        assert name_error(odd) is not None
+        assert file_problem(odd) is not None
 
 
 async def test_an_upload_that_is_cut_short_leaves_nothing(server: ServerHandle) -> None:
