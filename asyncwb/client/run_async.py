@@ -17,7 +17,7 @@ from typing import Any
 from asyncwb.client import current
 from asyncwb.client.config import Config, ConfigStatic
 from asyncwb.client.exits import exit_code_of
-from asyncwb.client.state import RunState, check_exit_code
+from asyncwb.client.state import RunState, check_exit_code, check_timeout
 from asyncwb.client.summary import Summary
 from asyncwb.client.waiting import wait_async
 from asyncwb.engine.saved import Policy
@@ -97,9 +97,10 @@ class AsyncRun:
             timeout: seconds to wait for the server; the default is the setting `finish_timeout`.
 
         Returns whether all of it arrived; what did not is safe in the journal, and goes on being
-        sent. Raises OSError where `durable` is asked for and the disk refuses.
+        sent. Raises OSError where `durable` is asked for and the disk refuses, and UsageError for a
+        timeout that is none.
         """
-        seconds = self._session.settings.finish_timeout if timeout is None else timeout
+        seconds = check_timeout(timeout, self._session.settings.finish_timeout, "flush")
         return await wait_async(self._session.flush(durable=durable, timeout=seconds))
 
     async def finish(
@@ -120,15 +121,15 @@ class AsyncRun:
             timeout: seconds to wait for the server; the default is the setting `finish_timeout`.
 
         Raises:
-            UsageError: the exit code is none; the run goes on.
+            UsageError: the exit code or the timeout is none; the run goes on.
 
         Source: https://docs.wandb.ai/ref/python/sdk/classes/run (`finish`).
         """
         state, code = self._state, check_exit_code(exit_code)
+        seconds = check_timeout(timeout, self._session.settings.finish_timeout, "finish")
         if not state.begin_finish(quiet):
             return
         current.leave(self)
-        seconds = self._session.settings.finish_timeout if timeout is None else timeout
         complete = False
         try:
             complete = await wait_async(self._session.finish(code, seconds))
@@ -199,7 +200,8 @@ class AsyncRun:
 
         Args:
             glob_str: a path or a pattern, relative to the current folder or absolute; expanded
-                now, so what is made later is not meant. `**` is any number of folders.
+                now, so what is made later is not meant. `**` is any number of folders. A file that
+                is called exactly so ("x[1].pt") is meant, too.
             base_path: the folder that names in the run are relative to; left out: the current one.
                 Of an absolute path only the last folder is kept, and a warning says so.
             policy: "live" sends a file again whenever it has changed, "now" once, "end" when the

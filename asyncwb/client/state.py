@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 import operator
 import threading
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ from asyncwb.wire import names
 EXIT_CODES: Final = range(-(2**31), 2**31)
 """what a run's exit code may be: it is stored in 32 bits"""
 _LONGEST_SHOWN: Final = 200
+_LONGEST_WAIT: Final = 365 * 86400.0
+"""seconds; timers cannot count to infinity"""
 
 
 class Attrs(TypedDict):
@@ -141,6 +144,7 @@ class RunState:
         """Let go of the journal, or leave what is in it to others, and say which."""
         session = self.session
         status = session.status()
+        complete = complete or session.has_arrived  # whoever waited for it may have been cancelled
         session.release(complete=complete)
         notices = session.notices
         if complete:
@@ -153,8 +157,10 @@ class RunState:
             notices.warn(f"{_files(len(status.files_failed))} could not be sent.")
         if complete:
             return
+        unsaid = not status.journaled and not status.lost and not status.files_waiting
         notices.warn(
             f"{status.acknowledged} of {status.accepted} rows have arrived"
+            + (", but not that the run has ended" if unsaid else "")
             + (f", {_files(status.files_waiting)} wait" if status.files_waiting else "")
             + (f" ({status.last_error})" if status.last_error else "")
             + (f"; {status.journaled} are" if status.lost else "; the rest is")
@@ -211,6 +217,19 @@ def check_exit_code(value: object) -> int:
     raise UsageError(
         f"finish: the exit code {value!r} is no int of 32 bits; the run goes on. Use 0 for success "
         "and another one for a failure."
+    )
+
+
+def check_timeout(value: object, otherwise: float, what: str) -> float:
+    """Return a timeout in seconds, `otherwise` for None; raises UsageError for what is none."""
+    if value is None:
+        return otherwise
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        seconds = float(value)
+        if seconds >= 0:
+            return min(seconds, _LONGEST_WAIT)
+    raise UsageError(
+        f"{what}: the timeout {value!r} is no number of seconds; nothing was done, the run goes on."
     )
 
 

@@ -246,6 +246,12 @@ class Session:
             files_failed=dict(self.files.failed),
         )
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the server has all that an online run has said, and every saved file."""
+        arrived = self.progress.next_seq >= self.inbox.next_seq and not self.files.waiting
+        return arrived and self.settings.mode == "online"
+
     def own_folder(self) -> RunFolder:
         """Return the folder of this process; a forked child becomes a writer of its own first."""
         if self._forked:

@@ -50,6 +50,7 @@ CYCLIC["again"] = CYCLIC
         {"reinit": "maybe"},
         {"resume": "perhaps"},
         {"settings": {"no_such": 1}},
+        {"settings": 3},
         {"config": 5},
         {"config": {"a": 1}, "config_include_keys": "abc"},
         {"config": {"a": 1}, "config_exclude_keys": "abc"},

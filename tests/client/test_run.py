@@ -166,6 +166,11 @@ def test_a_wrong_type_is_refused_at_the_call_and_changes_nothing(
     for code in ("oops", 1.5, 2**31, 2**70, -(2**31) - 1, True):
         with pytest.raises(UsageError, match=r"exit code .* the run goes on"):
             run.finish(code)
+    for timeout in ("x", -1, float("nan"), True):
+        for method in (run.finish, run.flush):
+            with pytest.raises(UsageError, match=r"the timeout .* the run goes on"):
+                method(timeout=timeout)
+    assert run.flush(timeout=float("inf"))
     for flag in ("y", 1, 0):
         with pytest.raises(UsageError, match="overwrite must be True or False"):
             run.define_metric("a", overwrite=flag)
