@@ -24,9 +24,10 @@ class UnsentRun:
     """One run folder that `sync` would have something to send from.
 
     `run`: "entity/project/id" as far as it is known; `mode`: "online" or "offline"; `rows`: rows
-    on disk that no server is known to have; `size`: bytes on disk; `written_at`: unix seconds of
-    the last write; `live`: a process is at work on it; `error`: what of it cannot be read, or None;
-    `files`: saved files that no server has.
+    on disk that no server is known to have; `size`: bytes on disk; `started_at`, `written_at`: unix
+    seconds of its start (0.0: not known) and of the last write; `live`: a process is at work on it,
+    which logs or sends; `error`: what of it cannot be read, or None; `files`: saved files that no
+    server has.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class UnsentRun:
     mode: str
     rows: int
     size: int
+    started_at: float
     written_at: float
     live: bool
     error: str | None
@@ -47,7 +49,7 @@ def unsent(runs: Path) -> list[UnsentRun]:
     listed with what could be read and `error`; one that vanishes meanwhile is left out.
     """
     found = [look(path) for path in sorted(runs.glob("*/")) if (path / "run.json").exists()]
-    return [run for run in found if run is not None]
+    return sorted([run for run in found if run is not None], key=lambda run: run.started_at)
 
 
 def look(path: Path) -> UnsentRun | None:
@@ -57,7 +59,7 @@ def look(path: Path) -> UnsentRun | None:
         stats = [f.stat() for f in (*find_segments(folder.journal), *folder.sealed.glob("*"))]
         written_at = max(stat.st_mtime for stat in [*stats, (path / "run.json").stat()])
         live = _is_live(folder)
-        mode, run, unreadable = _described(folder)
+        mode, run, started_at, unreadable = _described(folder)
         rows, damage = _count(folder, live)
         files, unreadable_files = _count_files(folder)
     except FileNotFoundError:  # synced or trimmed while we looked
@@ -70,6 +72,7 @@ def look(path: Path) -> UnsentRun | None:
         mode=mode,
         rows=rows,
         size=sum(stat.st_size for stat in stats),
+        started_at=started_at,
         written_at=written_at,
         live=live,
         error=unreadable or damage or unreadable_files,
@@ -77,12 +80,13 @@ def look(path: Path) -> UnsentRun | None:
     )
 
 
-def _described(folder: RunFolder) -> tuple[str, str, str | None]:
+def _described(folder: RunFolder) -> tuple[str, str, float, str | None]:
     try:
         told = folder.describe()
     except Error as error:
-        return "?", folder.path.name, error.message
-    return told.mode, "/".join(part for part in (told.entity, told.project, told.run) if part), None
+        return "?", folder.path.name, 0.0, error.message
+    run = "/".join(part for part in (told.entity, told.project, told.run) if part)
+    return told.mode, run, told.started_at, None
 
 
 def _count_files(folder: RunFolder) -> tuple[int, str | None]:

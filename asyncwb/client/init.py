@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, Final, TypedDict, Unpack
 
 from asyncwb.client import current, exits
@@ -92,6 +92,8 @@ class _Start:
         reinit: str | bool | None = None,
         settings: Settings | Mapping[str, Any] | None = None,
     ) -> None:
+        if not isinstance(settings, (Settings, Mapping, NoneType)):
+            raise UsageError(f"settings are a Settings or a mapping, not {settings!r}")
         given = settings.given if isinstance(settings, Settings) else dict(settings or {})
         arguments = {
             "project": project,
@@ -133,9 +135,7 @@ class _Start:
         """Ask the server for the run; its answer is None where there is no such run."""
         settings = self.settings
         head = self._head()
-        return Engine.current().submit(
-            lambda worker: worker.find_run(settings, head, settings.init_timeout)
-        )
+        return Engine.current().submit(lambda worker: worker.find_run(settings, head))
 
     def found(self, info: JsonObject | None) -> None:
         """Take the server's answer; raises UsageError where `resume` forbids to go on."""
@@ -257,8 +257,9 @@ def init(
             UsageError where there is none, or is one; "auto", without `id`, goes on with the last
             run of the project that was cut off on this machine. Only this asks the server, and
             waits for it at most `init_timeout` seconds: the run then shows the config, summary,
-            name, tags and so on that the server has. With or without it, an existing run keeps
-            what is not given here.
+            name, tags and so on that the server has. What an earlier process of the run left on
+            this machine is sent before, so that the steps go on behind it. With or without it, an
+            existing run keeps what is not given here.
         reinit: while another run is open: "create_new" (the default) starts one beside it,
             "return_previous" returns that one, "finish_previous" (or True) finishes it first.
         settings: a `Settings`, or a mapping of some of its values.

@@ -7,7 +7,8 @@ crash and after damage to the disk: the server counts every row once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -63,26 +64,27 @@ async def sync(
     """
     http = Http(settings.http_timeout)
     turns = asyncio.Semaphore(jobs)
+    runs: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
     gone: dict[str, str] = {}
 
     async def one(waiting: UnsentRun) -> SyncResult:
-        async with turns:
+        async with runs[waiting.run], turns:  # what was logged to a run first arrives first
             return await _one(waiting, settings, http, report, gone)
 
     try:
-        found = await asyncio.to_thread(lambda: [*_find(paths)])
+        found = await asyncio.to_thread(_find, paths)
         return await asyncio.gather(*(one(waiting) for waiting in found))
     finally:
         await http.close()
 
 
-def _find(paths: Sequence[Path]) -> Iterable[UnsentRun]:
+def _find(paths: Sequence[Path]) -> list[UnsentRun]:
+    """Find what waits in the folders, the oldest first."""
+    found = []
     for path in paths:
-        folders = [path] if (path / _RUN).exists() else sorted(path.glob(f"*/{_RUN}"))
-        for folder in folders:
-            waiting = look(folder if folder.is_dir() else folder.parent)
-            if waiting is not None:
-                yield waiting
+        folders = [path] if (path / _RUN).exists() else [p.parent for p in path.glob(f"*/{_RUN}")]
+        found += [waiting for folder in folders if (waiting := look(folder)) is not None]
+    return sorted(found, key=lambda waiting: waiting.started_at)
 
 
 _RUN: Final = "run.json"

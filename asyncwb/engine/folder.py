@@ -18,6 +18,7 @@ import fcntl
 import os
 import time
 from dataclasses import asdict, dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -163,6 +164,18 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+
+def folders_of(runs: Path, project: str, run: str) -> list[tuple[RunFolder, Description]]:
+    """Find the folders of a run's writers, oldest first; those that cannot be read are left out."""
+    found = []
+    for path in runs.glob(f"*-{escape(run)}-*/{_DESCRIPTION}"):
+        folder = RunFolder(path.parent)
+        with contextlib.suppress(Error):
+            described = folder.describe()
+            if (described.project, described.run) == (project, run):
+                found.append((folder, described))
+    return sorted(found, key=lambda pair: pair[1].started_at)
 
 
 def new_writer() -> str:

@@ -20,6 +20,7 @@ from asyncwb.engine.speaker import (
 from asyncwb.errors import CommError
 from asyncwb.wire.ingest import CONTENT_TYPE, TURN_HEADER, encode_batch
 from asyncwb.wire.retry import Action, verdict
+from asyncwb.wire.stream import Presence, StreamHead
 
 _MAX_REQUEST: Final = 8 * 2**20
 """raw bytes of frames in one request: 70,000 rows of ten floats."""
@@ -43,7 +44,9 @@ class NativeSpeaker:
 
     async def send(self, address: Address, batch: Batch) -> list[Answer]:
         """Send a batch; see `Speaker`."""
-        body = encode_batch([(box.head, [p.data for p in frames]) for box, frames in batch])
+        heads = [box.head_with(frames) for box, frames in batch]
+        contents = ([p.data for p in frames] for _, frames in batch)
+        body = encode_batch(list(zip(heads, contents, strict=True)))
         self._count = number = self._count + 1
         before = max(self._on_their_way, default=0)
         self._on_their_way.add(number)
@@ -61,25 +64,26 @@ class NativeSpeaker:
         judged = verdict(reply.status, reply.headers, reply.error[1] or None, now=time.time())
         if judged.action is not Action.DONE:
             raise Undelivered(judged)
-        return _answers(reply, len(batch), address)
+        return _answers(reply, heads, address)
 
 
-def _answers(reply: Reply, count: int, address: Address) -> list[Answer]:
+def _answers(reply: Reply, heads: list[StreamHead], address: Address) -> list[Answer]:
     try:
         streams = reply.json()["streams"]
-        if len(streams) != count:
+        if len(streams) != len(heads):
             raise ValueError("it answers for another number of runs")
-        return [_answer(stream, address) for stream in streams]
+        return [_answer(*pair, address) for pair in zip(streams, heads, strict=True)]
     except (CommError, ValueError, KeyError, TypeError) as error:
         reason = f"{address.url} gave an answer that makes no sense: {error}"
         raise Undelivered(verdict(None, error=reason, now=time.time())) from error
 
 
-def _answer(stream: dict[str, Any], address: Address) -> Answer:
+def _answer(stream: dict[str, Any], head: StreamHead, address: Address) -> Answer:
     error = stream.get("error")
     if error is None:
         run, stop = str(stream["run"]), bool(stream.get("stop"))
-        return Taken(int(stream["next"]), run, address.url, stop)
+        more = head.presence is Presence.GONE
+        return Taken(int(stream["next"]), run, address.url, stop, holds=more)
     code, message = str(error["code"]), str(error["message"])
     if code in _LOST_TRACK:
         return Elsewhere(int(stream["next"]))

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.progress import Progress
 from asyncwb.engine.source import Prepared, Source
-from asyncwb.wire.stream import StreamHead
+from asyncwb.wire.stream import Presence, StreamHead
 
 _PENDING: Final = 8 * 2**20
 """raw bytes of frames that one writer keeps ready."""
@@ -36,8 +37,9 @@ class Outbox:
     Mutable state, touched by the engine's loop only: `pending` with its size in bytes; what of it
     lies before `_sent` (a sequence number) is on its way, the rest has `waiting` raw bytes; the
     source, `closed` (no more rows will come), `not_before` (monotonic time before which nothing is
-    sent), `rejections` (answers in a row that refused what was sent), `holds` (rows wait at the
-    speaker for their step to be closed).
+    sent), `rejections` (answers in a row that refused what was sent), `holds` (the
+    server has to hear once more when this has ended: rows wait at the speaker for their step to be
+    closed, or it does not know that a writer which died has said all).
     """
 
     def __init__(
@@ -74,6 +76,14 @@ class Outbox:
         self._sent = 0
         self._idle = False
         self._lost_to = 0
+
+    def head_with(self, frames: list[Prepared]) -> StreamHead:
+        """Return the head under which frames travel: whether their writer lives, or these are all
+        that it left behind."""
+        if not self.found or self.live:
+            return self.head
+        last = self.ended and (not self.pending or frames[-1:] == [self.pending[-1]])
+        return replace(self.head, presence=Presence.DONE if last else Presence.GONE)
 
     @property
     def is_heard(self) -> bool:

@@ -20,15 +20,13 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from glob import escape
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from asyncwb.engine.documents import RUN_STATUS, UPSERT_RUN
 from asyncwb.engine.embedded import Address
-from asyncwb.engine.folder import Description, RunFolder
+from asyncwb.engine.folder import Description, RunFolder, folders_of
 from asyncwb.engine.graphql import Declined, answered, ask, judge, nonsense
 from asyncwb.engine.http import Http, NoAnswer
 from asyncwb.engine.outbox import Outbox
@@ -42,7 +40,6 @@ from asyncwb.engine.speaker import (
     Undelivered,
     Waits,
 )
-from asyncwb.errors import Error
 from asyncwb.wire.frames import Frame, decode
 from asyncwb.wire.retry import Action, Verdict, rate_limit_wait
 from asyncwb.wire.stream import StreamHead
@@ -357,8 +354,8 @@ def _check_turn(folder: RunFolder, box: Outbox, url: str) -> None:
         reason = "a process logs to it still, and sends it by itself; sync it when that has ended"
         raise _Stop(Refused(reason))
     mine = _rank(folder, told, url)
-    for path in sorted(folder.path.parent.glob(f"*-{escape(told.run)}-*/run.json")):
-        if path.parent != folder.path and _goes_first(path.parent, told, mine, url):
+    for other, theirs in folders_of(folder.path.parent, told.project, told.run):
+        if other.path != folder.path and _goes_first(other, theirs, mine, url):
             reason = (
                 "another process logs to it, and a W&B server takes one at a time; these rows "
                 "wait in their journal until that one has ended"
@@ -366,16 +363,13 @@ def _check_turn(folder: RunFolder, box: Outbox, url: str) -> None:
             raise _Stop(Waits(reason))
 
 
-def _goes_first(path: Path, told: Description, mine: _Rank, url: str) -> bool:
-    other = RunFolder(path)
+def _goes_first(other: RunFolder, theirs: Description, mine: _Rank, url: str) -> bool:
+    if _rank(other, theirs, url) > mine:
+        return False
     try:
-        theirs = other.describe()
-        same = (theirs.project, theirs.run) == (told.project, told.run)
-        if not same or _rank(other, theirs, url) > mine:
-            return False
         free = other.lock()
-    except (Error, OSError):
-        return False  # gone meanwhile, or not readable: nobody works on it
+    except OSError:
+        return False  # gone meanwhile: nobody works on it
     other.unlock()
     return not free
 

@@ -9,30 +9,25 @@ import asyncio
 import contextlib
 import encodings.idna
 import functools
-import math
 import socket
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, cast
-from urllib.parse import quote
 
-from asyncwb.engine.dialect import Dialect, Dialects
+from asyncwb.engine.dialect import Dialects
 from asyncwb.engine.embedded import Address, Embedded
-from asyncwb.engine.http import Http, Reply
+from asyncwb.engine.http import Http
 from asyncwb.engine.journal import Journal
 from asyncwb.engine.offline import Sealer
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import LiveSegments, Reader
+from asyncwb.engine.resume import find_run
 from asyncwb.engine.session import Session
 from asyncwb.engine.source import JournalSource
-from asyncwb.engine.speaker import Undelivered
 from asyncwb.engine.uplink import Uplink
 from asyncwb.engine.uploads import Uploader
-from asyncwb.engine.wandb import find
-from asyncwb.errors import AuthenticationError, CommError, EngineStopped
+from asyncwb.errors import EngineStopped
 from asyncwb.settings import Settings
-from asyncwb.wire.keys import flatten
-from asyncwb.wire.retry import Action
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.summary import Fold
 
@@ -44,7 +39,6 @@ except ImportError:  # no uvloop on this platform
 _IMPORTED: Final = (Fold, encodings.idna)
 """what the first frame and the first connection need: imported now, while a fork waits for the
 engine's imports"""
-_SPELLED: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _CARE_INTERVAL: Final = 0.1
 _HTTP_TIMEOUT: Final = 30.0
 _SYNC_AT_LEAST: Final = 0.05
@@ -196,13 +190,8 @@ class Worker:
         settings = session.settings
         target = (settings.base_url, settings.api_key, settings.data_dir, settings.http_timeout)
         if target not in self._uplinks:
-            where: Address | Embedded
-            if settings.base_url is None:
-                where = self._embedded(settings)
-            else:
-                where = Address(settings.base_url, settings.api_key)
             self._uplinks[target] = Uplink(
-                where,
+                self._where(settings),
                 self.connections(settings.http_timeout),
                 flush_interval=settings.flush_interval,
                 heartbeat=settings.heartbeat_seconds,
@@ -298,66 +287,18 @@ class Worker:
         sent = await self._finish_uploads(session, deadline)
         return sent and session.progress.next_seq >= session.inbox.next_seq
 
-    async def find_run(
-        self, settings: Settings, head: StreamHead, timeout: float
-    ) -> dict[str, Any] | None:
-        """Ask the server for a run; None where it has none.
-
-        Returns its "last_step", "config", "summary" (by path), "name", "tags", "notes", "group"
-        and "job_type", and what else the server says.
-
-        Raises:
-            CommError: it does not answer within `timeout` seconds, or not as it should.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                address = await self.address(settings)
-                if await self._dialects.of(address, self.http) is Dialect.WANDB:
-                    return await self._find_wandb_run(address, head)
-                entity = head.entity
-                if entity is None:
-                    reply = await self._get(address, "/api/v1/viewer")
-                    entity = str(reply.json()["entity"])
-                path = "/".join(quote(part, safe="") for part in (entity, head.project, head.run))
-                reply = await self._get(address, f"/api/v1/runs/{path}")
-        except TimeoutError as error:
-            raise CommError(f"the server did not answer within {timeout:.0f} s") from error
-        if reply.status == 404:
-            return None
-        found: dict[str, Any] = _restored(reply.json())
-        return {**found, "summary": flatten(found.get("summary") or {})}
-
-    async def _find_wandb_run(self, address: Address, head: StreamHead) -> dict[str, Any] | None:
-        try:
-            existing = await find(self.http, address, head)
-        except Undelivered as error:
-            if error.verdict.action is Action.AUTH:
-                raise AuthenticationError(f"{address.url}: {error.message}") from error
-            raise CommError(f"{address.url}: {error.message}") from error
-        if existing is None or not existing.logged:
-            return None
-        return {
-            **existing.about,
-            "last_step": existing.last_step,
-            "config": existing.config,
-            "summary": existing.summary,
-        }
-
-    async def _get(self, address: Address, path: str) -> Reply:
-        reply = await self.http.request("GET", address.url + path, key=address.key)
-        if reply.status in (401, 403):
-            raise AuthenticationError(f"{address.url}: {reply.problem}", reply.status)
-        if reply.status not in (200, 404):
-            raise CommError(f"{address.url}: {reply.problem}", reply.status, reply.error[0])
-        return reply
+    async def find_run(self, settings: Settings, head: StreamHead) -> dict[str, Any] | None:
+        """Ask the server for a run that is to be gone on with; see `resume.find_run`."""
+        return await find_run(self._where(settings), self.http, self._dialects, settings, head)
 
     async def address(self, settings: Settings) -> Address:
         """Find the server that these settings mean, starting the embedded one if need be."""
+        where = self._where(settings)
+        return where if isinstance(where, Address) else await where.find_or_start()
+
+    def _where(self, settings: Settings) -> Address | Embedded:
         if settings.base_url is not None:
             return Address(settings.base_url, settings.api_key)
-        return await self._embedded(settings).find_or_start()
-
-    def _embedded(self, settings: Settings) -> Embedded:
         return Embedded(settings.server_dir, self.http, idle_timeout=settings.server_idle_timeout)
 
     async def log_when_room(
@@ -425,15 +366,3 @@ def _make_room(journal: Journal, next_seq: int) -> None:
     """Delete what is acknowledged, and make what will be written next."""
     journal.trim(next_seq)
     journal.prepare()
-
-
-def _restored(value: Any) -> Any:
-    """Read JSON in which floats that are not finite are strings, as strict JSON has them."""
-    match value:
-        case str():
-            return _SPELLED.get(value, value)
-        case dict():
-            return {key: _restored(item) for key, item in value.items()}
-        case list():
-            return [_restored(item) for item in value]
-    return value

@@ -36,7 +36,7 @@ from asyncwb.server.teams import ensure_entities
 from asyncwb.server.turns import Turns
 from asyncwb.wire import keys, names
 from asyncwb.wire.frames import Frame, decode, peek
-from asyncwb.wire.ingest import TURN_HEADER, Stream, decode_batch
+from asyncwb.wire.ingest import TURN_HEADER, Presence, Stream, decode_batch
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import loads
 
@@ -53,6 +53,7 @@ class Incoming:
 
     path: RunPath
     writer: str
+    presence: Presence = Presence.HERE
     frames: list[ReceivedFrame] = field(default_factory=list)
     error: StreamError | None = None
     next_seq: int = 0
@@ -240,7 +241,7 @@ async def _find_owners(state: State, streams: Sequence[Incoming], user: User) ->
 def _addressed(stream: Stream, user: User) -> Incoming:
     head = stream.head
     entity = head.entity or user.entity
-    incoming = Incoming(RunPath(entity, head.project, head.run), head.writer)
+    incoming = Incoming(RunPath(entity, head.project, head.run), head.writer, head.presence)
     problem = names.problem_of(*incoming.path)
     if problem is not None:
         incoming.error = StreamError("bad_name", f"{problem}. Nothing was written.")
@@ -303,7 +304,7 @@ def _apply(ledgers: dict[RunPath, Ledger], streams: Sequence[Incoming]) -> list[
         try:
             if ledger is None:
                 raise _not_found(stream)
-            stream.next_seq = ledger.take(stream.writer, stream.frames)
+            stream.next_seq = ledger.take(stream.writer, stream.frames, stream.presence)
             stream.state = ledger.record.state
             stream.stop = ledger.record.stop_requested
         except StreamError as error:

@@ -14,6 +14,10 @@ folded into the summary and its events change the run. The rules of a run's stat
     finish after somebody asked for a stop        -> killed, whatever the exit code
     preempt                                       -> preempting; from there a finish with an exit
                                                      code other than 0, and silence, -> preempted
+    frames of a writer that is gone, sent by      -> stays as it was; what that writer said counts
+      whoever found them                             as of when it said it
+    the last of them                              -> the writer has left; if no other one was
+                                                     heard, it is as if all had gone silent
 
 A run that comes back to life (a new writer, or one that was only slow) forgets its end; one that
 had ended for good also forgets that it was to stop.
@@ -30,7 +34,7 @@ from asyncwb.server.store.records import NewFrame, RunChange, RunRecord, WriterR
 from asyncwb.wire import keys, names
 from asyncwb.wire.columns import empty
 from asyncwb.wire.frames import Frame, FrameInfo
-from asyncwb.wire.ingest import Admission, admit
+from asyncwb.wire.ingest import Admission, Presence, admit
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import dumps
 
@@ -69,6 +73,7 @@ class Ledger:
     fields: dict[str, Any] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
     _folded: bool = False
+    _found: bool = False  # the frames at hand were left behind by a writer that is gone
 
     def tell(self, writer_id: str, event: Mapping[str, Any]) -> None:
         """Apply an event that takes no sequence number; the writer is opened where it is new.
@@ -113,13 +118,19 @@ class Ledger:
         self._touched.discard(gone)
         self._touched.add(into)
 
-    def take(self, writer_id: str, received: Sequence[ReceivedFrame]) -> int:
+    def take(
+        self,
+        writer_id: str,
+        received: Sequence[ReceivedFrame],
+        presence: Presence = Presence.HERE,
+    ) -> int:
         """Apply one stream; returns the sequence number expected next.
 
         Raises:
             StreamError: a hole in the sequence, or the writer may not start here. What came
                 before the hole is applied; all else of the stream is not.
         """
+        self._found = presence is not Presence.HERE
         writer = self.record.writers.get(writer_id)
         if writer is None:
             writer = self._open(writer_id, received)
@@ -137,6 +148,8 @@ class Ledger:
             self._contact(writer)
         if gap is not None:
             raise gap
+        if presence is Presence.DONE and writer.finished_at is None:
+            self._bury(writer)
         return writer.next_seq
 
     @property
@@ -152,7 +165,8 @@ class Ledger:
                 "send its frames from 0.",
                 next_seq=0,
             )
-        writer = WriterRecord(writer_id, opened_at=self.now, heartbeat_at=self.now)
+        heard = 0.0 if self._found else self.now
+        writer = WriterRecord(writer_id, opened_at=self.now, heartbeat_at=heard)
         if received[0].info.first_seq > 0:
             raise _gap(writer, received[0].info)
         resume = _start_of(received[0].frame).get("resume")
@@ -191,19 +205,41 @@ class Ledger:
             last = self.record.last_step
             self.record.last_step = high if last is None else max(high, last)
         assert self.fold is not None
-        self.fold.apply(frame.table, frame.events, writer.writer)
+        self.fold.apply(frame.table, frame.events, writer.writer, late=self._found)
         self._folded = True
+        if self._found and frame.table.n:
+            self._spoke(writer, float(frame.table.times.max()))
         for _, event in frame.events:
             self._event(writer, event)
 
     def _contact(self, writer: WriterRecord) -> None:
         record = self.record
+        if self._found:
+            if record.state in _ALIVE:
+                record.heartbeat_at = self.now  # it ends when all of it is here
+            return
         writer.heartbeat_at = record.heartbeat_at = self.now
         if record.state not in _ALIVE:
             if record.state != "crashed":
                 record.stop_requested = False
             record.state = "running"
             record.finished_at = record.exit_code = None
+
+    def _spoke(self, writer: WriterRecord, at: float) -> None:
+        """A writer that is gone was alive then."""
+        writer.heartbeat_at = min(self.now, max(writer.heartbeat_at, at))
+
+    def _bury(self, writer: WriterRecord) -> None:
+        """All is here that a writer left which never said that it ends."""
+        record = self.record
+        if record.state in _ALIVE and not self._others_live(writer):
+            _end_silent(record)
+        writer.finished_at, writer.exit_code = writer.heartbeat_at, None
+
+    def _others_live(self, writer: WriterRecord) -> bool:
+        since = self.now - self.crash_after
+        others = (w for w in self.record.writers.values() if w is not writer)
+        return any(w.finished_at is None and w.heartbeat_at > since for w in others)
 
     # Events. Whatever has not the expected type, and a config value that is nested too deep, is
     # passed over, and a text that is too long is cut: the stream must go on.
@@ -227,7 +263,8 @@ class Ledger:
                 self._leave(writer, event)
             case "preempt":
                 self._contact(writer)
-                self.record.state = "preempting"
+                if self.record.state in _ALIVE:  # always, but for a writer that is gone
+                    self.record.state = "preempting"
 
     def _start(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
         at = event.get("at")
@@ -236,18 +273,27 @@ class Ledger:
             self.record.started_at = started
         writer.finished_at = writer.exit_code = None
         self._contact(writer)
+        if self._found:
+            self._spoke(writer, started)
+        others = (w for w in self.record.writers.values() if w is not writer)
+        if self._found and any(w.heartbeat_at > started for w in others):
+            self._set_config(event.get("config"), None, newer=self.config)
+            return  # the others have said who and where the run is, too
         self._set_config(event.get("config"), None)
         self._attributes(event)
         for name, column in _ORIGIN.items():
             if isinstance(event.get(name), str):
                 self.fields[column] = _text(event[name], _LONGEST_ORIGIN)
 
-    def _set_config(self, values: Any, deleted: Any) -> None:
+    def _set_config(
+        self, values: Any, deleted: Any, *, newer: Mapping[str, Any] | None = None
+    ) -> None:
         if self.config is None or not (values or deleted):
             return
         if isinstance(values, dict):
             fit = keys.MAX_DEPTH - 1  # the config itself is a level
-            self.config |= {k: v for k, v in values.items() if not keys.is_too_deep(v, fit)}
+            fitting = {k: v for k, v in values.items() if not keys.is_too_deep(v, fit)}
+            self.config |= {**fitting, **(newer or {})}
         for key in deleted if isinstance(deleted, list) else ():
             if isinstance(key, str):
                 self.config.pop(key, None)
@@ -279,15 +325,16 @@ class Ledger:
         """A writer is done; the run has ended where some writer said so and none is at work."""
         record, at = self.record, event.get("at")
         writer.finished_at = float(at) if isinstance(at, (int, float)) else self.now
-        writer.heartbeat_at = record.heartbeat_at = self.now
+        if self._found:
+            self._spoke(writer, writer.finished_at)
+        else:
+            writer.heartbeat_at = record.heartbeat_at = self.now
         ends = [w for w in record.writers.values() if has_finished(w)]
         if not ends:
             return
         record.exit_code = next((w.exit_code for w in ends if w.exit_code), 0)
         record.finished_at = max(w.finished_at or 0.0 for w in ends)
-        since = self.now - self.crash_after
-        others = (w for w in record.writers.values() if w.finished_at is None)
-        record.state = "running" if any(w.heartbeat_at > since for w in others) else _end_of(record)
+        record.state = "running" if self._others_live(writer) else _end_of(record)
 
     # The end of the request.
 
@@ -303,6 +350,12 @@ class Ledger:
 
 def expire(record: RunRecord) -> RunChange:
     """End a run whose writers have all gone silent."""
+    _end_silent(record)
+    record.version += 1
+    return RunChange(record, (), {})
+
+
+def _end_silent(record: RunRecord) -> None:
     finished = [w for w in record.writers.values() if has_finished(w)]
     silent = [w.heartbeat_at for w in record.writers.values() if w.finished_at is None]
     last = max(finished, key=lambda w: w.heartbeat_at, default=None)
@@ -310,10 +363,9 @@ def expire(record: RunRecord) -> RunChange:
         record.state = _end_of(record)
     else:
         record.state = "preempted" if record.state == "preempting" else "crashed"
-        record.finished_at = record.heartbeat_at
+        heard = (w.heartbeat_at for w in record.writers.values())
+        record.finished_at = max(heard, default=record.heartbeat_at)
         record.exit_code = None
-    record.version += 1
-    return RunChange(record, (), {})
 
 
 def has_finished(writer: WriterRecord) -> bool:

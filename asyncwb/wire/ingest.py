@@ -11,6 +11,9 @@ is refused with the number from which to send again.
     frame 4..11    ----------->    TRIM 4: stores 8..11, next = 12
     frame 20..30   ----------->    GAP: refused, "send from 12"
 
+A writer that died leaves frames behind, which others find and send for it (`asyncwb sync`, a run
+that is resumed). They say so: such a stream is no sign of life (`Presence`).
+
 Rows that a writer lost before it could send them (a full disk, a damaged journal) keep their
 numbers: a frame that says `lost` stands in for them.
 """
@@ -25,7 +28,7 @@ from typing import Any, Final
 
 from asyncwb.errors import BatchError
 from asyncwb.wire.frames import FrameInfo
-from asyncwb.wire.stream import StreamHead
+from asyncwb.wire.stream import Presence, StreamHead
 from asyncwb.wire.values import dumps, loads
 
 CONTENT_TYPE: Final = "application/vnd.asyncwb.batch"
@@ -39,6 +42,7 @@ __all__ = [
     "CONTENT_TYPE",
     "TURN_HEADER",
     "Admission",
+    "Presence",
     "Stream",
     "StreamHead",
     "admit",
@@ -87,6 +91,7 @@ def encode_batch(streams: Sequence[tuple[StreamHead, Sequence[bytes]]]) -> bytes
                     "project": head.project,
                     "run": head.run,
                     "writer": head.writer,
+                    **({} if head.presence is Presence.HERE else {"is": head.presence.value}),
                     "frames": [len(frame) for frame in frames],
                 }
                 for head, frames in streams
@@ -138,6 +143,7 @@ def _stream_head(entry: dict[str, Any]) -> StreamHead:
         _text(entry["project"]),
         _text(entry["run"]),
         _writer(entry["writer"]),
+        Presence(entry.get("is", Presence.HERE.value)),
     )
 
 

@@ -1,8 +1,22 @@
-"""Whose rows these are: the name under which a writer's frames travel and are stored."""
+"""Whose rows these are: the name under which a writer's frames travel, and whether it lives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Presence(Enum):
+    """Where the writer is while its frames travel.
+
+    HERE: its process sends them, and lives. GONE: its process has ended, and somebody who found
+    the frames sends them; that they come says nothing of the run's life. DONE: likewise, and these
+    are the last.
+    """
+
+    HERE = "here"
+    GONE = "gone"
+    DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +27,4 @@ class StreamHead:
     project: str
     run: str
     writer: str
+    presence: Presence = Presence.HERE

@@ -11,7 +11,7 @@ import numpy as np
 
 from asyncwb.wire.columns import FLOAT, INT, STEP, TIME, Column, Table, empty
 from asyncwb.wire.frames import encode
-from asyncwb.wire.ingest import CONTENT_TYPE, StreamHead, encode_batch
+from asyncwb.wire.ingest import CONTENT_TYPE, Presence, StreamHead, encode_batch
 from tests.fix_server import ServerHandle
 
 EPOCH = 1_700_000_000.0
@@ -47,9 +47,15 @@ def event_frame(seq: int, *events: Mapping[str, Any]) -> bytes:
     return encode(seq, empty(), [(0, dict(event)) for event in events])
 
 
-def head(run: str = "r1", writer: str = "w1", project: str = "p", entity: str | None = None) -> Any:
+def head(
+    run: str = "r1",
+    writer: str = "w1",
+    project: str = "p",
+    entity: str | None = None,
+    presence: Presence = Presence.HERE,
+) -> StreamHead:
     """Return a stream's head."""
-    return StreamHead(entity, project, run, writer)
+    return StreamHead(entity, project, run, writer, presence)
 
 
 class Client:

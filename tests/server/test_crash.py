@@ -10,8 +10,16 @@ from aiohttp import web
 from asyncwb.server.crash import end_silent_runs
 from asyncwb.server.state import STATE
 from asyncwb.wire.frames import encode
+from asyncwb.wire.ingest import Presence
 from tests.fix_server import FakeTime, ServerHandle, both_databases
-from tests.server.ingest_client import EPOCH, connect, event_frame, first_frame, rows
+from tests.server.ingest_client import (
+    EPOCH,
+    connect,
+    event_frame,
+    first_frame,
+    rows,
+    start_event,
+)
 
 pytestmark = [pytest.mark.anyio, both_databases]
 
@@ -79,6 +87,57 @@ async def test_who_spoke_last_decides(server: ServerHandle, time: FakeTime) -> N
         assert look(server) == 2
         assert (await client.run("clean"))["state"] == "finished"
         assert (await client.run("crash"))["state"] == "crashed"
+
+
+async def test_what_a_dead_writer_left_is_no_sign_of_life(
+    server: ServerHandle, time: FakeTime
+) -> None:
+    """Killed, resumed elsewhere, ended well; then somebody sends what the first one left."""
+    time.now = EPOCH + 1000
+    finish = {"t": "finish", "exit_code": 0, "at": EPOCH + 1000}
+    newer = start_event(at=EPOCH + 500, name="new", config={"lr": 2})
+    async with connect(server) as client:
+        await client.send(first_frame(10, name="old", config={"lr": 1, "seed": 3}))
+        await client.send(encode(0, rows(10, 40), [(0, newer)]), writer="w2")
+        await client.send(event_frame(41, finish), writer="w2")
+        assert (await client.run())["state"] == "running", "w1 was heard a moment ago"
+        answer = await client.send(encode(11, rows(10, 5)), presence=Presence.GONE)
+        assert answer["state"] == "running"
+        answer = await client.send(encode(16, rows(15, 5)), presence=Presence.DONE)
+        assert (answer["state"], answer["next"]) == ("finished", 21)
+        late = encode(0, rows(3, 5, "late"), [(0, start_event(name="x", config={"lr": 0, "b": 1}))])
+        answer = await client.send(late, writer="w3", presence=Presence.GONE)
+        assert answer["state"] == "finished"
+        assert (await client.send(writer="w3", presence=Presence.DONE))["state"] == "finished"
+        time.now += 1000
+        assert look(server) == 0
+        info = await client.run()
+        assert (info["exit_code"], info["finished_at"], info["rows"]) == (0, EPOCH + 1000, 65)
+        assert (info["name"], info["config"]) == ("new", {"lr": 2, "seed": 3, "b": 1})
+        last = {key: info["summary"][key] for key in ("loss", "late", "_step", "_timestamp")}
+        assert last == {"loss": 49.0, "late": 7.0, "_step": 49, "_timestamp": EPOCH + 49}
+
+
+async def test_what_a_dead_writer_left_ends_as_it_did(server: ServerHandle, time: FakeTime) -> None:
+    time.now = EPOCH + 1000
+    finish = {"t": "finish", "exit_code": 3, "at": EPOCH + 10}
+    async with connect(server) as client:
+        # Nobody has heard of it: it runs while it comes in, and has crashed when its last row came.
+        assert (await client.send(first_frame(), presence=Presence.GONE))["state"] == "running"
+        assert (await client.send(presence=Presence.DONE))["state"] == "crashed"
+        assert (await client.run())["finished_at"] == EPOCH + 9
+        # Found crashed, and so it stays; another one goes on with it.
+        answer = await client.send(encode(11, rows(10, 5)), presence=Presence.DONE)
+        assert answer["state"] == "crashed"
+        assert (await client.send(first_frame(), writer="w2"))["state"] == "running"
+        answer = await client.send(first_frame(), writer="w3", presence=Presence.DONE)
+        assert answer["state"] == "running"
+        # It said itself how it ended.
+        whole = encode(0, rows(0, 5), [(0, start_event()), (5, finish)])
+        answer = await client.send(whole, run="r2", presence=Presence.DONE)
+        assert answer["state"] == "failed"
+        info = await client.run("r2")
+        assert (info["exit_code"], info["finished_at"]) == (3, EPOCH + 10)
 
 
 async def test_who_leaves_does_not_end_the_run(server: ServerHandle, time: FakeTime) -> None:

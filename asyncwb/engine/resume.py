@@ -1,0 +1,142 @@
+"""Going on with a run that another process has begun.
+
+What an earlier process left on this machine is sent first, so that its rows come before the new
+ones, in the history as in the summary, and the steps go on behind them. Then the server is asked
+what it has of the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any, Final
+from urllib.parse import quote
+
+from asyncwb.engine.dialect import Dialect, Dialects
+from asyncwb.engine.drain import drain
+from asyncwb.engine.embedded import Address, Embedded
+from asyncwb.engine.folder import Description, RunFolder, folders_of
+from asyncwb.engine.http import Http, Reply
+from asyncwb.engine.notices import Notices
+from asyncwb.engine.speaker import Undelivered
+from asyncwb.engine.wandb import find
+from asyncwb.errors import AuthenticationError, CommError, Error
+from asyncwb.settings import Settings
+from asyncwb.wire.keys import flatten
+from asyncwb.wire.retry import Action
+from asyncwb.wire.stream import StreamHead
+
+_SPELLED: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+async def find_run(
+    where: Address | Embedded,
+    http: Http,
+    dialects: Dialects,
+    settings: Settings,
+    head: StreamHead,
+) -> dict[str, Any] | None:
+    """Send what is left of a run on this machine, then ask the server; None where it has none.
+
+    Returns the run's "last_step", "config", "summary" (by path), "name", "tags", "notes", "group"
+    and "job_type", and what else the server says.
+
+    Raises:
+        CommError: the server does not answer within `init_timeout` seconds, or not as it should.
+    """
+    patience = settings.init_timeout
+    try:
+        async with asyncio.timeout(patience):
+            address = where if isinstance(where, Address) else await where.find_or_start()
+            dialect = await dialects.of(address, http)
+        if settings.resume != "never":
+            await _send_what_is_left(where, http, settings, head)
+        async with asyncio.timeout(patience):
+            ask = _ask_wandb if dialect is Dialect.WANDB else _ask
+            return await ask(http, address, head)
+    except TimeoutError as error:
+        raise CommError(f"the server did not answer within {patience:.0f} s") from error
+
+
+async def _send_what_is_left(
+    where: Address | Embedded, http: Http, settings: Settings, head: StreamHead
+) -> None:
+    for folder, described in await asyncio.to_thread(_left, settings, head):
+        try:
+            drained = await drain(
+                folder,
+                where,
+                http,
+                memory=settings.memory_max_bytes,
+                patience=settings.init_timeout,
+                moved=lambda _: None,
+            )
+            problem = drained.error
+        except (Error, OSError) as error:
+            problem = str(error)
+        if problem is not None:
+            Notices(silent=settings.silent).warn(
+                f"what an earlier process logged to {described.project}/{described.run} is not all "
+                f"at the server ({problem}). It is kept in {folder.path}; send it with: "
+                f"asyncwb sync {folder.path}"
+            )
+
+
+def _left(settings: Settings, head: StreamHead) -> list[tuple[RunFolder, Description]]:
+    """Find the folders of the run that are for this server, oldest first."""
+    return [
+        (folder, described)
+        for folder, described in folders_of(settings.runs_dir, head.project, head.run)
+        if described.base_url == settings.base_url
+        and (described.entity == head.entity or None in (described.entity, head.entity))
+    ]
+
+
+async def _ask(http: Http, address: Address, head: StreamHead) -> dict[str, Any] | None:
+    entity = head.entity
+    if entity is None:
+        entity = str((await _get(http, address, "/api/v1/viewer")).json()["entity"])
+    path = "/".join(quote(part, safe="") for part in (entity, head.project, head.run))
+    reply = await _get(http, address, f"/api/v1/runs/{path}")
+    if reply.status == 404:
+        return None
+    found: dict[str, Any] = _restored(reply.json())
+    return {**found, "summary": flatten(found.get("summary") or {})}
+
+
+async def _get(http: Http, address: Address, path: str) -> Reply:
+    reply = await http.request("GET", address.url + path, key=address.key)
+    if reply.status in (401, 403):
+        raise AuthenticationError(f"{address.url}: {reply.problem}", reply.status)
+    if reply.status not in (200, 404):
+        raise CommError(f"{address.url}: {reply.problem}", reply.status, reply.error[0])
+    return reply
+
+
+def _restored(value: Any) -> Any:
+    """Read JSON in which floats that are not finite are strings, as strict JSON has them."""
+    match value:
+        case str():
+            return _SPELLED.get(value, value)
+        case dict():
+            return {key: _restored(item) for key, item in value.items()}
+        case list():
+            return [_restored(item) for item in value]
+    return value
+
+
+async def _ask_wandb(http: Http, address: Address, head: StreamHead) -> dict[str, Any] | None:
+    try:
+        existing = await find(http, address, head)
+    except Undelivered as error:
+        if error.verdict.action is Action.AUTH:
+            raise AuthenticationError(f"{address.url}: {error.message}") from error
+        raise CommError(f"{address.url}: {error.message}") from error
+    if existing is None or not existing.logged:
+        return None
+    return {
+        **existing.about,
+        "last_step": existing.last_step,
+        "config": existing.config,
+        "summary": existing.summary,
+    }
