@@ -17,7 +17,6 @@ import struct
 import sys
 import threading
 import time
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -25,13 +24,13 @@ from typing import Any, Final, TypeAlias
 
 from asyncwb.engine.journal import Journal, Segment, is_disk_full
 from asyncwb.engine.records import (
-    CRC,
     EVENT,
     FIRST_SCHEMA,
     HEAD_SIZE,
     JSON_ROW,
     OPEN,
     Schema,
+    checksum,
     pack_text,
     sealed,
 )
@@ -51,8 +50,6 @@ _RETRY_DISK: Final = 1.0
 _SYSTEM_KEYS: Final = frozenset({"_step", "_timestamp", "_runtime", "_open"})
 """keys with a meaning of their own, which only `convert_row` knows."""
 
-_crc32 = zlib.crc32
-_pack_crc = CRC.pack_into
 _NOT_FAST: Final = (KeyError, TypeError, AttributeError, RuntimeError, struct.error)
 
 
@@ -96,7 +93,7 @@ class Inbox:
         self._known: dict[tuple[tuple[str, ...], tuple[type, ...]], Schema] = {}
         self._schemas: dict[tuple[str, ...], Schema] = {}
         self._last: Schema | None = None
-        self._last_keys: tuple[str, ...] | None = None
+        self._last_keys: list[str] | None = None
         self._announced: set[int] = set()
         self._segment: Segment | None = None
         self._map: Any = None
@@ -144,9 +141,9 @@ class Inbox:
         before: tuple[int, bool] | None = None
         try:
             try:
-                keys = tuple(data)
+                keys = [*data]
                 if keys != self._last_keys:  # a comparison is cheaper than the hash of the keys
-                    self._last = self._schemas[keys]
+                    self._last = self._schemas[tuple(keys)]
                     self._last_keys = keys
                 schema: Any = self._last
                 values = data.values()
@@ -168,9 +165,7 @@ class Inbox:
                             if given.open:
                                 front = schema.open_front
                         record = schema.pack(front, self._now(), at, *values)
-                        mapping = self._map
-                        mapping[start:end] = record
-                        _pack_crc(mapping, start, _crc32(record))
+                        self._map[start:end] = checksum(record) + record
                         if step is None and commit is None:
                             rule.step = at + 1
                         segment: Any = self._segment
@@ -332,7 +327,7 @@ class Inbox:
             self._announced.add(schema.number)
         if self._fill_in is None and self._map is not None:
             self._schemas[keys] = self._last = schema
-            self._last_keys = keys
+            self._last_keys = [*keys]
 
     def _put_event(self, event: dict[str, Any]) -> None:
         record = pack_text(EVENT, 0, self._now(), 0, dumps(event))

@@ -22,11 +22,11 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
-from asyncwb.engine.records import CRC
+from asyncwb.engine.records import SUM_SIZE
 from asyncwb.errors import JournalCorrupt
 
 MAGIC: Final = b"AWJ1"
-VERSION: Final = 2
+VERSION: Final = 3
 DATA_START: Final = 64
 _HEADER: Final = struct.Struct("<4sHHIQQ")
 _SUFFIX: Final = ".seg"
@@ -106,7 +106,7 @@ class Segment:
         head += struct.pack("<I", zlib.crc32(head))
         self.write(0, head.ljust(DATA_START, b"\0"))
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | memoryview) -> None:
         """Put bytes into the file, through the mapping where there is one."""
         if self.map is not None:
             self.map[offset : offset + len(data)] = data
@@ -117,10 +117,8 @@ class Segment:
 
     def append(self, offset: int, record: bytes) -> None:
         """Put a record into the file, its checksum last: one that is cut short has none."""
-        if self.map is not None:
-            self.map[offset + CRC.size : offset + len(record)] = record[CRC.size :]
-            record = record[: CRC.size]
-        self.write(offset, record)
+        self.write(offset + SUM_SIZE, memoryview(record)[SUM_SIZE:])
+        self.write(offset, memoryview(record)[:SUM_SIZE])
 
     def populate(self) -> None:
         """Fault in every page of a segment that is not started, without the interpreter lock.

@@ -1,9 +1,9 @@
 """How rows and events lie in a journal segment.
 
-    offset  0  crc32 of the record with this field 0 (u32), written last: a torn record has none
-            4  size of the record in bytes, a multiple of 8 (u32); 0 means: nothing yet
-            8  kind (u32): EVENT, JSON_ROW, DEFINE, or a schema's number
-           12  flags (u32): OPEN
+    offset  0  XXH3 (64 bits) of all behind it
+            8  size of the record in bytes, a multiple of 8 (u32); 0 means: nothing yet
+           12  kind (u16): EVENT, JSON_ROW, DEFINE, or a schema's number
+           14  flags (u16): OPEN
            16  time (f64, unix seconds)
            24  step (i64)
            32  values: 8 bytes each, in the order of the schema's keys; or JSON, padded with spaces
@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import struct
 import sys
-import zlib
 from collections.abc import Mapping
 from typing import Any, Final
+
+from xxhash import xxh3_64_digest
 
 from asyncwb.wire.keys import escape
 from asyncwb.wire.values import dumps
@@ -32,15 +33,17 @@ FIRST_SCHEMA: Final = 16
 OPEN: Final = 1
 """flag: the row's step may still be added to."""
 
-CRC: Final = struct.Struct("<I")
-_CRC_OF_ZEROS: Final = zlib.crc32(bytes(CRC.size))
-HEAD: Final = struct.Struct("<IIIIdq")
+HEAD: Final = struct.Struct("<QIHHdq")
 HEAD_SIZE: Final = HEAD.size
+SUM_SIZE: Final = 8
+checksum: Final = xxh3_64_digest
+"""A hundred bytes take it a sixth of the time of a crc32, and it is the stronger one. It keeps the
+interpreter lock below 100 KiB."""
 
-_FRONT: Final = struct.Struct("<IIII")
-"""checksum, size, kind and flags: what the rows of one schema have in common"""
-_REST: Final = "@16sdq" if sys.byteorder == "little" else "<16sdq"
-"""all of a record from its front on; where it gives the same bytes, native order packs faster"""
+_FRONT: Final = struct.Struct("<IHH")
+"""size, kind and flags: what the rows of one schema have in common"""
+_REST: Final = "@8sdq" if sys.byteorder == "little" else "<8sdq"
+"""all of a record from its size on; where it gives the same bytes, native order packs faster"""
 _CODES: Final[dict[str, tuple[str, str]]] = {
     "builtins.float": ("d", "f"),
     "builtins.int": ("q", "i"),
@@ -68,8 +71,8 @@ class Schema:
         codes = [_CODES[f"{t.__module__}.{t.__qualname__}"] for t in self.types]
         self.size = HEAD_SIZE + 8 * len(codes)
         self.pack = struct.Struct(_REST + "".join(code for code, _ in codes)).pack
-        self.front = _FRONT.pack(0, self.size, number, 0)
-        self.open_front = _FRONT.pack(0, self.size, number, OPEN)
+        self.front = _FRONT.pack(self.size, number, 0)
+        self.open_front = _FRONT.pack(self.size, number, OPEN)
         keys = [escape(key) for key in data]
         text = dumps({"n": number, "k": keys, "t": "".join(kind for _, kind in codes)})
         self.define = pack_text(DEFINE, 0, 0.0, 0, text)
@@ -78,16 +81,15 @@ class Schema:
 def pack_text(kind: int, flags: int, time: float, step: int, text: bytes) -> bytes:
     """Make the record of an event, a JSON row or a schema."""
     text += b" " * (-len(text) % 8)
-    front = _FRONT.pack(0, HEAD_SIZE + len(text), kind, flags)
+    front = _FRONT.pack(HEAD_SIZE + len(text), kind, flags)
     return sealed(struct.pack(_REST, front, time, step) + text)
 
 
 def sealed(record: bytes) -> bytes:
-    """Give a record its checksum."""
-    return CRC.pack(zlib.crc32(record)) + record[CRC.size :]
+    """Give a record, packed from its size on, its checksum."""
+    return checksum(record) + record
 
 
 def is_whole(record: memoryview) -> bool:
     """Tell whether a record's checksum is right."""
-    crc: int = CRC.unpack_from(record)[0]
-    return zlib.crc32(record[CRC.size :], _CRC_OF_ZEROS) == crc
+    return record[:SUM_SIZE] == checksum(record[SUM_SIZE:])

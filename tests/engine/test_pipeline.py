@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -250,3 +251,17 @@ def test_an_empty_journal(tmp_path: Path) -> None:
     assert recovered(journal.folder) == ([], 0, False)
     journal.close(delete=True)
     assert not journal.folder.exists()
+
+
+def test_a_page_of_zeros_is_reported(
+    damaged: tuple[Path, list[Row], dict[str, list[Row]]],
+) -> None:
+    """A power loss may take one page of a file and leave those behind it."""
+    folder, rows, parts = damaged
+    path = min(folder.iterdir())
+    data = path.read_bytes()
+    (end,) = struct.unpack_from("<I", data, DATA_START + 8)  # of the first record
+    for start in (DATA_START, DATA_START + end):
+        path.write_bytes(data[:start] + bytes(160) + data[start + 160 :])
+        check_prefixes(folder, path, rows, parts)
+        assert recovered(folder)[2]
