@@ -12,10 +12,8 @@ merged by whoever reads them.
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import sys
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -34,13 +32,14 @@ from asyncwb.engine.records import (
     pack_text,
     sealed,
 )
+from asyncwb.engine.token import Token
 from asyncwb.errors import JournalFull, StepError, UsageError
 from asyncwb.wire.history import StepRule, check_step
 from asyncwb.wire.values import convert_row, dumps
 
 _MAX_SCHEMAS: Final = 4096
 _STUCK: Final = 0.5
-"""seconds of waiting for the lock after which it is asked whether anybody holds it"""
+"""seconds of waiting for the token after which it is asked whether anybody holds it"""
 _RESERVE: Final = 1024
 """bytes of each segment that only events may use: on a full disk the last ones (what was lost, how
 the run ended) still find a place."""
@@ -64,7 +63,7 @@ class _MustWait(Exception):  # noqa: N818
 class Inbox:
     """Takes rows and events of one writer into its journal, from any thread.
 
-    Mutable state, guarded by `_lock`: the current segment with its mapping, `_end` and
+    Mutable state, guarded by `_token`: the current segment with its mapping, `_end` and
     `_capacity` (for rows); `_schemas` (the latest of each tuple of keys), of which `_last` was used
     last, and `_announced` (numbers), all of this segment only; the step rule; `dropped`; `_late`,
     events that wait for room on the disk.
@@ -89,7 +88,7 @@ class Inbox:
         self._journal = journal
         self._overflow = overflow
         self._now = clock
-        self._lock = threading.Lock()
+        self._token = Token()
         self._known: dict[tuple[tuple[str, ...], tuple[type, ...]], Schema] = {}
         self._schemas: dict[tuple[str, ...], Schema] = {}
         self._last: Schema | None = None
@@ -132,12 +131,14 @@ class Inbox:
             JournalFull: the journal is full and the policy says raise.
             UsageError: the run has finished.
         """
-        lock = self._lock
-        if not lock.acquire(False):
+        token = self._token
+        try:
+            token.pop()
+        except IndexError:
             if self._is_reentered(sys._getframe(1)):
                 self._defer(data, step, commit)
                 return True
-            self._wait_for_lock()
+            self._wait_for_token()
         before: tuple[int, bool] | None = None
         try:
             try:
@@ -179,28 +180,28 @@ class Inbox:
         except _MustWait:
             return False
         finally:
-            lock.release()
+            token.push(None)
 
     def event(self, event: dict[str, Any]) -> None:
         """Take an event (config, summary, finish, ...); it may exceed the journal's bound."""
-        if not self._lock.acquire(False):
+        if not self._token.take():
             if self._is_reentered(sys._getframe(1)):
                 self._check_open()
                 dumps(event)  # what cannot be written is refused here, not when it is taken
                 self._deferred.append(event)
                 return
-            self._wait_for_lock()
+            self._wait_for_token()
         try:
             self._check_open()
             self._flush_deferred()
             self._put_event(event)
         finally:
-            self._lock.release()
+            self._token.give()
 
     def close(self, last: dict[str, Any] | None = None) -> None:
         """Take one last event, then refuse everything; calling it again does nothing."""
-        if not self._lock.acquire(False):
-            self._wait_for_lock()
+        if not self._token.take():
+            self._wait_for_token()
         try:
             if self.closed:
                 return
@@ -211,42 +212,42 @@ class Inbox:
             self.closed = True
             self._forget_schemas()
         finally:
-            self._lock.release()
+            self._token.give()
 
     def flush_deferred(self) -> None:
         """Take what signal handlers logged while a row was being packed.
 
         Never waits: whoever packs may be below a handler that waits for the caller of this.
         """
-        if self._deferred and self._lock.acquire(False):
+        if self._deferred and self._token.take():
             try:
                 self._flush_deferred()
             finally:
-                self._lock.release()
+                self._token.give()
 
     def count_dropped(self, reason: str, rows: int = 1) -> None:
         """Account for rows that were not accepted; the server is told at the next chance."""
-        if not self._lock.acquire(False):
+        if not self._token.take():
             if self._is_reentered(sys._getframe(1)):
                 self._drop(reason, rows)
                 return
-            self._wait_for_lock()
+            self._wait_for_token()
         try:
             self._drop(reason, rows)
         finally:
-            self._lock.release()
+            self._token.give()
 
     def fill_rows(self, fill_in: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Pass every row through `fill_in` from now on, which ends the fast path."""
-        locked = self._lock.acquire(timeout=_STUCK)  # a handler inside log() goes without
+        taken = self._token.take(_STUCK)  # a handler inside log() goes without
         self._fill_in = fill_in
         self._forget_schemas()
-        if locked:
-            self._lock.release()
+        if taken:
+            self._token.give()
 
     def is_interrupted(self) -> bool:
         """Tell whether the caller is a signal handler (or a finaliser) inside a call of this."""
-        return self._lock.locked() and self._is_reentered(sys._getframe(1))
+        return self._token.is_taken and self._is_reentered(sys._getframe(1))
 
     def after_fork(self, reopen: Callable[[], Journal], first: dict[str, Any]) -> None:
         """In a forked child: let go of the parent's journal; the next row opens one of its own.
@@ -254,7 +255,7 @@ class Inbox:
         `reopen` makes that journal, `first` is the first event in it.
         """
         self._first = first
-        self._lock = threading.Lock()  # the parent's may be held by a thread that is not here
+        self._token = Token()  # the parent's may be held by a thread that is not here
         self.reopen = reopen
         self._deferred.clear()
         self._late.clear()
@@ -265,7 +266,7 @@ class Inbox:
         self._segment, self._map = None, None
         self._end = self._capacity = self._count = self._events = 0
 
-    # Under the lock from here on.
+    # With the token from here on.
 
     def _append(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> bool:
         self._check_open()
@@ -459,16 +460,15 @@ class Inbox:
                 "is safe. Start another run with asyncwb.init(), or log before finish()."
             )
 
-    def _wait_for_lock(self) -> None:
-        while not self._lock.acquire(timeout=_STUCK):
-            # Ctrl-C between taking the lock and entering the `try` leaves it taken for ever.
+    def _wait_for_token(self) -> None:
+        while not self._token.take(_STUCK):
+            # Ctrl-C between taking the token and entering the `try` leaves it taken for ever.
             if not self._is_held():
-                with contextlib.suppress(RuntimeError):  # let go of meanwhile
-                    self._lock.release()
+                self._token.give()
 
     def _is_held(self) -> bool:
-        """Tell whether some thread is at work under the lock, other than waiting for it."""
-        waiting = Inbox._wait_for_lock.__code__
+        """Tell whether some thread is at work with the token, other than waiting for it."""
+        waiting = Inbox._wait_for_token.__code__
         for top in sys._current_frames().values():
             frame: FrameType | None = top
             while frame is not None and frame.f_code is not waiting:
@@ -478,7 +478,7 @@ class Inbox:
         return False
 
     def _is_reentered(self, frame: FrameType | None) -> bool:
-        """Tell whether this thread holds the lock further up: a signal handler or a finaliser."""
+        """Tell whether this thread holds the token further up: a signal handler or a finaliser."""
         while frame is not None:
             if frame.f_code in _HOLDERS and frame.f_locals.get("self") is self:
                 return True

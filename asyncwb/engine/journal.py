@@ -56,7 +56,7 @@ class Segment:
     """One file of the journal.
 
     Mutable state: `count` (sequence numbers inside), `events` (how many of them are no rows), `end`
-    (bytes used) and `closed`, all set by the inbox under its lock; the reader looks at them without
+    (bytes used) and `closed`, all set by the inbox with its token; the reader looks at them without
     it and at worst sees a little less.
     """
 

@@ -142,7 +142,7 @@ def test_what_os_exit_leaves_behind_is_synced(
     results = asyncio.run(sync(runs, settings=settings, jobs=2, report=lambda _: None))
     assert [result.error for result in results] == [None]
     info = ask("runs/{entity}/p/r")
-    assert (info["rows"], info["lost"], info["state"]) == (100, 0, "running")
+    assert (info["rows"], info["lost"], info["state"]) == (100, 0, "crashed")
 
 
 _FORKS = """

@@ -443,11 +443,12 @@ def test_a_real_signal_handler_logs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_engine_does_not_wait_for_a_row_that_is_being_packed() -> None:
     with writer() as w:
-        with w.inbox._lock:  # as a row that a handler interrupted holds it
-            w.inbox._deferred.append(({"a": 1}, None, None))
-            done = threading.Thread(target=w.inbox.flush_deferred)
-            done.start()
-            done.join(10)
-            assert not done.is_alive()
+        assert w.inbox._token.take()  # as a row that a handler interrupted holds it
+        w.inbox._deferred.append(({"a": 1}, None, None))
+        done = threading.Thread(target=w.inbox.flush_deferred)
+        done.start()
+        done.join(10)
+        assert not done.is_alive()
+        w.inbox._token.give()
         w.inbox.flush_deferred()
         assert w.rows() == [{"_step": 0, "a": 1}]
