@@ -278,7 +278,8 @@ class Worker:
         self._wake()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outbox.settled.wait(), timeout)
-        await self._care(session)
+        if session.progress.next_seq < session.inbox.next_seq:
+            await self._care(session)  # what stays here shall be on the disk
         del self.sessions[session]
         for uplink in self._uplinks.values():
             if outbox in uplink.outboxes:
@@ -341,7 +342,8 @@ class Worker:
         session.inbox.flush_deferred()
         session.progress.mark(session.inbox.next_seq, self.loop.time())
         with contextlib.suppress(OSError):  # a full disk: log() counts what it costs
-            await asyncio.to_thread(_make_room, journal, session.progress.next_seq)
+            more = not session.inbox.closed
+            await asyncio.to_thread(_make_room, journal, session.progress.next_seq, more=more)
         if session.inbox.disk_error is not None:
             session.notices.warn_once(
                 "disk",
@@ -362,7 +364,8 @@ class Worker:
             session.notices.warn_once("sync", f"the journal cannot be flushed to disk: {error}")
 
 
-def _make_room(journal: Journal, next_seq: int) -> None:
-    """Delete what is acknowledged, and make what will be written next."""
+def _make_room(journal: Journal, next_seq: int, *, more: bool) -> None:
+    """Delete what is acknowledged, and make what will be written next, if there is `more`."""
     journal.trim(next_seq)
-    journal.prepare()
+    if more:
+        journal.prepare()
