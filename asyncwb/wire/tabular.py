@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -67,10 +68,10 @@ def from_rows(
         return Converted(empty(), None)
     own = _Own(len(rows))
     cells = _Cells(len(rows))
-    for names, where in _shapes(rows):
+    for where in _shapes(rows):
         part = rows if len(where) == len(rows) else [rows[i] for i in where]
         at = np.array(where, dtype=np.int32)
-        for name, values in zip(names, zip(*(r.values() for r in part), strict=True), strict=True):
+        for name, values in _turned(part):
             if name in _OWN:
                 own.take(name, at, values)
             else:
@@ -79,12 +80,21 @@ def from_rows(
     return Converted(Table.from_columns(len(rows), columns), own.began())
 
 
-def _shapes(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[tuple[str, ...], Sequence[int]]]:
-    """Group the rows that have the same keys in the same order."""
-    found: dict[tuple[str, ...], list[int]] = {}
+def _shapes(rows: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[int]]:
+    """Group the rows that have the same keys, in whatever order: W&B's client shuffles them."""
+    found: dict[frozenset[str], list[int]] = {}
     for i, row in enumerate(rows):
-        found.setdefault(tuple(row), []).append(i)
-    return found.items()
+        found.setdefault(frozenset(row), []).append(i)
+    return found.values()
+
+
+def _turned(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Sequence[Any]]]:
+    """Turn rows of the same keys into columns."""
+    names = tuple(rows[0])
+    if len(names) == 1:
+        return [(names[0], [row[names[0]] for row in rows])]
+    columns = zip(*map(itemgetter(*names), rows), strict=True) if names else ()
+    return zip(names, columns, strict=True)
 
 
 class _Own:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 from typing import Any
 
 import pytest
@@ -75,3 +76,14 @@ def test_what_is_too_deep_or_too_wide_is_refused() -> None:
         from_rows([{"a": nested}])
     with pytest.raises(LogTypeError, match="keys"):
         from_rows([{f"k{i}": 1 for i in range(MAX_COLUMNS + 1)}])
+
+
+def test_the_order_of_keys_makes_no_difference() -> None:
+    rows = [{"_step": i, "a": i / 2, "b": i, "c": True, "d": {"x": i}} for i in range(50)]
+    shuffled = [dict(Random(i).sample([*row.items()], len(row))) for i, row in enumerate(rows)]
+    one, other = from_rows(rows).table, from_rows(shuffled).table
+    assert {c.key: list(c.values) for c in other.columns} == {
+        c.key: list(c.values) for c in one.columns
+    }
+    assert all(column.rows is None for column in other.columns)
+    assert from_rows([{}, {"only": 1}, {"only": 2}]).table.n == 3
