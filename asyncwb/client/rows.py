@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncwb.wire.columns import FLOAT, INT, JSON, OPEN, STEP, TIME, Column, Table, concat
-from asyncwb.wire.keys import display, escape
+from asyncwb.wire.keys import display, escape, shown
 from asyncwb.wire.picking import even, extremes, including
 
 SYSTEM: Final = (STEP, TIME, "_runtime")
@@ -163,14 +163,18 @@ def _named(table: Table, names: Names) -> dict[str, list[Column]]:
     What every row has comes first, then the rest by name, however the server keeps them.
     """
     found: dict[str, list[Column]] = {name: [] for name in names or ()}
-    for column in table.columns:
-        shown = display(column.key)
-        if names is None and column.key != OPEN:
-            found.setdefault(shown, []).append(column)
-        for name in {shown, column.key} & found.keys() if names is not None else ():
-            found[name].append(column)
     if names is not None:
+        exact = {column.key for column in table.columns}
+        for column in table.columns:
+            for name in {display(column.key), column.key} & found.keys():
+                if name == column.key or name not in exact:
+                    found[name].append(column)
         return found
+    paths = [*dict.fromkeys(column.key for column in table.columns if column.key != OPEN)]
+    seen = dict(zip(paths, shown(paths), strict=True))
+    for column in table.columns:
+        if column.key != OPEN:
+            found.setdefault(seen[column.key], []).append(column)
     first = [name for name in SYSTEM if name in found]
     return {name: found[name] for name in (*first, *sorted(found.keys() - set(SYSTEM)))}
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,7 +40,7 @@ from asyncwb.wire.columns import (
     Kind,
     Table,
 )
-from asyncwb.wire.keys import display
+from asyncwb.wire.keys import shown
 from asyncwb.wire.values import dumps, loads
 
 METADATA: Final = b"asyncwb"
@@ -318,7 +317,7 @@ class ParquetStream:
 
     def __init__(self, kinds: Sequence[tuple[str, Iterable[Kind]]]) -> None:
         self._kinds = [(key, frozenset(found)) for key, found in kinds]
-        columns = list(zip(_shown([key for key, _ in self._kinds]), self._types(), strict=True))
+        columns = list(zip(shown([key for key, _ in self._kinds]), self._types(), strict=True))
         self._schema = pa.schema([_field(name, kind) for name, kind in columns])
         self._sink = _Sink()
         self._rows = group_rows(len(columns))
@@ -371,12 +370,6 @@ class _Sink(io.RawIOBase):
     def take(self) -> bytes:
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-
-def _shown(keys: Sequence[str]) -> list[str]:
-    names = [display(key) for key in keys]
-    counts = Counter(names)
-    return [name if counts[name] == 1 else key for name, key in zip(names, keys, strict=True)]
 
 
 def _one_kind(kinds: Collection[Kind]) -> Kind:

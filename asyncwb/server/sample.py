@@ -13,7 +13,7 @@ more; a single one is the first).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -26,7 +26,7 @@ from asyncwb.server.rows import RUNTIME, SYSTEM, Selection
 from asyncwb.server.sources import Sources, View
 from asyncwb.server.store.segments import RunRef
 from asyncwb.wire.columns import JSON, STEP, TIME, Table, concat
-from asyncwb.wire.keys import display, escape
+from asyncwb.wire.keys import escape, shown
 from asyncwb.wire.picking import Places, even, extremes, including
 
 
@@ -137,9 +137,9 @@ def _picked(table: Table, spec: Spec, paths: Sequence[Sequence[str]]) -> Table:
     if table.n <= spec.samples:
         return table
     places = even(table.n, spec.samples)
-    shown = [some for some in paths if some[0] not in SYSTEM]
-    if len(shown) == 1:
-        places = including(places, extremes(_values(table, shown[0])), table.n)
+    charted = [some for some in paths if some[0] not in SYSTEM]
+    if len(charted) == 1:
+        places = including(places, extremes(_values(table, charted[0])), table.n)
     return table.take(places)
 
 
@@ -162,7 +162,10 @@ def _rows(
     ]
 
 
-def displayed(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row under the names that people see; the columns of the system come first."""
-    first = {key: row[key] for key in (STEP, RUNTIME, TIME) if key in row}
-    return first | {display(path): value for path, value in row.items() if path not in SYSTEM}
+def displayed(table: Table) -> Iterator[dict[str, Any]]:
+    """Give the rows under the names that people see; the columns of the system come first."""
+    paths = [*dict.fromkeys(column.key for column in table.columns)]
+    names = dict(zip(paths, shown(paths), strict=True))
+    for row in table.iter_rows():
+        first = {key: row[key] for key in (STEP, RUNTIME, TIME) if key in row}
+        yield first | {names[path]: value for path, value in row.items() if path not in SYSTEM}

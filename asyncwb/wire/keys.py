@@ -9,7 +9,8 @@ backslash `\\\\`. Two different nestings never share a path: `{"a": {"b": 1}}` i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -60,6 +61,19 @@ def split(path: str) -> tuple[str, ...]:
 def display(path: str) -> str:
     """Return the name that people see: the path without its escapes."""
     return path if "\\" not in path else _ESCAPED.sub(r"\1", path)
+
+
+def shown(paths: Sequence[str]) -> list[str]:
+    """Return the names that people see of several paths, each another one.
+
+    Where two would look alike (`a.b` and `a\\.b`) they are shown with their escapes.
+
+    >>> shown(["x", "a\\\\.b"]), shown(["a.b", "a\\\\.b"])
+    (['x', 'a.b'], ['a.b', 'a\\\\.b'])
+    """
+    names = [display(path) for path in paths]
+    alike = {name for name, count in Counter(names).items() if count > 1}
+    return [path if name in alike else name for name, path in zip(names, paths, strict=True)]
 
 
 def matches(pattern: str, path: str) -> bool:

@@ -83,6 +83,15 @@ def test_a_name_with_a_dot_may_be_a_level_or_a_key() -> None:
     assert ("min_step", "3") in selection.params()
 
 
+def test_a_level_and_a_key_that_look_alike_are_both_there() -> None:
+    paths = ("a.b", r"a\.b", r"c\.d")
+    both = table(1, *(Column(path, "i", np.array([i])) for i, path in enumerate(paths, 1)))
+    (row,) = as_dicts(both, None)
+    assert {name: row[name] for name in ("a.b", r"a\.b", "c.d")} == {"a.b": 1, r"a\.b": 2, "c.d": 3}
+    assert as_dicts(both, ("a.b",)) == [{"a.b": 1}]
+    assert as_dicts(both, (r"a\.b", "c.d")) == [{r"a\.b": 2, "c.d": 3}]
+
+
 def test_the_server_takes_a_sample_that_fits_one_answer() -> None:
     asked = Selection(("a.b", "loss"), samples=500).params()
     assert [value for name, value in asked if name == "name"] == ["a.b", "loss"]

@@ -118,8 +118,8 @@ async def test_a_dotted_key_is_found_nested_and_literal(lab: Lab) -> None:
 
 async def test_rows_are_shown_under_names_that_people_know(lab: Lab) -> None:
     run = await lab.run()
-    await lab.log(run, [(5, {r"val\.acc": 2, "x": 1})])
+    await lab.log(run, [(5, {r"val\.acc": 2, "x": 1, "a.b": 3, r"a\.b": 4})])
     (table,) = [table async for table in rows.read(lab.sources, run)]
-    (row,) = [sample.displayed(row) for row in table.iter_rows()]
+    (row,) = sample.displayed(table)
     assert list(row)[:3] == ["_step", "_runtime", "_timestamp"]
-    assert row["val.acc"] == 2
+    assert (row["val.acc"], row["a.b"], row[r"a\.b"]) == (2, 3, 4)

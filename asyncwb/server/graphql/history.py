@@ -22,7 +22,7 @@ from asyncwb.server.store.details import Details
 from asyncwb.server.store.runs import StoredRun
 from asyncwb.server.store.segments import RunRef
 from asyncwb.wire.columns import Table
-from asyncwb.wire.keys import display
+from asyncwb.wire.keys import shown
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import dumps, loads
 
@@ -110,17 +110,17 @@ async def _folds(state: State, keys: list[int]) -> Mapping[int, str]:
 
 
 def _keys(fold: Fold) -> dict[str, Any]:
-    shown = fold.values()
+    last, metrics = fold.values(), fold.metrics()
     return {
-        display(path): {
+        name: {
             "typeCounts": [
-                {"type": name, "count": count}
-                for name, count in _type_counts(metric.types, shown.get(path)).items()
+                {"type": kind, "count": count}
+                for kind, count in _type_counts(metric.types, last.get(path)).items()
             ],
             "firstStep": metric.first_step,
             "lastStep": metric.last_step,
         }
-        for path, metric in fold.metrics().items()
+        for name, (path, metric) in zip(shown([*metrics]), metrics.items(), strict=True)
     }
 
 
@@ -186,7 +186,7 @@ async def _texts(table: Table) -> list[str]:
 
 
 def _encoded(table: Table) -> list[str]:
-    return [dumps(displayed(row)).decode() for row in table.iter_rows()]
+    return [dumps(row).decode() for row in displayed(table)]
 
 
 @run_type.field("sampledHistory")
