@@ -67,7 +67,13 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     users = Users(database)
     app = web.Application(
         client_max_size=config.max_body,
-        middlewares=[activity_middleware, counting(metrics), error_middleware, auth_middleware],
+        middlewares=[
+            activity_middleware,
+            counting(metrics),
+            pages.unknown_address,
+            error_middleware,
+            auth_middleware,
+        ],
     )
     app[STATE] = State(
         config=config,

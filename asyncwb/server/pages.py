@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -74,11 +74,25 @@ async def page(request: web.Request) -> web.StreamResponse:
     """Show the single-page application; it asks for what it may see by itself."""
     if request.match_info.get("entity") in ("api", "assets"):
         raise web.HTTPNotFound
-    headers = {"Cache-Control": "no-cache"}
+    return _index(200)
+
+
+@web.middleware
+async def unknown_address(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Show a browser the page also at an address that nothing has: it says so. Programs get JSON."""
+    browses = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+    if browses and isinstance(request.match_info.http_exception, web.HTTPNotFound):
+        return _index(404)
+    response: web.StreamResponse = await handler(request)
+    return response
+
+
+def _index(status: int) -> web.StreamResponse:
+    headers = {"Cache-Control": "no-cache", "Content-Type": "text/html; charset=utf-8"}
     index = DIST / "index.html"
     if index.is_file():
-        return web.FileResponse(index, headers={**headers, "Content-Type": "text/html"})
-    return web.Response(body=_MISSING, content_type="text/html", charset="utf-8", headers=headers)
+        return web.FileResponse(index, status=status, headers=headers)
+    return web.Response(body=_MISSING, status=status, headers=headers)
 
 
 @public

@@ -34,6 +34,18 @@ async def test_every_error_has_the_one_shape(server: ServerHandle) -> None:
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+async def test_a_browser_is_shown_the_page_at_an_unknown_address(server: ServerHandle) -> None:
+    async with aiohttp.ClientSession(server.url) as browser:
+        for path in ("/a/b/c/d/e", "/a/b/runs"):
+            async with browser.get(path, headers={"Accept": "text/html,*/*;q=0.8"}) as answer:
+                assert (answer.status, answer.content_type) == (404, "text/html")
+                assert answer.headers["Content-Security-Policy"]
+            async with browser.get(path) as answer:
+                assert (answer.status, answer.content_type) == (404, "application/json")
+        async with browser.get("/api/v1/ingest", headers={"Accept": "text/html"}) as answer:
+            assert (answer.status, answer.content_type) == (405, "application/json")
+
+
 async def test_an_unforeseen_error_says_nothing_of_the_inside(
     server: ServerHandle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
