@@ -33,6 +33,8 @@ def status(
         for run in runs:
             typer.echo("\n".join(_lines(run)))
         typer.echo("To send all of it: asyncwb sync")
+        if any(run.error for run in runs):
+            typer.echo("To give up what can never be sent: delete the folder.")
 
 
 def _lines(run: UnsentRun) -> Iterator[str]:

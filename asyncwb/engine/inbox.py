@@ -131,14 +131,17 @@ class Inbox:
             JournalFull: the journal is full and the policy says raise.
             UsageError: the run has finished.
         """
-        token = self._token
+        token: Token | None = self._token
         try:
             token.pop()
-        except IndexError:
+        except IndexError:  # which is no part of the story of an error below
+            token = None
+        if token is None:
             if self._is_reentered(sys._getframe(1)):
                 self._defer(data, step, commit)
                 return True
             self._wait_for_token()
+            token = self._token
         before: tuple[int, bool] | None = None
         try:
             try:

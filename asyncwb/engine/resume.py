@@ -61,17 +61,22 @@ async def find_run(
 async def _send_what_is_left(
     where: Address | Embedded, http: Http, settings: Settings, head: StreamHead
 ) -> None:
+    patience = settings.init_timeout
     for folder, described in await asyncio.to_thread(_left, settings, head):
         try:
-            drained = await drain(
-                folder,
-                where,
-                http,
-                memory=settings.memory_max_bytes,
-                patience=settings.init_timeout,
-                moved=lambda _: None,
-            )
+            # A process that is at work on it may log faster than this reads.
+            async with asyncio.timeout(None if folder.lock() else patience):
+                drained = await drain(
+                    folder,
+                    where,
+                    http,
+                    memory=settings.memory_max_bytes,
+                    patience=patience,
+                    moved=lambda _: None,
+                )
             problem = drained.error
+        except TimeoutError:
+            continue
         except (Error, OSError) as error:
             problem = str(error)
         if problem is not None:

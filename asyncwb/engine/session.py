@@ -329,6 +329,7 @@ class Session:
         self.saved.forget()
         self.files = FileAccount()  # the parent's files are the parent's to send
         self._forked = True
+        self.greeted = True  # the parent says where the run's page is
         self._told_to_stop = False
         self.summary = LocalSummary(None)  # the parent's locks may be held by threads not here
         self.inbox.after_fork(self._reopen, self._start)
