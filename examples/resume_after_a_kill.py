@@ -7,6 +7,8 @@ new row, so the steps go on without a hole and without a step that is there twic
     python examples/resume_after_a_kill.py
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
@@ -27,12 +29,17 @@ def train(steps: int, *, die: bool) -> None:
     run.finish()
 
 
+def main() -> None:
+    """Run both parts, each in a process of its own, and read the run back."""
+    for part in ("die", "live"):
+        subprocess.run([sys.executable, __file__, part], env=os.environ | {"RUN": RUN}, check=False)
+    run = asyncwb.Api().run(f"examples/{RUN}")
+    steps = [row["step_seen"] for row in run.scan_history()]
+    print(f"{run.name}: {run.state}, {len(steps)} rows, none missing: {steps == [*range(1000)]}")
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         train(500, die=sys.argv[1] == "die")
     else:
-        for part in ("die", "live"):
-            subprocess.run([sys.executable, __file__, part], env=os.environ | {"RUN": RUN})
-        run = asyncwb.Api().run(f"examples/{RUN}")
-        seen = [row["step_seen"] for row in run.scan_history()]
-        print(f"{run.name}: {run.state}, {len(seen)} rows, steps in order: {seen == [*range(1000)]}")
+        main()

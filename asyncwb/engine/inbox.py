@@ -131,7 +131,7 @@ class Inbox:
             JournalFull: the journal is full and the policy says raise.
             UsageError: the run has finished.
         """
-        token: Token | None = self._token
+        token: Any = self._token
         try:
             token.pop()
         except IndexError:  # which is no part of the story of an error below

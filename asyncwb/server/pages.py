@@ -79,7 +79,7 @@ async def page(request: web.Request) -> web.StreamResponse:
 
 @web.middleware
 async def unknown_address(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Show a browser the page also at an address that nothing has: it says so. Programs get JSON."""
+    """Show a browser the page at an address that nothing has, too: it says so. Others get JSON."""
     browses = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
     if browses and isinstance(request.match_info.http_exception, web.HTTPNotFound):
         return _index(404)
