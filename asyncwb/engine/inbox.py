@@ -27,6 +27,7 @@ from asyncwb.engine.records import (
     HEAD_SIZE,
     JSON_ROW,
     OPEN,
+    SUM_SIZE,
     Schema,
     checksum,
     pack_text,
@@ -169,7 +170,9 @@ class Inbox:
                             if given.open:
                                 front = schema.open_front
                         record = schema.pack(front, self._now(), at, *values)
-                        self._map[start:end] = checksum(record) + record
+                        mapping, body = self._map, start + SUM_SIZE
+                        mapping[body:end] = record
+                        mapping[start:body] = checksum(record)  # last: see `records`
                         if step is None and commit is None:
                             rule.step = at + 1
                         segment: Any = self._segment

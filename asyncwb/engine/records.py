@@ -1,12 +1,16 @@
 """How rows and events lie in a journal segment.
 
-    offset  0  XXH3 (64 bits) of all behind it
+    offset  0  XXH3 (64 bits) of all behind it, written last
             8  size of the record in bytes, a multiple of 8 (u32); 0 means: nothing yet
            12  kind (u16): EVENT, JSON_ROW, DEFINE, or a schema's number
            14  flags (u16): OPEN
            16  time (f64, unix seconds)
            24  step (i64)
            32  values: 8 bytes each, in the order of the schema's keys; or JSON, padded with spaces
+
+A process that is killed in the middle of a record (where a page has to be fetched for it, that is
+not as unlikely as it seems) leaves one whose checksum is 0: its `log()` had not returned. Any other
+checksum that is wrong means damage.
 
 Rows of one schema have one size and follow each other, so that a reader looks at thousands of
 them as one array. A DEFINE record announces a schema before its first row in each segment, so a

@@ -265,3 +265,24 @@ def test_a_page_of_zeros_is_reported(
         path.write_bytes(data[:start] + bytes(160) + data[start + 160 :])
         check_prefixes(folder, path, rows, parts)
         assert recovered(folder)[2]
+
+
+@pytest.mark.parametrize("unwritten", [slice(0, 8), slice(0, 40), slice(24, None), slice(8, 16)])
+def test_a_record_in_which_the_process_was_killed_is_no_damage(
+    damaged: tuple[Path, list[Row], dict[str, list[Row]]], unwritten: slice
+) -> None:
+    """Its checksum is written last; what of the rest was written first is up to the machine."""
+    folder, rows, parts = damaged
+    path = min(folder.iterdir())
+    data = bytearray(path.read_bytes())
+    used, count, _ = verify(memoryview(data))
+    at = DATA_START
+    while (size := struct.unpack_from("<I", data, at + 8)[0]) and at + size < used:
+        at += size
+    torn = bytearray(data[at:used])
+    torn[unwritten] = bytes(len(torn[unwritten]))
+    data[at:used] = bytes(8) + torn[8:]
+    assert verify(memoryview(data)) == (at, count - 1, "")
+    path.write_bytes(data)
+    check_prefixes(folder, path, rows, parts)
+    assert not recovered(folder)[2]
