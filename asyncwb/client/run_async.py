@@ -57,14 +57,15 @@ class AsyncRun:
         Args:
             data: names to values: numbers, strings, lists, arrays, nested mappings of these.
             step: int >= 0, the row's step; left out: one after the last. A step that was logged
-                before is added to, also when it lies behind (see `step_policy`).
+                before is added to, also when it lies behind (see `step_policy`). A row with a step
+                below 0 has no place: it is dropped, counted, and said.
             commit: False leaves the step open, so that the next row joins it; the default is True
                 without `step`, False with it.
 
         Raises:
             LogTypeError: not a mapping, a key that is no string, or a value that no row can hold;
                 both a TypeError and a ValueError.
-            StepError: the step lies behind and `step_policy` is "raise".
+            StepError: the step lies behind, or below 0, and `step_policy` is "raise".
             JournalFull: the journal is at its bound and `overflow` is "raise".
             UsageError: the run has finished.
 

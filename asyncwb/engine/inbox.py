@@ -35,9 +35,11 @@ from asyncwb.engine.records import (
 )
 from asyncwb.engine.token import Token
 from asyncwb.errors import JournalFull, StepError, UsageError
-from asyncwb.wire.history import StepRule, check_step
+from asyncwb.wire.history import STEP_MIN, Assigned, StepRule, check_step
 from asyncwb.wire.values import convert_row, dumps
 
+NEGATIVE: Final = "step_negative"
+"""why a row is dropped that gives a step below 0"""
 _MAX_SCHEMAS: Final = 4096
 _STUCK: Final = 0.5
 """seconds of waiting for the token after which it is asked whether anybody holds it"""
@@ -164,7 +166,7 @@ class Inbox:
                             before = rule.step, rule.fast
                             given = rule.assign(step, commit)
                             if given.dropped:
-                                self._drop("step_backwards")
+                                self._drop(_why_dropped(given))
                                 return True
                             at = given.step
                             if given.open:
@@ -290,7 +292,7 @@ class Inbox:
         room = self._make_room(need)
         given = self.rule.assign(step, commit)
         if given.dropped or not room:  # a row without room uses up its step all the same
-            self._drop("step_backwards" if given.dropped else self._no_room)
+            self._drop(_why_dropped(given) if given.dropped else self._no_room)
             return True
         flags = OPEN if given.open else 0
         moment = self._now() if stamped is None else stamped
@@ -443,7 +445,7 @@ class Inbox:
         self._check_open()
         convert_row(data)
         if step is not None:
-            check_step(step)
+            check_step(step, STEP_MIN)
         self._deferred.append((dict(data), step, commit))
 
     def _flush_deferred(self) -> None:
@@ -490,6 +492,10 @@ class Inbox:
                 return True
             frame = frame.f_back
         return False
+
+
+def _why_dropped(given: Assigned) -> str:
+    return NEGATIVE if given.step < 0 else "step_backwards"
 
 
 def _reason(error: OSError | None) -> str:

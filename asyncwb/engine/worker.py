@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 from asyncwb.engine.dialect import Dialects
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.http import Http
+from asyncwb.engine.inbox import NEGATIVE
 from asyncwb.engine.journal import Journal
 from asyncwb.engine.offline import Sealer
 from asyncwb.engine.outbox import Outbox
@@ -349,6 +350,12 @@ class Worker:
                 "disk",
                 f"the journal cannot grow: {session.inbox.disk_error}. The run goes on; rows are "
                 "dropped, and counted, until there is room.",
+            )
+        if session.inbox.dropped[NEGATIVE]:
+            session.notices.warn_once(
+                "step",
+                "a step below 0 has no place in a run: such rows are dropped, and counted.",
+                advise=False,
             )
         await self._group_sync(session)
 

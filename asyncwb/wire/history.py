@@ -14,6 +14,7 @@ the later value of a key winning.
 | `log(d, step=n)`, n < c, "merge" | c | n: merged into that step's row | no | c |
 | the same under "drop" | c | none: dropped, with the reason | | c |
 | the same under "raise" | c | none: StepError | | c |
+| `log(d, step=n)`, n < 0, not "raise" | c | none: dropped, with the reason | | c |
 
 The rules are those of W&B (https://docs.wandb.ai/ref/python/sdk/classes/run, method `log`), but
 for a step that goes backwards, which W&B drops: asynchronous evaluation logs late steps as a
@@ -30,6 +31,7 @@ from asyncwb.errors import LogTypeError, StepError, UsageError
 StepPolicy: TypeAlias = Literal["merge", "drop", "raise"]
 """What becomes of a row whose step lies behind the counter."""
 
+STEP_MIN: Final = -(2**63)
 STEP_MAX: Final = 2**63 - 2
 """The largest step: the counter after it must still fit 64 bits."""
 
@@ -74,8 +76,8 @@ class StepRule:
     def assign(self, step: SupportsIndex | None = None, commit: bool | None = None) -> Assigned:
         """Decide where a row goes and move the counter, as the module's table says.
 
-        Raises LogTypeError for a step that is no int >= 0, and StepError under "raise" for one
-        that lies behind the counter; the counter does not move then.
+        Raises LogTypeError for a step that is no int of 64 bits, and StepError under "raise" for
+        one that lies behind the counter; the counter does not move then.
 
         >>> rule = StepRule()
         >>> rule.assign(), rule.assign(5), rule.assign(commit=True), rule.assign(2)[:2]
@@ -86,7 +88,7 @@ Assigned(step=5, open=False, dropped=None), (2, False))
             at = self.step
             is_open = commit is not None and not commit
         else:
-            at = step if type(step) is int and 0 <= step <= STEP_MAX else check_step(step)
+            at = step if type(step) is int and 0 <= step <= STEP_MAX else check_step(step, STEP_MIN)
             if at < self.step:
                 return self._late(at)
             is_open = not commit
@@ -95,10 +97,10 @@ Assigned(step=5, open=False, dropped=None), (2, False))
         return Assigned(at, is_open)
 
     def _late(self, at: int) -> Assigned:
-        if self.policy == "merge":
+        if self.policy == "merge" and at >= 0:
             return Assigned(at, False)
         reason = f"step {at} lies behind the run's step {self.step} (step_policy={self.policy!r})"
-        if self.policy == "drop":
+        if self.policy != "raise":
             return Assigned(at, False, reason)
         raise StepError(
             f"{reason}; the row was not recorded, what was logged before is safe. Log with an "
@@ -106,10 +108,10 @@ Assigned(step=5, open=False, dropped=None), (2, False))
         )
 
 
-def check_step(step: SupportsIndex) -> int:
+def check_step(step: SupportsIndex, least: int = 0) -> int:
     """Return a step as a plain int; numpy's ints are steps too.
 
-    Raises LogTypeError for other types, bools among them, and outside 0 to STEP_MAX.
+    Raises LogTypeError for other types, bools among them, and outside `least` to STEP_MAX.
     """
     try:
         number = None if isinstance(step, bool) else operator.index(step)
@@ -120,7 +122,7 @@ def check_step(step: SupportsIndex) -> int:
             f"step is an int, not {step!r} of type {type(step).__name__}; the row was not recorded",
             key="step",
         )
-    if not 0 <= number <= STEP_MAX:
+    if not least <= number <= STEP_MAX:
         raise LogTypeError(
             f"step must not be negative or beyond 64 bits, and {number} is; "
             "the row was not recorded",

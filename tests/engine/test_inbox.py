@@ -273,11 +273,20 @@ def test_what_no_row_can_hold_is_refused_by_name(data: Any, key: str) -> None:
         assert isinstance(caught.value, TypeError)
         assert isinstance(caught.value, ValueError)
         assert caught.value.key == key
-        for bad in (-1, 1.5, "3", True, 2**63):
+        for bad in (1.5, "3", True, 2**63):
             with pytest.raises(LogTypeError):
                 w.inbox.log({"a": 1.0}, step=bad)  # type: ignore[arg-type]
         w.inbox.log({"a": 2.0})
         assert w.rows() == [{"_step": 0, "a": 1.0}, {"_step": 1, "a": 2.0}]
+
+
+def test_a_row_with_a_negative_step_is_dropped_and_counted() -> None:
+    with writer() as w:
+        for row in ({"a": 1.0}, {"a": 2.0}, {"text": "x"}):
+            assert w.inbox.log(row, step=-1)
+        w.inbox.log({"a": 3.0})
+        assert (w.inbox.accepted, w.inbox.dropped) == (1, {"step_negative": 3})
+        assert w.rows() == [{"_step": 0, "a": 3.0}]
 
 
 def test_a_step_that_goes_backwards_under_raise_and_drop() -> None:

@@ -89,12 +89,26 @@ def test_a_step_is_an_int(step: Any) -> None:
     assert rule.step == 0
 
 
-@pytest.mark.parametrize("step", [-1, np.int8(-5), STEP_MAX + 1, 2**70])
-def test_a_step_is_neither_negative_nor_endless(step: Any) -> None:
+@pytest.mark.parametrize("step", [-(2**63) - 1, STEP_MAX + 1, 2**70])
+def test_a_step_fits_64_bits(step: Any) -> None:
     rule = StepRule()
-    with pytest.raises(LogTypeError, match="must not be negative"):
+    with pytest.raises(LogTypeError, match="beyond 64 bits"):
         rule.assign(step)
+    with pytest.raises(LogTypeError, match="must not be negative"):
+        StepRule(step=-1)
     assert rule.step == 0
+
+
+@pytest.mark.parametrize("policy", ["merge", "drop"])
+def test_a_negative_step_has_no_place(policy: Any) -> None:
+    rule = StepRule(policy)
+    assert rule.assign(np.int8(-5)).dropped == (
+        f"step -5 lies behind the run's step 0 (step_policy={policy!r})"
+    )
+    assert rule.assign(-1, True).dropped
+    assert rule.assign() == (0, False, None)
+    with pytest.raises(StepError, match="step -1 "):
+        StepRule("raise").assign(-1)
 
 
 def test_numpy_ints_are_steps_and_come_back_plain() -> None:
