@@ -33,6 +33,7 @@ from asyncwb.wire.stream import StreamHead
 
 _ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _REINIT: Final = ("create_new", "return_previous", "finish_previous")
+_DEFAULTS: Final = Path("config-defaults.yaml")
 
 
 class Arguments(TypedDict, total=False):
@@ -111,6 +112,7 @@ class _Start:
         given.update({name: value for name, value in arguments.items() if value is not None})
         self.settings = Settings.resolve(given)
         self.config = _chosen(config, config_include_keys, config_exclude_keys)
+        self.defaults = _defaults()
         self.allow_val_change = allow_val_change
         self.reinit = _reinit(reinit)
         self.run_id = self.settings.run_id or _interrupted(self.settings) or _new_id()
@@ -170,7 +172,8 @@ class _Start:
             "job_type": settings.run_job_type,
         }
         started_at = time.time()
-        config = convert(self.config)
+        known = self.known.get("config", {})
+        config = convert({k: v for k, v in self.defaults.items() if k not in known} | self.config)
         start = {
             "t": "start",
             "at": started_at,
@@ -197,7 +200,7 @@ class _Start:
         state = RunState(
             session,
             attrs=self._attrs(given),
-            config={**self.known.get("config", {}), **config},
+            config={**known, **config},
             started_at=started_at,
             resumed=self.resumed,
             allow_val_change=self.allow_val_change,
@@ -246,7 +249,9 @@ def init(
         project: the project (1 to 128 characters without / \\ # ? % :); see `Settings` for this
             and every other default.
         entity: who owns the run: a user or a team; left out: the user of the API key.
-        config: the run's configuration: a mapping, a namespace, a dataclass, or a YAML file.
+        config: the run's configuration: a mapping, a namespace, a dataclass, or a YAML file. What
+            it leaves out comes from the file `config-defaults.yaml` in the current folder, if there
+            is one.
         config_exclude_keys, config_include_keys: which keys of `config` to leave out, or to take.
         allow_val_change: whether config keys may change their value later on.
         id: the run's id, unique in the project; left out: a random one.
@@ -372,6 +377,10 @@ def _reinit(value: str | bool | None) -> str:
             f"reinit is one of {', '.join(_REINIT)}, not {value!r}: nothing was started"
         )
     return value
+
+
+def _defaults() -> dict[str, Any]:
+    return dict(as_mapping(_DEFAULTS)) if _DEFAULTS.is_file() else {}
 
 
 def _chosen(

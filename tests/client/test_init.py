@@ -14,7 +14,7 @@ import pytest
 import asyncwb
 from asyncwb.client.run import Run
 from asyncwb.client.run_async import AsyncRun
-from asyncwb.errors import CommError, Error, SettingsError, UsageError
+from asyncwb.errors import CommError, ConfigError, Error, SettingsError, UsageError
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
 
@@ -157,6 +157,25 @@ def test_an_id_used_again_changes_only_what_is_given(to_server: Settings, ask: A
     with asyncwb.init("p", id="unnamed", settings=to_server) as run:
         assert run.name == "unnamed"
     assert ask("runs/{entity}/p/unnamed")["name"] == "unnamed"
+
+
+def test_what_a_config_leaves_out_comes_from_a_file(
+    to_server: Settings, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    defaults = Path("config-defaults.yaml")
+    defaults.write_text("wandb_version: 1\nlr: {value: 0.1, desc: null}\nseed: {value: 3}\n")
+    with asyncwb.init("p", id="r", config={"lr": 0.5}, settings=to_server) as run:
+        assert dict(run.config) == {"lr": 0.5, "seed": 3}
+        run.log({"x": 1})
+    defaults.write_text("lr: {value: 0.1}\nseed: {value: 4}\nnew: {value: 1}\n")
+    with asyncwb.init("p", id="r", resume="must", settings=to_server) as run:
+        assert dict(run.config) == {"lr": 0.5, "seed": 3, "new": 1}, "the run has the first two"
+    assert ask("runs/{entity}/p/r")["config"] == {"lr": 0.5, "seed": 3, "new": 1}
+    defaults.write_text("- no mapping")
+    with pytest.raises(ConfigError, match=r"config-defaults.yaml is no mapping"):
+        asyncwb.init("p", settings=to_server)
+    assert asyncwb.run is None
 
 
 def test_resume_without_a_server_is_an_error_and_in_time() -> None:
