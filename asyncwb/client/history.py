@@ -13,7 +13,7 @@ It is generated from the async face.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -22,7 +22,7 @@ from asyncwb.client.download import Download
 from asyncwb.client.paths import RunPath
 from asyncwb.client.plain_rows import having, picked, read_row
 from asyncwb.client.query import Connection
-from asyncwb.client.rows import Names, Selection, as_dicts, matching
+from asyncwb.client.rows import Names, Selection, as_dicts, matching, spelled
 from asyncwb.client.waiting import wait
 from asyncwb.errors import CommError
 from asyncwb.wire import frames
@@ -155,19 +155,26 @@ class HistoryScan:
     """
 
     def __init__(
-        self, connection: Connection, path: RunPath, selection: Selection, page_size: int
+        self,
+        connection: Connection,
+        path: RunPath,
+        selection: Selection,
+        page_size: int,
+        *,
+        nan_as_string: bool = False,
     ) -> None:
         self._connection = connection
         self._path = path
         self._selection = selection
         self._page_size = page_size
+        self._nan_as_string = nan_as_string
         self._rows: Iterator[dict[str, Any]] | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if not wait(self._connection.native()):
             pages = RowPages(self._connection, self._path, self._selection, self._page_size)
             while (rows := pages.next()) is not None:
-                yield from picked(rows, self._selection.names)
+                yield from self._shown(picked(rows, self._selection.names))
             return
         tables = Tables(self._connection, self._path, self._selection)
         try:
@@ -175,9 +182,12 @@ class HistoryScan:
                 for table in batch:
                     for start in range(0, table.n, self._page_size):
                         page = table.slice(start, start + self._page_size)
-                        yield from as_dicts(page, self._selection.names)
+                        yield from self._shown(as_dicts(page, self._selection.names))
         finally:
             tables.close()
+
+    def _shown(self, rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        return map(spelled, rows) if self._nan_as_string else rows
 
     def __next__(self) -> dict[str, Any]:
         if self._rows is None:

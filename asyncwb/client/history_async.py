@@ -13,7 +13,7 @@ The sync face is generated from this file.
 from __future__ import annotations
 
 import asyncio  # sync: drop
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -22,7 +22,7 @@ from asyncwb.client.download import Download
 from asyncwb.client.paths import RunPath
 from asyncwb.client.plain_rows import having, picked, read_row
 from asyncwb.client.query import Connection
-from asyncwb.client.rows import Names, Selection, as_dicts, matching
+from asyncwb.client.rows import Names, Selection, as_dicts, matching, spelled
 from asyncwb.client.waiting import wait_async
 from asyncwb.errors import CommError
 from asyncwb.wire import frames
@@ -155,21 +155,28 @@ class AsyncHistoryScan:
     """
 
     def __init__(
-        self, connection: Connection, path: RunPath, selection: Selection, page_size: int
+        self,
+        connection: Connection,
+        path: RunPath,
+        selection: Selection,
+        page_size: int,
+        *,
+        nan_as_string: bool = False,
     ) -> None:
         self._connection = connection
         self._path = path
         self._selection = selection
         self._page_size = page_size
+        self._nan_as_string = nan_as_string
         self._rows: AsyncIterator[dict[str, Any]] | None = None
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         if not await wait_async(self._connection.native()):
             pages = AsyncRowPages(self._connection, self._path, self._selection, self._page_size)
             while (rows := await pages.next()) is not None:
-                # sync: yield from picked(rows, self._selection.names)
+                # sync: yield from self._shown(picked(rows, self._selection.names))
                 # sync: drop
-                for row in picked(rows, self._selection.names):
+                for row in self._shown(picked(rows, self._selection.names)):
                     yield row
             return
         tables = AsyncTables(self._connection, self._path, self._selection)
@@ -178,12 +185,15 @@ class AsyncHistoryScan:
                 for table in batch:
                     for start in range(0, table.n, self._page_size):
                         page = table.slice(start, start + self._page_size)
-                        # sync: yield from as_dicts(page, self._selection.names)
+                        # sync: yield from self._shown(as_dicts(page, self._selection.names))
                         # sync: drop
-                        for row in as_dicts(page, self._selection.names):
+                        for row in self._shown(as_dicts(page, self._selection.names)):
                             yield row
         finally:
             tables.close()
+
+    def _shown(self, rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        return map(spelled, rows) if self._nan_as_string else rows
 
     async def __anext__(self) -> dict[str, Any]:
         if self._rows is None:

@@ -248,6 +248,7 @@ class PublicRun(RunFields):
         page_size: int = 1000,
         min_step: int | None = None,
         max_step: int | None = None,
+        nan_as_string: bool = False,
     ) -> HistoryScan:
         """Read every row, as a dict, ascending by step; streamed, in bounded memory.
 
@@ -259,6 +260,8 @@ class PublicRun(RunFields):
             page_size: how many rows are made into dicts at a time, >= 1.
             min_step: the first step, included; >= 0.
             max_step: the last step, not included; >= 0.
+            nan_as_string: give NaN and infinities as W&B's API spells them ("NaN", "Infinity",
+                "-Infinity"), rather than as floats.
 
         Raises:
             ValueError: an argument at fault.
@@ -272,7 +275,9 @@ class PublicRun(RunFields):
             None if max_step is None else _whole(max_step, "max_step", 0),
         )
         size = _whole(page_size, "page_size", 1)
-        return HistoryScan(self._client, self._run_path, selection, size)
+        return HistoryScan(
+            self._client, self._run_path, selection, size, nan_as_string=nan_as_string
+        )
 
     def download_history_exports(
         self, download_dir: FilePath, require_complete_history: bool = True

@@ -13,6 +13,7 @@ import pytest
 
 import asyncwb
 from asyncwb.apis.public import Api, Run
+from asyncwb.client import rows as rows_of
 from asyncwb.client.plain_rows import read_row
 from asyncwb.wire.columns import Column, Table
 from asyncwb.wire.frames import encode
@@ -90,6 +91,14 @@ def test_a_nan_stays_a_float(either: Run) -> None:
     for value in (sampled, whole, scanned):
         assert type(value) is float
         assert math.isnan(value)
+
+
+def test_a_nan_is_spelled_out_on_request(either: Run) -> None:
+    scan = either.scan_history(["_step", "val"], nan_as_string=True)
+    assert {row["_step"]: row["val"] for row in scan} == {1: 1, 3: "NaN", 5: 5, 7: 7, 9: 9}
+    value = {"a": [math.inf, {"b": -math.inf}], "c": "text", "d": 0.5}
+    found = {"a": ["Infinity", {"b": "-Infinity"}], "c": "text", "d": 0.5}
+    assert rows_of.spelled(value) == found
 
 
 def test_a_scan_gives_every_row_of_a_range(either: Run) -> None:
