@@ -122,17 +122,15 @@ class Ledger:
         self,
         writer_id: str,
         received: Sequence[ReceivedFrame],
-        presence: Presence | None = None,
+        presence: Presence = Presence.HERE,
     ) -> int:
         """Apply one stream; returns the sequence number expected next.
-
-        `presence` is None for a client that knows nothing of it.
 
         Raises:
             StreamError: a hole in the sequence, or the writer may not start here. What came
                 before the hole is applied; all else of the stream is not.
         """
-        self._found = presence in (Presence.GONE, Presence.DONE)
+        self._found = presence is not Presence.HERE
         writer = self.record.writers.get(writer_id)
         if writer is None:
             writer = self._open(writer_id, received)
@@ -145,8 +143,6 @@ class Ledger:
                 gap = _gap(writer, item.info)
                 break
             if verdict is not Admission.DUPLICATE:
-                if presence is Presence.HERE and has_left(writer):
-                    writer.finished_at, heard = None, True  # it was taken for dead, and is not
                 self._admit(writer, item, skip)
         if heard and writer.finished_at is None:
             self._contact(writer)
@@ -375,11 +371,6 @@ def _end_silent(record: RunRecord) -> None:
 def has_finished(writer: WriterRecord) -> bool:
     """Tell whether a writer has finished the run, and not merely left it."""
     return writer.finished_at is not None and writer.exit_code is not None
-
-
-def has_left(writer: WriterRecord) -> bool:
-    """Tell whether a writer has left the run, which is others' to finish."""
-    return writer.finished_at is not None and writer.exit_code is None
 
 
 def touches_config(frame: Frame) -> bool:

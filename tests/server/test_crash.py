@@ -140,23 +140,6 @@ async def test_what_a_dead_writer_left_ends_as_it_did(server: ServerHandle, time
         assert (info["exit_code"], info["finished_at"]) == (3, EPOCH + 10)
 
 
-async def test_who_was_taken_for_dead_lives_when_it_speaks(
-    server: ServerHandle, time: FakeTime
-) -> None:
-    """Somebody synced a copy of the folder while the process went on."""
-    async with connect(server) as client:
-        await client.send(first_frame())
-        time.now += 1
-        assert (await client.send(presence=Presence.DONE))["state"] == "crashed"
-        again = encode(0, rows(0, 10), [(0, start_event())])  # a duplicate says nothing
-        assert (await client.send(again))["state"] == "crashed"
-        assert (await client.send(encode(11, rows(10, 5))))["state"] == "running"
-        time.now += 50
-        assert look(server) == 0
-        finish = {"t": "finish", "exit_code": 0, "at": EPOCH}
-        assert (await client.send(event_frame(16, finish)))["state"] == "finished"
-
-
 async def test_who_leaves_does_not_end_the_run(server: ServerHandle, time: FakeTime) -> None:
     leave, finish = {"t": "leave", "at": EPOCH}, {"t": "finish", "exit_code": 3, "at": EPOCH}
     async with connect(server) as client:
