@@ -66,7 +66,8 @@ class Counters:
         return int(count)
 
     def __setitem__(self, slot: int, count: int) -> None:
-        SLOT.pack_into(self._map, slot * SLOT.size, count)
+        # Copied, not packed into place: that clears the place first, where a kill would leave a 0.
+        self._map[slot * SLOT.size : (slot + 1) * SLOT.size] = SLOT.pack(count)
 
 
 def row(key: str, i: int, noise: int = 0) -> dict[str, Any]:
