@@ -1,7 +1,7 @@
 """How rows and events lie in a journal segment.
 
-    offset  0  XXH3 (64 bits) of all behind it, written last
-            8  size of the record in bytes, a multiple of 8 (u32); 0 means: nothing yet
+    offset  0  XXH3 (64 bits) of all behind it, written last; 0 means: nothing yet
+            8  size of the record in bytes, a multiple of 8 (u32)
            12  kind (u16): EVENT, JSON_ROW, DEFINE, or a schema's number
            14  flags (u16): OPEN
            16  time (f64, unix seconds)
