@@ -25,6 +25,7 @@ from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from asyncwb.errors import ConfigError, SettingsError
+from asyncwb.private import make_private_folder, write_private
 from asyncwb.typing import Mode, Overflow, Resume, StepPolicy
 from asyncwb.wire import names
 
@@ -321,14 +322,9 @@ def read_credentials(data_dir: Path) -> dict[str, dict[str, Any]]:
 
 def write_credentials(data_dir: Path, credentials: Mapping[str, Mapping[str, Any]]) -> Path:
     """Replace the stored credentials in one step, readable by their owner alone; give the path."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(data_dir)
     path = data_dir / "credentials.json"
-    fresh = data_dir / f".credentials-{os.getpid()}"
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(credentials, file, indent=2)
-    fresh.replace(path)
+    write_private(path, json.dumps(credentials, indent=2).encode())
     return path
 
 

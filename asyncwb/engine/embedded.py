@@ -20,6 +20,7 @@ from typing import Final
 from asyncwb.engine.forks import fork_waits
 from asyncwb.engine.http import Http, NoAnswer
 from asyncwb.errors import CommError
+from asyncwb.private import make_private_folder
 from asyncwb.wire.values import loads
 
 START_TIMEOUT: Final = 30.0
@@ -84,7 +85,7 @@ class Embedded:
         )
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self._folder)
         command = [sys.executable, "-m", "asyncwb", "server", "--embedded"]
         command += ["--data", str(self._folder), "--port", "0"]
         command += ["--idle-timeout", str(self._idle_timeout)]

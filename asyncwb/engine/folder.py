@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from asyncwb.errors import Error
+from asyncwb.private import make_private_folder
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.values import dumps, loads
 
@@ -59,7 +60,7 @@ class RunFolder:
         """Make the folder, lock it and describe it; raises OSError where that is impossible."""
         started = time.strftime("%Y%m%d_%H%M%S", time.localtime(description.started_at))
         folder = cls(runs / f"{started}-{description.run}-{description.writer}")
-        folder.files.mkdir(parents=True)
+        make_private_folder(folder.files)
         if not folder.lock():
             raise Error(f"{folder.path} is in use by another process")
         (folder.path / _DESCRIPTION).write_bytes(dumps(asdict(description)))

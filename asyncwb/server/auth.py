@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from asyncwb.private import write_private
 from asyncwb.server.errors import ApiError
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.users import User, Users, digest
@@ -179,15 +179,3 @@ def read_key(path: Path) -> str | None:
         return path.read_text(encoding="ascii").strip() or None
     except FileNotFoundError:
         return None
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Put a file where only its owner can read it, whole or not at all."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

@@ -28,9 +28,9 @@ import uvloop
 from aiohttp import web
 
 from asyncwb.errors import UsageError
+from asyncwb.private import close_to_others, make_private_folder, write_private
 from asyncwb.server.activity import ACTIVITY
 from asyncwb.server.app import READY, create_app
-from asyncwb.server.auth import write_private
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.connection import connections
 from asyncwb.server.errors import log
@@ -39,6 +39,7 @@ from asyncwb.version import __version__
 
 _SHUTDOWN_SECONDS: Final = 15.0
 _BACKLOG: Final = 512
+_LOCK: Final = "server.lock"
 _ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -71,6 +72,7 @@ def serve(config: ServerConfig, announce: Callable[[str], None] | None = None) -
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    os.umask(0o077)  # for files outside the data folder too: a database or objects elsewhere
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config, announce))
@@ -106,7 +108,7 @@ async def run_server(
         AlreadyRunning, UsageError: as `serve`.
     """
     _make_folder(config.data)
-    with _folder_lock(config.data / "server.lock"), _listen(config) as listener:
+    with _folder_lock(config.data / _LOCK), _listen(config) as listener:
         app = create_app(config, clock=clock)
         runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS, handle_signals=False)
         url = _url(config, listener)
@@ -131,9 +133,10 @@ async def run_server(
 
 def _make_folder(path: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(path)
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError("it may not be written")
+        close_to_others(path, _LOCK)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be the server's data folder: {error.strerror or error}. Nothing was "

@@ -26,8 +26,11 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
 from asyncwb.errors import SettingsError
+from asyncwb.private import close_to_others, make_private_folder
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)*")
+_FOLDERS: Final = ("segments", "files")
+"""what lies in a store at the top"""
 _READ_AHEAD: Final = 64 * 2**10
 _PART: Final = 8 * 2**20
 """bytes of one part of a streamed upload; a bucket takes 10,000 parts."""
@@ -57,7 +60,8 @@ class Objects:
         Credentials of a bucket come from the environment, as obstore documents.
 
         Raises:
-            SettingsError: the URL is none that obstore can open.
+            SettingsError: the URL is none that obstore can open, or the folder cannot be made or
+                closed to others.
         """
         text = os.fspath(place)
         url = urlsplit(text)
@@ -73,7 +77,15 @@ class Objects:
                     "objects",
                 ) from error
         folder = Path(text).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            make_private_folder(folder)
+            close_to_others(folder, *_FOLDERS)
+        except OSError as error:
+            raise SettingsError(
+                f"{folder} cannot be the object store: {error.strerror or error}. Nothing was "
+                "started; give another folder with --objects.",
+                "objects",
+            ) from error
         return cls(LocalStore(folder), folder)
 
     def put(self, name: str, data: bytes) -> None:

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.anyio
 
 SERVE = """
 import sys
+import tempfile
 from pathlib import Path
 from asyncwb.server import ServerConfig, serve
 serve(
@@ -240,3 +242,28 @@ async def test_a_start_that_fails_leaves_nothing_announced(
     with pytest.raises(Exception, match="not a database"):
         start_server()
     assert not (data / "server.json").exists()
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """Give a folder that every user of the machine can reach and read."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+
+
+def test_nobody_else_reads_the_data_folder(spawn: Callable[..., Process], open_place: Path) -> None:
+    process = spawn(data=open_place)
+    assert process.wait_until_ready()
+    assert stat.S_IMODE(open_place.stat().st_mode) == 0o700
+    process.end(signal.SIGTERM)
+    assert not [path for path in open_place.rglob("*") if path.stat().st_mode & 0o077]
+
+
+def test_a_folder_of_other_things_is_no_data_folder(
+    spawn: Callable[..., Process], open_place: Path
+) -> None:
+    (open_place / "letter").touch()
+    _, said = spawn(data=open_place).child.communicate(timeout=30)
+    assert f"chmod 700 {open_place}" in said
+    assert [path.name for path in open_place.iterdir()] == ["letter"]
