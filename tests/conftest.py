@@ -19,7 +19,7 @@ import pytest
 
 _THEMES = (
     *("fix_clock", "fix_faults", "fix_people", "fix_postgres", "fix_server", "fix_wandb"),
-    "fix_web",
+    *("fix_proxy", "fix_web"),
 )
 pytest_plugins = [f"tests.{name}" for name in _THEMES if find_spec(f"tests.{name}")]
 

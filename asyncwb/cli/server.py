@@ -34,6 +34,21 @@ def server(
             show_default="objects/ in the data folder",
         ),
     ] = None,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ASYNCWB_SERVER_PUBLIC_URL",
+            help="How users reach it behind a proxy: https://example.org or .../a/path.",
+            show_default="http://HOST:PORT",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="ASYNCWB_SERVER_ALLOW_HOSTS",
+            help="A further name that requests may call it by; * is any. Repeat it for more.",
+        ),
+    ] = None,
     idle_timeout: Annotated[
         float, typer.Option(min=0, help="Stop after this many seconds without a request; 0: never.")
     ] = 0.0,
@@ -56,6 +71,8 @@ def server(
         admin_key=package.admin_key_from(),
         idle_timeout=idle_timeout or None,
         embedded=embedded,
+        public_url=public_url or None,
+        hosts=tuple(allow_host or ()),
     )
     package.serve(config, lambda url: _announce(url, folder))
 

@@ -28,6 +28,7 @@ START_TIMEOUT: Final = 30.0
 _POLL: Final = 0.05
 _LOG_TAIL: Final = 2000
 
+_SERVERS_OWN: Final = ("ASYNCWB_API_KEY", "ASYNCWB_SERVER_")
 _children: Final[list[subprocess.Popen[bytes]]] = []
 """servers that this process started: kept, since collecting a live Popen is a warning."""
 
@@ -90,7 +91,7 @@ class Embedded:
         command += ["--data", str(self._folder), "--port", "0"]
         command += ["--idle-timeout", str(self._idle_timeout)]
         # Not the caller's server settings: they would point the server at another database.
-        env = {k: v for k, v in os.environ.items() if k != "ASYNCWB_API_KEY"}
+        env = {k: v for k, v in os.environ.items() if not k.startswith(_SERVERS_OWN)}
         with (self._folder / "server.log").open("ab") as log, fork_waits():
             child = subprocess.Popen(
                 command,

@@ -1,8 +1,8 @@
 """The application: a table of routes, what they share, and the tasks that run beside them.
 
 Every route is private unless its handler says `@public`; the order of the middlewares is: count,
-turn errors into the one shape, let in. The address of an API route never falls through to the
-page.
+turn errors into the one shape, know the host, let in. The address of an API route never falls
+through to the page.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from asyncwb.server import (
     runs,
 )
 from asyncwb.server.activity import ACTIVITY, Activity, activity_middleware
+from asyncwb.server.address import host_check
 from asyncwb.server.auth import KEYS, KeyCache, auth_middleware, ensure_admin, public
 from asyncwb.server.background import beside
 from asyncwb.server.config import ServerConfig
@@ -72,6 +73,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
             counting(metrics),
             pages.unknown_address,
             error_middleware,
+            host_check(config),
             auth_middleware,
         ],
     )

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from asyncwb.private import write_private
+from asyncwb.server.address import base_url
 from asyncwb.server.errors import ApiError
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.users import User, Users, digest
@@ -106,7 +107,8 @@ def require_same_origin(request: web.Request) -> None:
     if site is not None:
         fine = site == "same-origin"
     else:
-        fine = origin is not None and urlsplit(origin).netloc == request.host
+        ours = (request.host, urlsplit(base_url(request)).netloc)  # a proxy may name another host
+        fine = origin is not None and urlsplit(origin).netloc in ours
     if not fine:
         raise ApiError(
             403, "cross_site", "Another site sent this request. Nothing was written; use the page."

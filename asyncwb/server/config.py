@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from asyncwb.errors import SettingsError
 
@@ -34,7 +35,9 @@ class ServerConfig:
         patience: seconds of silence in the midst of a request after which it is refused.
         native: offer the endpoints under `/api`; without them the server speaks W&B's protocol
             only, as W&B's own do (its pages then have nothing to show).
-        public_url: how users reach the server where that is not `http://host:port`.
+        public_url: how users reach the server where that is not `http://host:port`: behind a
+            proxy that speaks TLS, or that serves it under a path.
+        hosts: further names that requests may call this server by; "*" is any.
 
     Raises:
         SettingsError: a key too short for W&B clients, or a number out of range.
@@ -54,12 +57,15 @@ class ServerConfig:
     patience: float = 30.0
     native: bool = True
     public_url: str | None = None
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.admin_key is not None:
             _check_key(self.admin_key)
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port {self.port} is not between 0 and 65535", "port")
+        if self.public_url is not None:
+            object.__setattr__(self, "public_url", _checked_url(self.public_url))
         for name in ("crash_after", "max_body", "max_raw", "patience"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} must be above 0", name)
@@ -76,6 +82,18 @@ class ServerConfig:
             "sqlite": "sqlite+aiosqlite",
         }
         return f"{drivers.get(scheme, scheme)}://{rest}"
+
+
+def _checked_url(text: str) -> str:
+    """Return a public URL without a slash at its end; refuse what no link can begin with."""
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise SettingsError(
+            f"the public URL {text!r} is not like https://tracker.example.org or "
+            "https://example.org/tracker. Nothing was started.",
+            "public_url",
+        )
+    return text.rstrip("/")
 
 
 def _check_key(key: str) -> None:

@@ -27,6 +27,7 @@ _CODES: Final = {
     404: "not_found",
     405: "method_not_allowed",
     413: "body_too_large",
+    421: "unknown_host",
     429: "too_many_requests",
     503: "unavailable",
 }

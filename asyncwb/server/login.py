@@ -12,6 +12,7 @@ import orjson
 from aiohttp import web
 
 from asyncwb.server.access import forbidden
+from asyncwb.server.address import base_path, base_url
 from asyncwb.server.auth import (
     COOKIE,
     KEYS,
@@ -70,7 +71,7 @@ async def use_link(request: web.Request) -> web.StreamResponse:
     user = await state.users.use_login_link(token, state.clock()) if token else None
     if user is None:
         return await page(request)
-    response = web.Response(status=303, headers={"Location": "/"})
+    response = web.Response(status=303, headers={"Location": f"{base_path(request)}/"})
     await open_session(request, user, response)
     return response
 
@@ -97,14 +98,8 @@ async def log_out(request: web.Request) -> web.Response:
     if token is not None:
         await request.app[STATE].users.close_session(token)
     response = web.json_response({})
-    response.del_cookie(COOKIE, path="/")
+    response.del_cookie(COOKIE, path=base_path(request) or "/")
     return response
-
-
-def base_url(request: web.Request) -> str:
-    """Return the address that the client knows the server by."""
-    public_url = request.app[STATE].config.public_url
-    return public_url.rstrip("/") if public_url else f"{request.scheme}://{request.host}"
 
 
 def _require_person(user: User) -> None:
@@ -120,7 +115,7 @@ async def open_session(request: web.Request, user: User, response: web.Response)
         COOKIE,
         token,
         max_age=int(SESSION_LIFETIME),
-        path="/",
+        path=base_path(request) or "/",
         httponly=True,
         samesite="Lax",
         secure=base_url(request).startswith("https://"),

@@ -17,9 +17,10 @@ from aiohttp import web
 
 from asyncwb.server import accounts, teams
 from asyncwb.server.access import Role
+from asyncwb.server.address import base_url
 from asyncwb.server.auth import public, require_same_origin
 from asyncwb.server.body import fields, whole
-from asyncwb.server.login import base_url, open_session
+from asyncwb.server.login import open_session
 from asyncwb.server.pages import page
 from asyncwb.server.runs import json_response
 from asyncwb.server.state import STATE, USER

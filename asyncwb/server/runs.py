@@ -23,11 +23,11 @@ from asyncwb.server.access import (
     require_run,
     run_not_found,
 )
+from asyncwb.server.address import base_url
 from asyncwb.server.edits import STATES
 from asyncwb.server.errors import ApiError
 from asyncwb.server.ingest import read_fold
 from asyncwb.server.live import MIN_INTERVAL, PING, POLL, wait_for
-from asyncwb.server.login import base_url
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.projects import StoredProject
 from asyncwb.server.store.query import RunQuery

@@ -22,6 +22,7 @@ from aiohttp import web
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 
+from asyncwb.server.address import base_url
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import (
     alerts,
@@ -37,7 +38,6 @@ from asyncwb.server.graphql import (
 )
 from asyncwb.server.graphql.context import Context
 from asyncwb.server.graphql.execute import Executor, Request
-from asyncwb.server.login import base_url
 from asyncwb.server.state import STATE, USER
 
 __all__ = ["Context", "executable_schema", "routes"]
