@@ -105,6 +105,7 @@ class WebServer:
     def sign_in(self, page: Page) -> None:
         """Sign a browser's page in."""
         page.goto(self.login_link())
+        page.get_by_role("button", name="Sign in as").click()
         expect(page.get_by_role("heading", name="Projects")).to_be_visible()
 
     def login_link(self) -> str:

@@ -36,6 +36,7 @@ from asyncwb.server.crash import watch
 from asyncwb.server.errors import error_middleware, error_response
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
+from asyncwb.server.open_requests import OPEN_REQUESTS, OpenRequests
 from asyncwb.server.signing import Signer
 from asyncwb.server.state import STATE, State
 from asyncwb.server.store.database import Database
@@ -96,6 +97,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
         clock=clock,
     )
     app[KEYS] = KeyCache(app[STATE].users)
+    app[OPEN_REQUESTS] = OpenRequests(users)
     app[READY] = asyncio.Event()
     app[ACTIVITY] = Activity()
     app.add_routes(_own_routes(config))
@@ -111,6 +113,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
             files.background,
             index.background,
             _crash_detection,
+            _end_of_requests,
         )
     )
     return app
@@ -164,4 +167,13 @@ async def _open_database(app: web.Application) -> AsyncIterator[None]:
 
 async def _crash_detection(app: web.Application) -> AsyncIterator[None]:
     async with beside(watch(app[STATE]), "crash detection"):
+        yield
+
+
+async def _end_of_requests(app: web.Application) -> AsyncIterator[None]:
+    async def work() -> None:
+        while True:
+            await asyncio.sleep(await app[OPEN_REQUESTS].end_revoked())
+
+    async with beside(work(), "end of requests"):
         yield

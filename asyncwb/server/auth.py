@@ -22,6 +22,7 @@ from aiohttp import web
 from asyncwb.private import write_private
 from asyncwb.server.address import base_url
 from asyncwb.server.errors import ApiError
+from asyncwb.server.open_requests import OPEN_REQUESTS
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.users import User, Users, digest
 
@@ -68,7 +69,8 @@ async def auth_middleware(request: web.Request, handler: Handler) -> web.StreamR
     if "%00" in request.raw_path:  # PostgreSQL has no such text, so nothing has such a name
         raise ApiError(400, "bad_request", "The address has a NUL in it. Nothing was written.")
     request[USER] = user
-    return await handler(request)
+    with request.app[OPEN_REQUESTS].entered(request, user):
+        return await handler(request)
 
 
 async def _identify(request: web.Request) -> tuple[User | None, bool]:

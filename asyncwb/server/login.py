@@ -1,14 +1,15 @@
 """Logging the page in: by a one-time link, or by an API key typed into its form.
 
-A link is made by whoever has a key (the client prints it), works once and for ten minutes, and
-leaves a session cookie that scripts cannot read and that other sites cannot make use of.
+A link is made by whoever has a key, and works once and for ten minutes. To open it changes
+nothing, since any site can make a browser do that: the page says whose account it is, and signs in
+when asked to. The session's cookie cannot be read by scripts nor made use of by other sites, and
+the session ends with the key that opened it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from asyncwb.server.access import forbidden
@@ -22,6 +23,7 @@ from asyncwb.server.auth import (
     public,
     require_same_origin,
 )
+from asyncwb.server.body import fields
 from asyncwb.server.errors import ApiError
 from asyncwb.server.pages import page
 from asyncwb.server.state import STATE, USER
@@ -33,7 +35,8 @@ def routes() -> list[web.RouteDef]:
     return [
         web.get("/api/v1/viewer", viewer),
         web.post("/api/v1/login/links", make_link),
-        web.get("/login", use_link, allow_head=False),
+        web.post("/api/v1/login/links/show", show_link),
+        web.get("/login", page, allow_head=False),
         web.post("/api/v1/login", log_in),
         web.post("/api/v1/logout", log_out),
     ]
@@ -65,25 +68,30 @@ async def make_link(request: web.Request) -> web.Response:
 
 
 @public
-async def use_link(request: web.Request) -> web.StreamResponse:
-    """Use a login link up; without a good one, show the page's login form."""
-    state, token = request.app[STATE], request.query.get("token")
-    user = await state.users.use_login_link(token, state.clock()) if token else None
+async def show_link(request: web.Request) -> web.Response:
+    """Say whom a link would log in, to whoever has it; it stays good."""
+    asked = await fields(request, token=str)
+    state = request.app[STATE]
+    user = await state.users.by_link(asked["token"], state.clock())
     if user is None:
-        return await page(request)
-    response = web.Response(status=303, headers={"Location": f"{base_path(request)}/"})
-    await open_session(request, user, response)
-    return response
+        raise _no_link()
+    return web.json_response({"username": user.name})
 
 
 @public
 async def log_in(request: web.Request) -> web.Response:
-    """Open a session for whoever knows a key."""
+    """Open a session for whoever knows a key, or has a link: that is used up."""
     require_same_origin(request)
-    state, key = request.app[STATE], _key_in(await request.read())
-    user = await request.app[KEYS].user(key, state.clock()) if key else None
-    if user is None:
-        raise ApiError(401, "unauthorized", "The server does not know this key. Check it.")
+    asked = await fields(request, key=str | None, token=str | None)
+    state = request.app[STATE]
+    if asked["token"] is not None:
+        user = await state.users.use_login_link(asked["token"], state.clock())
+        if user is None:
+            raise _no_link()
+    else:
+        user = await request.app[KEYS].user(asked["key"] or "", state.clock())
+        if user is None:
+            raise ApiError(401, "unauthorized", "The server does not know this key. Check it.")
     _require_person(user)
     response = web.json_response(viewer_entry(user))
     await open_session(request, user, response)
@@ -100,6 +108,11 @@ async def log_out(request: web.Request) -> web.Response:
     response = web.json_response({})
     response.del_cookie(COOKIE, path=base_path(request) or "/")
     return response
+
+
+def _no_link() -> ApiError:
+    what = "This sign-in link was already used, or has expired. Ask for a new one."
+    return ApiError(404, "link_not_found", what)
 
 
 def _require_person(user: User) -> None:
@@ -120,12 +133,3 @@ async def open_session(request: web.Request, user: User, response: web.Response)
         samesite="Lax",
         secure=base_url(request).startswith("https://"),
     )
-
-
-def _key_in(body: bytes) -> str | None:
-    try:
-        said: Any = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError(400, "bad_request", 'The body must be JSON: {"key": "..."}.') from error
-    key = said.get("key") if isinstance(said, dict) else None
-    return key if isinstance(key, str) else None

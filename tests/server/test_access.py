@@ -200,6 +200,9 @@ TABLE: Final[dict[tuple[str, str], tuple[Case, ...]]] = {
     ),
     ("POST", "/api/v1/logout"): (Case(OPEN, headers=_own_page),),
     ("POST", "/api/v1/login/links"): (Case(PERSON),),
+    ("POST", "/api/v1/login/links/show"): (
+        Case(dict.fromkeys(ROLES, 404), body=lambda _: {"token": "unknown"}),
+    ),
     ("GET", "/api/v1/viewer"): (Case(KEY),),
     ("POST", "/graphql"): (Case(KEY, body=lambda _: {"query": "{ __typename }"}),),
     ("POST", "/api/v1/ingest"): (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import stat
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -14,7 +16,9 @@ from aiohttp import web
 from asyncwb.errors import SettingsError
 from asyncwb.server.auth import is_public, new_token
 from asyncwb.server.config import ServerConfig
+from asyncwb.server.open_requests import OPEN_REQUESTS
 from asyncwb.server.state import STATE
+from asyncwb.settings import default_entity
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.ingest_client import connect, first_frame
 
@@ -24,6 +28,7 @@ OPEN = {
     ("GET", "/ready"),
     ("GET", "/login"),
     ("POST", "/api/v1/login"),
+    ("POST", "/api/v1/login/links/show"),
     ("POST", "/api/v1/logout"),
     ("POST", "/api/v1/invitations/show"),
     ("POST", "/api/v1/invitations/accept"),
@@ -127,24 +132,33 @@ async def test_a_link_logs_in_once_and_not_for_ever(
     async with connect(server) as client:
         links = [await make_link(client.session) for _ in range(2)]
     assert links[0].startswith(f"{server.url}/login?token=")
+    login, own = f"{server.url}/api/v1/login", {"Origin": server.url}
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
         async with browser.get(links[0], allow_redirects=False) as answer:
-            assert (answer.status, answer.headers["Location"]) == (303, "/")
-            cookie = answer.headers["Set-Cookie"]
-            assert "HttpOnly" in cookie
-            assert "SameSite=Lax" in cookie
+            assert (answer.status, answer.content_type) == (200, "text/html")
+            assert "Set-Cookie" not in answer.headers, "other sites make browsers open links"
+        body = {"token": links[0].rpartition("=")[2]}
+        async with browser.post(f"{server.url}/api/v1/login/links/show", json=body) as answer:
+            assert await answer.json() == {"username": default_entity()}
+        for headers, status in (({"Sec-Fetch-Site": "cross-site"}, 403), (own, 200)):
+            async with browser.post(login, json=body, headers=headers) as answer:
+                assert answer.status == status
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
         async with browser.get(f"{server.url}/api/v1/viewer") as answer:
             assert answer.status == 200
         await cookies_do_not_work_across_sites(browser, server.url)
-        headers = {"Origin": server.url}
-        async with browser.post(f"{server.url}/api/v1/logout", headers=headers) as answer:
+        async with browser.post(f"{server.url}/api/v1/logout", headers=own) as answer:
             assert answer.status == 200
     time.now += 601
     async with aiohttp.ClientSession() as other:
         for used_or_expired in links:
-            async with other.get(used_or_expired, allow_redirects=False) as answer:
-                assert answer.status == 200  # the page, which shows the login form
-                assert "Set-Cookie" not in answer.headers
+            body = {"token": used_or_expired.rpartition("=")[2]}
+            for address in (login, f"{server.url}/api/v1/login/links/show"):
+                async with other.post(address, json=body, headers=own) as answer:
+                    assert answer.status == 404
+                    assert "Set-Cookie" not in answer.headers
 
 
 async def make_link(session: aiohttp.ClientSession) -> str:
@@ -167,8 +181,9 @@ async def test_the_login_form(server: ServerHandle) -> None:
     async with aiohttp.ClientSession(server.url, headers=headers) as browser:
         for body, status in (
             ({"key": "wrong"}, 401),
-            ({"key": 1}, 401),
-            ([], 401),
+            ({}, 401),
+            ({"key": 1}, 400),
+            ([], 400),
             ({"key": server.api_key}, 200),
         ):
             async with browser.post("/api/v1/login", json=body) as answer:
@@ -196,3 +211,65 @@ async def test_a_revoked_key_is_worthless(start_server: Callable[..., ServerHand
         server.call(revoke)
         async with client.session.get("/api/v1/viewer") as answer:
             assert answer.status == 401
+
+
+@both_databases
+async def test_a_revoked_key_takes_its_sessions_links_and_streams_along(
+    start_server: Callable[..., ServerHandle],
+) -> None:
+    server, own_key, leaked = start_server(), new_token(), new_token()
+    own = {"Origin": server.url}
+
+    async def create(app: web.Application) -> None:
+        await app[STATE].users.create("eve", own_key, 0.0)
+        eve = await app[STATE].users.find("eve")
+        assert eve is not None
+        await app[STATE].keys.add(eve.id, leaked, 0.0)
+
+    async def revoke_elsewhere(app: web.Application) -> None:
+        """Revoke the key as another process does: nothing in this one is told."""
+        changes = app[STATE].users.changes
+        found = await app[STATE].keys.find(leaked)
+        assert found is not None
+        assert await app[STATE].keys.revoke(found.id, 1.0)
+        app[STATE].users.changes = changes
+
+    async def look(app: web.Application) -> None:
+        for _ in range(2):  # who was there at the last look is asked about
+            await app[OPEN_REQUESTS].end_revoked()
+
+    server.call(create)
+    sessions = {}
+    async with AsyncExitStack() as stack:
+        for name, key in (("own", own_key), ("leaked", leaked)):
+            browser = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+            sessions[name] = await stack.enter_async_context(browser)
+            body = {"key": key}
+            async with browser.post(f"{server.url}/api/v1/login", json=body, headers=own) as answer:
+                assert answer.status == 200
+        client = await stack.enter_async_context(connect(server, leaked))
+        await client.send(first_frame())
+        link = await make_link(client.session)
+        by_session = f"{server.url}/api/v1/login/links"
+        async with sessions["leaked"].post(by_session, headers=own) as answer:
+            links = [link, (await answer.json())["url"]]
+        address = f"{server.url}/api/v1/runs/eve/p/r1/live"
+        streams = [
+            await stack.enter_async_context(session.get(address))
+            for session in (client.session, *sessions.values())
+        ]
+        for stream in streams:
+            assert await stream.content.readline() == b"event: run\n"
+        server.call(revoke_elsewhere)
+        server.call(look)
+        for stream in (streams[0], streams[2]):
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await asyncio.wait_for(stream.content.read(), 20)
+        assert not streams[1].content.at_eof()
+        for name, status in (("own", 200), ("leaked", 401)):
+            async with sessions[name].get(f"{server.url}/api/v1/viewer") as answer:
+                assert answer.status == status
+        for url in links:
+            body = {"token": url.rpartition("=")[2]}
+            async with client.session.post("/api/v1/login", json=body, headers=own) as answer:
+                assert answer.status == 404

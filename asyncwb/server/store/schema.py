@@ -146,6 +146,7 @@ sessions = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("user_id", BigId, ForeignKey("users.id"), nullable=False),
+    Column("key_id", BigId, ForeignKey("api_keys.id")),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
 )
@@ -155,6 +156,7 @@ login_links = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("user_id", BigId, ForeignKey("users.id"), nullable=False),
+    Column("key_id", BigId, ForeignKey("api_keys.id")),
     Column("expires_at", Double, nullable=False),
 )
 

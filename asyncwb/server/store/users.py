@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -44,7 +44,8 @@ class User:
     """An account, and who sends a request. Times are unix seconds.
 
     `admin` means of the whole server. `roles` are by entity: the own one, and teams in the order
-    of their making. `service` is an account of a team that nobody logs in as.
+    of their making. `service` is an account of a team that nobody logs in as. `key_id` is the key
+    that a request came in by, or that opened its session; None: none did.
     """
 
     id: int
@@ -55,6 +56,7 @@ class User:
     service: bool = False
     created_at: float = 0.0
     disabled_at: float | None = None
+    key_id: int | None = field(default=None, compare=False)
 
     @property
     def entity(self) -> str:
@@ -199,25 +201,42 @@ class Users:
 
     async def by_key(self, key: str) -> User | None:
         """Return whose API key this is; None for an unknown or revoked one, a disabled user."""
-        mine = select(api_keys.c.user_id).where(
+        mine = select(api_keys.c.user_id, api_keys.c.id.label("key_id")).where(
             api_keys.c.digest == digest(key), api_keys.c.revoked_at.is_(None)
         )
-        return await self._enabled(mine)
+        return await self._let_in(mine)
 
     async def by_session(self, token: str, now: float) -> User | None:
-        """Return whose session cookie this is; None for an unknown or expired one."""
-        return await self._enabled(
-            select(sessions.c.user_id).where(
-                sessions.c.digest == digest(token), sessions.c.expires_at > now
-            )
+        """Return whose session cookie this is; None for an unknown, ended or expired one."""
+        return await self._let_in(_opened_by(sessions, token, now))
+
+    async def by_link(self, token: str, now: float) -> User | None:
+        """Return whom a login link would log in; None for one that logs nobody in."""
+        return await self._let_in(_opened_by(login_links, token, now))
+
+    async def still_good(self, let_in: Collection[User]) -> set[tuple[int, int | None]]:
+        """Return (user, key) of those who would be let in now, too; the key None by none."""
+        ids = {user.id for user in let_in}
+        key_ids = {user.key_id for user in let_in if user.key_id is not None}
+        enabled = select(users.c.id).where(users.c.id.in_(ids), users.c.disabled_at.is_(None))
+        keys = select(api_keys.c.user_id, api_keys.c.id).where(
+            api_keys.c.id.in_(key_ids), api_keys.c.revoked_at.is_(None)
         )
+        async with self._database.connect() as connection:
+            good = {row.id for row in await connection.execute(enabled)}
+            of_keys = {(row.user_id, row.id) for row in await connection.execute(keys)}
+        return {(user_id, None) for user_id in good} | {k for k in of_keys if k[0] in good}
 
     async def open_session(self, user: User, token: str, now: float, lifetime: float) -> None:
-        """Let `token` stand for the user for `lifetime` seconds; expired sessions go."""
+        """Let `token` stand for the user for `lifetime` seconds, or until the user's key ends.
+
+        Expired sessions go.
+        """
         async with self._database.transaction() as connection:
             await connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
-            row = {"user_id": user.id, "created_at": now, "expires_at": now + lifetime}
-            await connection.execute(insert(sessions).values(digest=digest(token), **row))
+            opened = {"user_id": user.id, "key_id": user.key_id, "digest": digest(token)}
+            times = {"created_at": now, "expires_at": now + lifetime}
+            await connection.execute(insert(sessions).values(**opened, **times))
 
     async def close_session(self, token: str) -> None:
         """Forget a session."""
@@ -228,26 +247,26 @@ class Users:
         """Let `token` log the user in, once, within `lifetime` seconds."""
         async with self._database.transaction() as connection:
             await connection.execute(delete(login_links).where(login_links.c.expires_at <= now))
-            row = {"user_id": user.id, "expires_at": now + lifetime}
-            await connection.execute(insert(login_links).values(digest=digest(token), **row))
+            opened = {"user_id": user.id, "key_id": user.key_id, "digest": digest(token)}
+            row = insert(login_links).values(**opened, expires_at=now + lifetime)
+            await connection.execute(row)
 
     async def use_login_link(self, token: str, now: float) -> User | None:
         """Use a login link up; of several who try, one gets the user and the others None."""
         mine = login_links.c.digest == digest(token)
-        good = select(login_links.c.user_id).where(mine, login_links.c.expires_at > now)
         async with self._database.transaction() as connection:
-            statement = _accounts(users.c.id.in_(good), users.c.disabled_at.is_(None))
-            found = users_of(await connection.execute(statement))
+            found = await _user_let_in(connection, _opened_by(login_links, token, now))
             gone = await connection.execute(delete(login_links).where(mine))
-            return found[0] if found and gone.rowcount == 1 else None
+            return found if gone.rowcount == 1 else None
 
     async def _set(self, user_id: int, **values: Any) -> None:
         async with self._database.transaction() as connection:
             await connection.execute(update(users).where(users.c.id == user_id).values(values))
         self.changed()
 
-    async def _enabled(self, ids: Select[Any]) -> User | None:
-        return await self._one(users.c.id.in_(ids), users.c.disabled_at.is_(None))
+    async def _let_in(self, shown: Select[Any]) -> User | None:
+        async with self._database.connect() as connection:
+            return await _user_let_in(connection, shown)
 
     async def _one(self, *conditions: ColumnElement[bool]) -> User | None:
         found = await self._all(*conditions)
@@ -261,6 +280,25 @@ class Users:
 def digest(secret: str) -> str:
     """Return the SHA-256 of a secret, in hex."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _opened_by(table: Table, token: str, now: float) -> Select[Any]:
+    """Select the user and the key of a session or a link that is good: its key must be, too."""
+    key = api_keys.c.id == table.c.key_id
+    return (
+        select(table.c.user_id, table.c.key_id)
+        .outerjoin_from(table, api_keys, key)
+        .where(table.c.digest == digest(token), table.c.expires_at > now)
+        .where(api_keys.c.revoked_at.is_(None))
+    )
+
+
+async def _user_let_in(connection: AsyncConnection, shown: Select[Any]) -> User | None:
+    """Return the user whom `shown` (user and key) lets in, unless disabled."""
+    by = shown.subquery()
+    statement = _accounts(users.c.disabled_at.is_(None)).add_columns(by.c.key_id)
+    rows = list(await connection.execute(statement.join(by, by.c.user_id == users.c.id)))
+    return replace(users_of(rows)[0], key_id=rows[0].key_id) if rows else None
 
 
 _ACCOUNT: Final = (

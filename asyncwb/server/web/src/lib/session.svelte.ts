@@ -24,9 +24,15 @@ class Session {
     this.known = this.trouble === null;
   }
 
-  async signIn(key: string): Promise<void> {
-    await post<unknown>(apiPath("login"), { key });
+  async signIn(by: { key: string } | { token: string }): Promise<void> {
+    await post<unknown>(apiPath("login"), by);
     await this.check();
+  }
+
+  /** Says whose account a sign-in link opens; it stays good. */
+  async linkOf(token: string): Promise<string> {
+    const path = apiPath("login", "links", "show");
+    return (await post<{ username: string }>(path, { token })).username;
   }
 
   async signOut(): Promise<void> {
