@@ -12,6 +12,7 @@ further in take the values they need, never the whole of it. Importing this modu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -440,7 +441,9 @@ def _warn_of_strangers(environ: Mapping[str, str]) -> None:
 
 @cache
 def _warn_of_stranger(variable: str, hint: str) -> None:
-    _log.warning("asyncwb: environment variable %s is no setting%s; it is ignored", variable, hint)
+    said = "asyncwb: environment variable %s is no setting%s; it is ignored"
+    with contextlib.suppress(Exception):  # whatever handlers the program has put there
+        _log.warning(said, variable, hint)
 
 
 def _unreadable(path: Path, why: object) -> str:

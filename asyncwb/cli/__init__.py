@@ -7,6 +7,7 @@ Everything that goes wrong ends in one line on stderr and an exit code that is n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from importlib.metadata import version
@@ -64,12 +65,22 @@ def main() -> None:
     except Error as error:
         _fail(error.message)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _leave(1)
     except OSError as error:
         _fail(str(error))
 
 
 def _fail(message: str) -> None:
-    typer.echo(f"asyncwb: {message}", err=True)
-    sys.exit(1)
+    with contextlib.suppress(OSError, ValueError):  # nobody can be told
+        typer.echo(f"asyncwb: {message}", err=True)
+    _leave(1)
+
+
+def _leave(code: int) -> None:
+    """Exit; what stdout has not taken by now is dropped, or Python would try again, and say so."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
+from asyncwb.cli import progress as shown
 from asyncwb.cli.usage import refuse
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings
@@ -187,7 +188,7 @@ def _show(
 ) -> None:
     """Run an import with its progress on stderr, then print what became of every run."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=shown.console()) as progress:
         results = asyncio.run(run(Lines(progress).report))
     if not results:
         typer.echo("There is no run to import.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,10 +79,11 @@ def server(
 
 
 def _announce(url: str, folder: Path) -> None:
-    typer.echo(
-        f"Serving at {url}, data in {folder}. The admin's API key is in {folder / 'api_key'}.\n"
-        f"To send runs here: asyncwb login --host {url}"
-    )
+    with contextlib.suppress(OSError, ValueError):  # it serves, whether or not that can be read
+        typer.echo(
+            f"Serving at {url}, data in {folder}. The admin's API key is in {folder / 'api_key'}.\n"
+            f"To send runs here: asyncwb login --host {url}"
+        )
 
 
 def _load() -> Any:

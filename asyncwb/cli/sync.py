@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from asyncwb.cli.progress import console
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings
 
@@ -42,10 +43,8 @@ def sync(
             f"No such folder: {', '.join(missing)}. Nothing was sent; see: asyncwb status"
         )
     engine = importlib.import_module("asyncwb.client.sync")
-    err = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err
-    ) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console()) as progress:
         bars = Bars(progress, settings.finish_timeout)
         results: list[SyncResult] = asyncio.run(
             engine.sync(paths, settings=settings, jobs=jobs, report=bars.report)

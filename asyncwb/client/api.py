@@ -9,7 +9,6 @@ Source: https://docs.wandb.ai/ref/python/public-api/api.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -26,6 +25,7 @@ from asyncwb.client.sweeps import Sweep
 from asyncwb.client.teams import Team
 from asyncwb.client.users import User
 from asyncwb.client.waiting import wait
+from asyncwb.engine.notices import caution
 from asyncwb.errors import AuthenticationError, NotFoundError, UsageError
 from asyncwb.settings import Settings
 from asyncwb.typing import FilePath, JsonObject
@@ -383,10 +383,7 @@ class Api:
         found = self.users(username_or_email)
         exact = [u for u in found if username_or_email in (u.username, u.email)]
         if len(found) > 1 and not exact:
-            warnings.warn(
-                f"{len(found)} users match {username_or_email!r}; this is the first of them",
-                stacklevel=2,
-            )
+            caution(f"{len(found)} users match {username_or_email!r}; this is the first of them")
         return next(iter(exact or found), None)
 
     def users(self, username_or_email: str) -> list[User]:

@@ -8,7 +8,6 @@ Source: https://docs.wandb.ai/ref/python/public-api/api.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -25,6 +24,7 @@ from asyncwb.client.sweeps_async import AsyncSweep
 from asyncwb.client.teams_async import AsyncTeam
 from asyncwb.client.users_async import AsyncUser
 from asyncwb.client.waiting import wait_async
+from asyncwb.engine.notices import caution
 from asyncwb.errors import AuthenticationError, NotFoundError, UsageError
 from asyncwb.settings import Settings
 from asyncwb.typing import FilePath, JsonObject
@@ -384,10 +384,7 @@ class AsyncApi:
         found = await self.users(username_or_email)
         exact = [u for u in found if username_or_email in (u.username, u.email)]
         if len(found) > 1 and not exact:
-            warnings.warn(
-                f"{len(found)} users match {username_or_email!r}; this is the first of them",
-                stacklevel=2,
-            )
+            caution(f"{len(found)} users match {username_or_email!r}; this is the first of them")
         return next(iter(exact or found), None)
 
     async def users(self, username_or_email: str) -> list[AsyncUser]:

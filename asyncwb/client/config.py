@@ -11,6 +11,7 @@ Behaviour follows W&B's config, with what its users miss: `del`, `pop`, `len`, O
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import logging
@@ -191,7 +192,8 @@ class Config(Mapping[str, Any]):
         owner = self._locked.get(key)
         if owner is None or owner == user:
             return False
-        _log.warning("asyncwb: config key %r is set by %s; the change is ignored", key, owner)
+        with contextlib.suppress(Exception):  # whatever handlers the program has put there
+            _log.warning("asyncwb: config key %r is set by %s; the change is ignored", key, owner)
         return True
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import secrets
 import string
-import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -31,6 +30,7 @@ from asyncwb.client.rows import Sampler, Selection, as_dicts, check_names
 from asyncwb.client.run_fields import EDITABLE, RunFields
 from asyncwb.client.transfer import named_below
 from asyncwb.client.waiting import wait
+from asyncwb.engine.notices import caution
 from asyncwb.errors import CommError, NotFoundError
 from asyncwb.typing import FilePath, JsonObject
 from asyncwb.wire.columns import STEP, Table
@@ -239,7 +239,7 @@ class PublicRun(RunFields):
         if pandas and has_pandas():
             return pandas_frame(rows, names)
         if pandas:
-            warnings.warn("pandas is not installed: these are dicts, no DataFrame", stacklevel=2)
+            caution("pandas is not installed: these are dicts, no DataFrame")
         return as_dicts(rows, names) if isinstance(rows, Table) else rows
 
     def scan_history(

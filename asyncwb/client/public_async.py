@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio  # sync: drop
 import secrets
 import string
-import warnings
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -31,6 +30,7 @@ from asyncwb.client.rows import Sampler, Selection, as_dicts, check_names
 from asyncwb.client.run_fields_async import EDITABLE, AsyncRunFields
 from asyncwb.client.transfer import named_below
 from asyncwb.client.waiting import wait_async
+from asyncwb.engine.notices import caution
 from asyncwb.errors import CommError, NotFoundError
 from asyncwb.typing import FilePath, JsonObject
 from asyncwb.wire.columns import STEP, Table
@@ -240,7 +240,7 @@ class AsyncPublicRun(AsyncRunFields):
             # sync: return pandas_frame(rows, names)
             return await asyncio.to_thread(pandas_frame, rows, names)  # sync: drop
         if pandas:
-            warnings.warn("pandas is not installed: these are dicts, no DataFrame", stacklevel=2)
+            caution("pandas is not installed: these are dicts, no DataFrame")
         return as_dicts(rows, names) if isinstance(rows, Table) else rows
 
     def scan_history(

@@ -13,6 +13,7 @@
     graphql    one document, one answer; documents: all that are sent
     offline    frames -> a sealed file on disk, in place of the uplink
     embedded   finds or starts the server of this machine
+    notices    what is said to the user, on a thread that alone waits for stderr
     thread     the thread, its loop, and how the faces talk to them
 
 The caller's thread only ever touches `inbox` and `journal`; numpy, aiohttp and the codecs are

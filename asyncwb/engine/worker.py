@@ -10,6 +10,7 @@ import contextlib
 import encodings.idna
 import functools
 import socket
+import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, cast
@@ -19,6 +20,7 @@ from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.http import Http
 from asyncwb.engine.inbox import NEGATIVE
 from asyncwb.engine.journal import Journal
+from asyncwb.engine.notices import Notices
 from asyncwb.engine.offline import Sealer
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import LiveSegments, Reader
@@ -81,12 +83,20 @@ def run(main: Callable[[Worker], Coroutine[Any, Any, None]], helpers: ThreadPool
 
     loop = new_loop()
     loop.set_default_executor(helpers)
+    loop.set_exception_handler(_tell)
     try:
         loop.run_until_complete(start())
     finally:
         loop.run_until_complete(_cancel_the_rest())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+def _tell(_loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
+    """Say what nobody caught; the logging handlers of the program are no part of this thread."""
+    error = what.get("exception")
+    shown = "".join(traceback.format_exception(error)) if error is not None else ""
+    Notices().warn(f"the logging engine: {what['message']}\n{shown}".rstrip())
 
 
 async def _cancel_the_rest() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +52,23 @@ print([name for name in heavy if name in sys.modules])
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.usefixtures("stop_server")
+@pytest.mark.parametrize(
+    ("redirect", "code"),
+    [("2>/dev/full", 0), ("2>&-", 0), ("2>&1 | true", 0), (">/dev/full", 1), (">&-", 0)],
+)
+def test_what_a_command_does_is_done_whether_or_not_its_output_is_read(
+    environ: dict[str, str], log_offline: Callable[[str, int], Path], redirect: str, code: int
+) -> None:
+    folder = log_offline("one", 300)
+    command = f'"$PYTHON" -m asyncwb sync "$FOLDER" {redirect}'
+    env = environ | {"PYTHON": sys.executable, "FOLDER": str(folder)}
+    done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert "one: 300 rows" in done.stdout or "2" not in redirect or "|" in redirect
+    assert not (folder / "journal").exists()
+    assert (folder / "synced.json").exists()
