@@ -26,6 +26,10 @@ pytest_plugins = [f"tests.{name}" for name in _THEMES if find_spec(f"tests.{name
 _STOP_WITHIN = 20.0
 """seconds that a forgotten server may take to stop"""
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started by `nohup`, or with `&` in a script: programs under test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -16,13 +16,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
+from asyncwb.engine import stopping
 from asyncwb.engine.folder import Description, RunFolder, new_writer
 from asyncwb.engine.inbox import Inbox
 from asyncwb.engine.journal import Journal
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.progress import Progress
 from asyncwb.engine.saved import FileAccount, Link, Saved
-from asyncwb.engine.stopping import interrupt_main
 from asyncwb.engine.summary import LocalSummary
 from asyncwb.errors import EngineStopped, Error
 from asyncwb.settings import Settings
@@ -141,6 +141,8 @@ class Session:
         self._current_engine = engine
         self.engine = engine()
         self.engine.submit(self._attach)
+        if settings.stop_on_request and settings.mode == "online":
+            stopping.prepare()
         _live.add(self)
 
     async def _attach(self, worker: Any) -> None:
@@ -216,8 +218,11 @@ class Session:
         self._told_to_stop = True
         asked = f"run {self.head.run} is to stop: somebody asked for it on its page"
         if self.settings.stop_on_request:
-            self.notices.warn(f"{asked}. The program is interrupted.", advise=False)
-            interrupt_main()
+            number = stopping.best_signal()
+            kind = number in stopping.INTERRUPTS
+            how = "is interrupted" if kind else f"ignores SIGINT: {number.name} ends it"
+            self.notices.warn(f"{asked}. The program {how}.", advise=not kind)
+            stopping.interrupt_main(number)
         else:
             self.notices.warn(f"{asked}. It goes on: stop_on_request is off.", advise=False)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 
+import pytest
 from aiohttp import web
 
 from asyncwb.server import filestream
@@ -28,8 +30,17 @@ except KeyboardInterrupt:
         time.sleep(0.1)  # and not once more
     raise
 """
+_WAITS = """
+import asyncwb, socket
+run = asyncwb.init()
+run.log({"i": 0})
+run.flush()
+print("ready", flush=True)
+one, other = socket.socketpair()
+one.recv(1)
+"""
 _LOOPS = """
-import asyncio, asyncwb.aio as asyncwb
+import asyncio, uvloop, asyncwb.aio as asyncwb
 async def main():
     run = await asyncwb.init()
     await run.log({"i": 0})
@@ -39,7 +50,7 @@ async def main():
         await asyncio.sleep(60)
     finally:
         print("cancelled", flush=True)
-asyncio.run(main())
+%s(main())
 """
 _GOES_ON = """
 import asyncwb, sys
@@ -50,6 +61,12 @@ print("ready", flush=True)
 for line in sys.stdin:
     pass
 """
+
+_BEFORE = {
+    "": "",
+    "ignored": "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n",
+}
+"""what a program begins with; a shell starts it so with `&` in a script, and `nohup` does"""
 
 
 def ask_to_stop(server: ServerHandle, process: subprocess.Popen[str]) -> None:
@@ -68,10 +85,11 @@ def ask_to_stop(server: ServerHandle, process: subprocess.Popen[str]) -> None:
     assert server.call(stop)
 
 
+@pytest.mark.parametrize("before", _BEFORE)
 def test_a_sleeping_program_is_interrupted_once(
-    script: Script, ask: Ask, server: ServerHandle
+    script: Script, ask: Ask, server: ServerHandle, before: str
 ) -> None:
-    process = script(_SLEEPS, heartbeat_seconds=0.1)
+    process = script(_BEFORE[before] + _SLEEPS, heartbeat_seconds=0.1)
     ask_to_stop(server, process)
     out, err = end(process, None)
     assert out == "interrupted\n"
@@ -81,12 +99,56 @@ def test_a_sleeping_program_is_interrupted_once(
     assert (info["state"], info["exit_code"]) == ("killed", 255)
 
 
-def test_an_event_loop_is_cancelled(script: Script, ask: Ask, server: ServerHandle) -> None:
-    process = script(_LOOPS, heartbeat_seconds=0.1)
+@pytest.mark.parametrize("before", _BEFORE)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_an_event_loop_is_cancelled(
+    script: Script, ask: Ask, server: ServerHandle, before: str, loop: str
+) -> None:
+    process = script(_BEFORE[before] + _LOOPS % f"{loop}.run", heartbeat_seconds=0.1)
     ask_to_stop(server, process)
-    out, _ = end(process, None)
+    out, _ = end(process, -signal.SIGINT)
     assert out == "cancelled\n"
     assert ask("runs/{entity}/p/r")["state"] == "killed"
+
+
+@pytest.mark.parametrize("before", _BEFORE)
+def test_a_program_that_waits_for_a_socket_is_interrupted(
+    script: Script, ask: Ask, server: ServerHandle, before: str
+) -> None:
+    process = script(_BEFORE[before] + _WAITS, heartbeat_seconds=0.1)
+    ask_to_stop(server, process)
+    end(process, -signal.SIGINT)
+    assert ask("runs/{entity}/p/r")["state"] == "killed"
+
+
+def test_the_program_s_own_handler_is_called(
+    script: Script, ask: Ask, server: ServerHandle
+) -> None:
+    handles = "import signal, sys\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(7))\n"
+    process = script(handles + _WAITS, heartbeat_seconds=0.1)
+    ask_to_stop(server, process)
+    end(process, 7)
+    assert ask("runs/{entity}/p/r")["exit_code"] == 7
+
+
+def test_what_cannot_be_interrupted_is_terminated(script: Script, server: ServerHandle) -> None:
+    elsewhere = """
+import threading
+thread = threading.Thread(target=lambda: exec(code, globals()))
+thread.start()
+thread.join()
+"""
+    code = f"code = {_WAITS!r}\n{elsewhere}"
+    process = script(_BEFORE["ignored"] + code, heartbeat_seconds=0.1)
+    ask_to_stop(server, process)
+    _, err = end(process, -signal.SIGTERM)
+    assert "The program ignores SIGINT: SIGTERM ends it. The data is in " in err
+
+
+def test_nobody_else_interrupts_a_program_that_ignores_it(script: Script) -> None:
+    ends = "import os, signal\nos.kill(os.getpid(), signal.SIGINT); signal.raise_signal(%s)"
+    prepared = _BEFORE["ignored"] + "import asyncwb\nwith asyncwb.init():\n    "
+    end(script(prepared + ends.replace("\n", "\n    ") % "signal.SIGURG"), 0)
 
 
 def test_a_program_that_will_not_be_stopped_is_told(
