@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 _THEMES = (
-    *("fix_clock", "fix_faults", "fix_people", "fix_postgres", "fix_server", "fix_wandb"),
-    *("fix_proxy", "fix_web"),
+    *("fix_clock", "fix_disk", "fix_faults", "fix_people", "fix_postgres", "fix_server"),
+    *("fix_wandb", "fix_proxy", "fix_web"),
 )
 pytest_plugins = [f"tests.{name}" for name in _THEMES if find_spec(f"tests.{name}")]
 

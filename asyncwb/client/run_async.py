@@ -90,16 +90,16 @@ class AsyncRun:
     async def flush(self, *, durable: bool = False, timeout: float | None = None) -> bool:
         """Wait until everything logged so far is acknowledged by the server (offline: on disk).
 
-        With `durable` wait instead until it is on this machine's disk, whatever the network does:
-        from then on a power loss takes none of it.
+        With `durable` wait instead until it is on this machine's disk, the names of its files
+        included, whatever the network does: from then on a power loss takes none of it.
 
         Args:
             durable: force it to this disk, rather than to the server.
             timeout: seconds to wait for the server; the default is the setting `finish_timeout`.
 
         Returns whether all of it arrived; what did not is safe in the journal, and goes on being
-        sent. Raises OSError where `durable` is asked for and the disk refuses, and UsageError for a
-        timeout that is none.
+        sent. With `durable`, False means that the disk did not take all of it, and
+        `status().last_error` says why. Raises UsageError for a timeout that is none.
         """
         seconds = check_timeout(timeout, self._session.settings.finish_timeout, "flush")
         return await wait_async(self._session.flush(durable=durable, timeout=seconds))

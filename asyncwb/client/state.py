@@ -164,7 +164,7 @@ class RunState:
             + (f", {_files(status.files_waiting)} wait" if status.files_waiting else "")
             + (f" ({status.last_error})" if status.last_error else "")
             + (f"; {status.journaled} are" if status.lost else "; the rest is")
-            + " safe on disk."
+            + (" safe on disk." if session.sync_error is None else " in the journal for now.")
         )
         if session.settings.mode == "online" and session.settings.detach_uploader:
             session.detach_uploader()

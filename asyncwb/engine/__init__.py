@@ -2,7 +2,9 @@
 
     inbox      the caller's side of `log()`: check, stamp, pack into the journal; never waits
     records    how a row or an event lies in the journal, for whoever writes or scans it
-    journal    segments on disk: preallocated, memory-mapped, trimmed once acknowledged
+    journal    segments on disk, in order; trimmed once acknowledged
+    segment    one of them: preallocated, memory-mapped
+    durable    what makes the disk, not only its cache, hold a file
     pipeline   committed records -> tables -> frames, as many at once as there are
     session    one writer of one run: inbox, journal, pipeline, accounting
     uplink     frames of all sessions -> requests; backoff; acknowledgements

@@ -22,6 +22,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
+from asyncwb.engine import durable
 from asyncwb.errors import Error
 from asyncwb.private import make_private_folder
 from asyncwb.wire.stream import StreamHead
@@ -54,6 +55,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = -1
+        self._is_synced = False
 
     @classmethod
     def create(cls, runs: Path, description: Description) -> RunFolder:
@@ -114,6 +116,17 @@ class RunFolder:
             os.close(self._lock)
             self._lock = -1
 
+    def sync(self) -> None:
+        """Force to the disk what tells whose rows the journal holds, and the way to it.
+
+        Raises:
+            OSError: the disk did not take it.
+        """
+        if not self._is_synced:
+            durable.force(self.path / _DESCRIPTION)
+            durable.force_path(self.path)
+            self._is_synced = True
+
     def read_synced(self) -> dict[str, Any]:
         """Return what `synced.json` says: {server url: next sequence number}."""
         try:
@@ -147,12 +160,8 @@ class RunFolder:
         Raises:
             OSError: it could not be written; what was there before still is.
         """
-        fresh = self.path / "wandb.json.new"
-        with fresh.open("wb") as file:
-            file.write(dumps({**self._read_all_translated(), base_url: state}))
-            file.flush()
-            os.fdatasync(file.fileno())
-        fresh.replace(self.path / "wandb.json")
+        translated = {**self._read_all_translated(), base_url: state}
+        durable.replace(self.path / "wandb.json", dumps(translated))
 
     def remove_if_empty(self) -> None:
         """Delete the folder once nothing in it is the user's: no files and no journal."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
-from asyncwb.engine.journal import Journal, Segment, is_disk_full
+from asyncwb.engine.journal import Journal, is_disk_full
 from asyncwb.engine.records import (
     EVENT,
     FIRST_SCHEMA,
@@ -33,6 +33,7 @@ from asyncwb.engine.records import (
     pack_text,
     sealed,
 )
+from asyncwb.engine.segment import Segment
 from asyncwb.engine.token import Token
 from asyncwb.errors import JournalFull, StepError, UsageError
 from asyncwb.wire.history import STEP_MIN, Assigned, StepRule, check_step
@@ -122,6 +123,14 @@ class Inbox:
         """The sequence number of the next record."""
         segment = self._segment
         return self._count + (segment.count if segment else 0)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether something was taken that has found no place in the journal yet.
+
+        That is what a signal handler logs in the middle of a row, and what is said on a full disk.
+        """
+        return bool(self._deferred or self._late)
 
     def log(
         self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None

@@ -13,33 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
-import os
-import struct
 import threading
-import zlib
 from collections import deque
 from pathlib import Path
 from typing import Final
 
-from asyncwb.engine.records import SUM_SIZE
-from asyncwb.errors import JournalCorrupt
+from asyncwb.engine.durable import force_names
+from asyncwb.engine.segment import DATA_START, PAGE, Segment
 
-MAGIC: Final = b"AWJ1"
-VERSION: Final = 3
-DATA_START: Final = 64
-_HEADER: Final = struct.Struct("<4sHHIQQ")
 _SUFFIX: Final = ".seg"
-_PAGE: Final = mmap.PAGESIZE
-# ENOMEM: this process may map no more, or not so much; the disk is another matter.
-_NO_MAPPING: Final = {
-    errno.ENODEV,
-    errno.EOPNOTSUPP,
-    errno.EINVAL,
-    errno.ENOSYS,
-    errno.EPERM,
-    errno.ENOMEM,
-}
 _DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _AT_HAND: Final = 2
 """segments that stay mapped: the one being written, and the one that is likely being read"""
@@ -52,161 +34,13 @@ def is_disk_full(error: OSError | None) -> bool:
     return error is not None and error.errno in _DISK_FULL
 
 
-class Segment:
-    """One file of the journal.
-
-    Mutable state: `count` (sequence numbers inside), `events` (how many of them are no rows), `end`
-    (bytes used) and `closed`, all set by the inbox with its token; the reader looks at them without
-    it and at worst sees a little less.
-    """
-
-    def __init__(self, path: Path, index: int, first_seq: int, capacity: int) -> None:
-        self.path = path
-        self.index = index
-        self.first_seq = first_seq
-        self.capacity = capacity
-        self.count = 0
-        self.events = 0
-        self.end = DATA_START
-        self.closed = False
-        self.map: mmap.mmap | None = None
-        self.fd = -1
-        self._was_mapped = False
-
-    @classmethod
-    def create(cls, path: Path, index: int, capacity: int, *, use_map: bool = True) -> Segment:
-        """Allocate the file in full and map it; its sequence starts with `start()`.
-
-        Raises:
-            OSError: the disk is full, or the folder cannot be written.
-        """
-        segment = cls(path, index, 0, capacity)
-        segment.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            if use_map:
-                segment._allocate()
-        except OSError:
-            segment.discard()
-            raise
-        return segment
-
-    def _allocate(self) -> None:
-        try:
-            os.posix_fallocate(self.fd, 0, self.capacity)
-            self.map = mmap.mmap(self.fd, self.capacity)
-        except OSError as error:
-            if error.errno not in _NO_MAPPING:
-                raise
-            os.ftruncate(self.fd, 0)  # no mapping on this file system: pwrite serves
-
-    def start(self, first_seq: int) -> None:
-        """Write the header; from now on the segment holds sequence numbers from `first_seq`."""
-        self.first_seq = first_seq
-        head = _HEADER.pack(MAGIC, VERSION, 0, self.index, first_seq, self.capacity)
-        head += struct.pack("<I", zlib.crc32(head))
-        self.write(0, head.ljust(DATA_START, b"\0"))
-
-    def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Put bytes into the file, through the mapping where there is one."""
-        if self.map is not None:
-            self.map[offset : offset + len(data)] = data
-        else:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.pwrite(self.fd, rest, offset + len(data) - len(rest)) :]
-
-    def append(self, offset: int, record: bytes) -> None:
-        """Put a record into the file, its checksum last: one that is cut short has none."""
-        self.write(offset + SUM_SIZE, memoryview(record)[SUM_SIZE:])
-        self.write(offset, memoryview(record)[:SUM_SIZE])
-
-    def populate(self) -> None:
-        """Fault in every page of a segment that is not started, without the interpreter lock.
-
-        A page that `log()` is the first to touch costs it 0.15 to 0.5 us a row; a segment of 4 MiB
-        costs some 4 ms here.
-        """
-        import numpy as np  # which the thread that calls `init()` does not wait for
-
-        if self.map is not None:
-            np.frombuffer(self.map, np.uint8)[::_PAGE] = 0
-
-    def view(self) -> memoryview:
-        """Return the bytes used so far; a copy where the file cannot be mapped."""
-        if self.map is not None:
-            return memoryview(self.map)[: self.end]
-        if self.fd >= 0:
-            return memoryview(os.pread(self.fd, self.end, 0))
-        with self.path.open("rb") as file:
-            if self._was_mapped:  # the mapping goes when the view does
-                return memoryview(mmap.mmap(file.fileno(), self.end, access=mmap.ACCESS_READ))
-            return memoryview(file.read(self.end))
-
-    def park(self) -> None:
-        """Let go of the mapping and the file until somebody asks for `view()`.
-
-        A backlog is on disk, and must weigh neither on the process's memory nor on its files.
-        """
-        self._was_mapped = self.map is not None
-        self.close()
-
-    def close(self) -> None:
-        """Unmap and close the file (the mapping lives on while a reader still looks at it)."""
-        mapping, self.map = self.map, None
-        if mapping is not None:
-            with contextlib.suppress(BufferError):
-                mapping.close()
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    def discard(self) -> None:
-        """Close the file and delete it."""
-        self.close()
-        self.path.unlink(missing_ok=True)
-
-    @classmethod
-    def open(cls, path: Path) -> Segment | None:
-        """Open a segment that some process left behind, for reading.
-
-        Returns None for one that was made ahead of time and never started: it holds nothing.
-
-        Raises:
-            JournalCorrupt: the header is not all there, or damaged.
-        """
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        head = os.pread(fd, DATA_START, 0)
-        if not any(head):
-            os.close(fd)
-            return None
-        if len(head) < _HEADER.size + 4 or not _header_is_good(head):
-            os.close(fd)
-            raise JournalCorrupt(f"the header of {path} is damaged: the segment cannot be read")
-        _, version, _, index, first_seq, capacity = _HEADER.unpack_from(head)
-        if version != VERSION:
-            os.close(fd)
-            raise JournalCorrupt(
-                f"{path} has format {version}, and this asyncwb reads format {VERSION}: it is "
-                "untouched, the release that wrote it can sync it"
-            )
-        segment = cls(path, index, first_seq, capacity)
-        segment.fd = fd
-        segment.end = os.fstat(fd).st_size
-        return segment
-
-
-def _header_is_good(head: bytes) -> bool:
-    (crc,) = struct.unpack_from("<I", head, _HEADER.size)
-    return head.startswith(MAGIC) and zlib.crc32(head[: _HEADER.size]) == crc
-
-
 class Journal:
     """The segments of one writer, oldest first; the last one is being written.
 
     Mutable state, guarded by `lock` (never held while a row is packed): `segments`; `spares`, made
     ahead, ascending, all behind them; `_used`, how many segments were started since spares were
     made; `next_index`, `next_capacity`, and `_gaps`: [first, end) of the sequence numbers that went
-    with dropped segments, ascending.
+    with dropped segments, ascending. `_synced_names`: of how many files the disk has the names.
     """
 
     def __init__(
@@ -225,9 +59,10 @@ class Journal:
         self.lock = threading.Lock()
         self._next_index = 0
         self._used = 0
+        self._synced_names = 0
         self._gaps: list[tuple[int, int]] = []
         # The segment being written is never deleted: it must leave room for the next one.
-        share = max(_PAGE, max_bytes // 4 // _PAGE * _PAGE)
+        share = max(PAGE, max_bytes // 4 // PAGE * PAGE)
         self._first_capacity = min(first_capacity, share)
         self._next_capacity = self._first_capacity
         self._max_capacity = min(max_capacity, share)
@@ -355,14 +190,29 @@ class Journal:
         return sum(max(0, end - max(first, seq)) for first, end in self._gaps)
 
     def sync(self) -> None:
-        """Flush the newest segments to the disk; blocks for milliseconds, so not on the loop."""
+        """Force all that was written so far to the disk, and the names of its files.
+
+        Blocks for milliseconds a segment that is not there yet, so not on the loop.
+
+        Raises:
+            OSError: the disk did not take all of it.
+        """
         with self.lock:
-            files = [os.dup(s.fd) for s in list(self.segments)[-2:] if s.fd >= 0]
-        for fd in files:
+            written = [(segment, segment.end) for segment in self.segments]
+            names = self._next_index
+        refused: OSError | None = None
+        for segment, end in written:
             try:
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
+                if segment.synced < end:
+                    segment.sync(end)
+            except OSError as error:
+                if segment in self.segments:  # if not, it was sent meanwhile, or dropped
+                    refused = refused or error
+        if refused is not None:
+            raise refused
+        if self._synced_names < names:
+            force_names(self.folder)
+            self._synced_names = names
 
     def close(self, *, delete: bool = False) -> None:
         """Close every file; with `delete` also remove the folder."""
@@ -401,4 +251,4 @@ def is_started(path: Path) -> bool:
 
 
 def _round_up(size: int) -> int:
-    return -(-size // _PAGE) * _PAGE
+    return -(-size // PAGE) * PAGE

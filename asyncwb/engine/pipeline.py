@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncwb.engine.journal import DATA_START, Journal, Segment, find_segments, is_started
+from asyncwb.engine.journal import Journal, find_segments, is_started
 from asyncwb.engine.records import (
     DEFINE,
     EVENT,
@@ -32,6 +32,7 @@ from asyncwb.engine.records import (
     JSON_ROW,
     is_whole,
 )
+from asyncwb.engine.segment import DATA_START, Segment
 from asyncwb.errors import JournalCorrupt
 from asyncwb.wire.columns import (
     BOOL,

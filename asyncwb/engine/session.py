@@ -118,6 +118,8 @@ class Session:
         self.rules = MetricRules()
         self.next_sync = 0.0
         self.synced_seq = 0
+        self.sync_error: OSError | None = None
+        """why the disk has not all that was logged; None where it was not asked, or has"""
         self._start = start
         self._began_at = time.monotonic()
         self.greeted = False
@@ -243,6 +245,7 @@ class Session:
             lag=0.0 if complete else max(0.0, time.monotonic() - since),
             last_error=progress.refused
             or _text(self.inbox.disk_error)
+            or _text(self.sync_error)
             or progress.error
             or self.files.error,
             connected=progress.connected,
@@ -281,6 +284,15 @@ class Session:
         if durable:
             return self.engine.submit(lambda worker: worker.sync(self))
         return self.engine.submit(lambda worker: worker.flush(self, timeout))
+
+    def sync(self) -> None:
+        """Force what was logged so far to the disk, and all that leads to it; blocks.
+
+        Raises:
+            OSError: the disk did not take all of it.
+        """
+        self.journal.sync()
+        self.folder.sync()
 
     def finish(self, exit_code: int | None, timeout: float) -> Future[bool]:
         """Close the inbox and send the rest; the result says whether all of it arrived.

@@ -272,12 +272,21 @@ class Worker:
             session.progress.moved.remove(moved)
 
     async def sync(self, session: Session) -> bool:
-        """Force what was logged so far to the disk; raises OSError where that fails."""
-        goal = session.inbox.next_seq
+        """Force what was logged so far to the disk; False where that fails, and it is said."""
+        if session not in self.sessions:  # finished: its journal is closed
+            return max(session.synced_seq, session.progress.next_seq) >= session.inbox.next_seq
         session.inbox.flush_deferred()
-        await asyncio.to_thread(session.journal.sync)
+        goal, complete = session.inbox.next_seq, not session.inbox.holds_back
+        try:
+            await asyncio.to_thread(session.sync)
+        except OSError as error:
+            if session.progress.next_seq < goal:  # if not, it is safe elsewhere
+                session.sync_error = error
+                session.notices.warn_once("sync", f"the journal cannot be forced to disk: {error}")
+                return False
+        session.sync_error = None
         session.synced_seq = max(goal, session.synced_seq)
-        return True
+        return complete
 
     async def finish(self, session: Session, timeout: float) -> bool:
         """Send the rest of a closed session; True once all of it is acknowledged."""
@@ -290,7 +299,8 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outbox.settled.wait(), timeout)
         if session.progress.next_seq < session.inbox.next_seq:
-            await self._care(session)  # what stays here shall be on the disk
+            await asyncio.to_thread(session.journal.trim, session.progress.next_seq)
+            await self.sync(session)  # what stays here shall be on the disk
         del self.sessions[session]
         for uplink in self._uplinks.values():
             if outbox in uplink.outboxes:
@@ -375,10 +385,7 @@ class Worker:
         if not interval or now < session.next_sync or session.synced_seq == session.inbox.next_seq:
             return
         session.next_sync = now + max(interval - _CARE_INTERVAL, _SYNC_AT_LEAST)
-        try:
-            await self.sync(session)
-        except OSError as error:
-            session.notices.warn_once("sync", f"the journal cannot be flushed to disk: {error}")
+        await self.sync(session)
 
 
 def _make_room(journal: Journal, next_seq: int, *, more: bool) -> None:

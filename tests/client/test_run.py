@@ -22,11 +22,12 @@ import asyncwb
 from asyncwb.client.run import Run
 from asyncwb.client.run_async import AsyncRun
 from asyncwb.client.sync import sync
-from asyncwb.engine.journal import Segment
+from asyncwb.engine.segment import Segment
 from asyncwb.engine.thread import Engine
 from asyncwb.errors import LogTypeError, SettingsError, UsageError
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
+from tests.fix_disk import Disk
 
 Rows = Callable[[str], list[dict[str, Any]]]
 
@@ -431,3 +432,50 @@ def test_without_a_run_the_module_has_no_config(name: str) -> None:
     assert not hasattr(asyncwb, name)
     with pytest.raises(asyncwb.UsageError, match="init"):
         getattr(asyncwb, name)
+
+
+_SLOW = Settings(mode="offline", flush_interval=1.0, sync_interval=0)
+"""nothing comes to the disk before it is asked for"""
+
+
+def test_a_durable_flush_forces_all_that_leads_to_a_row(watched_disk: Disk) -> None:
+    with asyncwb.init("p", settings=_SLOW) as run:
+        run.log({"i": 0})
+        assert run.flush(durable=True)
+        folder = Path(run.dir).parent.resolve()
+        forced = {*watched_disk.forced}
+        assert {*folder.glob("journal/*.seg")} & forced
+        assert {folder / "journal", folder / "run.json", folder, *folder.parents} <= forced
+
+
+def test_a_durable_flush_that_the_disk_refuses_says_so(
+    watched_disk: Disk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with asyncwb.init("p", settings=_SLOW) as run:
+        run.log({"i": 0})
+        watched_disk.refuses = lambda path: path.suffix == ".seg"
+        assert not run.flush(durable=True)
+        assert "Input/output error" in str(run.status().last_error)
+        assert not run.flush(durable=True), "the kernel has forgotten; we have not"
+        assert run.flush(), "sealed into a file of its own"
+        assert run.flush(durable=True)
+        assert run.status().last_error is None
+    assert "cannot be forced to disk" in capsys.readouterr().err
+
+
+def test_what_a_finish_leaves_behind_is_forced_to_the_disk(
+    nowhere: str, watched_disk: Disk
+) -> None:
+    settings = Settings(
+        base_url=nowhere,
+        api_key="k" * 40,
+        finish_timeout=0.1,
+        sync_interval=0,
+        detach_uploader=False,
+    )
+    with asyncwb.init("p", settings=settings) as run:
+        for i in range(30_000):
+            run.log({"i": i, "text": 100 * "a"})
+    segments = {*Path(run.dir).parent.resolve().glob("journal/*.seg")}
+    assert len(segments) > 3
+    assert segments <= {*watched_disk.forced}

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncwb.engine.inbox import Inbox
-from asyncwb.engine.journal import Segment
 from asyncwb.engine.pipeline import LiveSegments, Reader
+from asyncwb.engine.segment import Segment
 from asyncwb.errors import JournalFull, LogTypeError, StepError, UsageError
 from asyncwb.wire.history import StepRule
 from asyncwb.wire.values import convert_row

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from asyncwb.engine.journal import DATA_START, Journal, Segment
+from asyncwb.engine.journal import Journal
 from asyncwb.engine.pipeline import FoundSegments, Reader, verify
+from asyncwb.engine.segment import DATA_START, Segment
 from tests.engine.lab import SMALL, Row, events_of, frames_of, rows_of, writer
 
 

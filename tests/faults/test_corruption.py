@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from asyncwb.client.sync import SyncResult, sync
-from asyncwb.engine.journal import DATA_START
 from asyncwb.engine.records import DEFINE, HEAD, HEAD_SIZE
+from asyncwb.engine.segment import DATA_START
 from asyncwb.settings import Settings
 from asyncwb.wire.frames import peek
 from tests.faults import oracle
