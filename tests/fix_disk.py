@@ -30,6 +30,37 @@ class Disk:
         self.forced.append(path)
 
 
+@dataclass
+class Room:
+    """How many bytes `os.pwrite` may still write; then each is cut short, and the next fails."""
+
+    left: int = 2**40
+    truncates: bool = True
+    """whether a file can still be cut; a disk that is going can fail at that, too"""
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
+    """The real disk, until it is full."""
+    made, write, truncate = Room(), os.pwrite, os.ftruncate
+
+    def pwrite(fd: int, data: bytes | memoryview, offset: int) -> int:
+        if not made.left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        part = bytes(data)[: made.left]
+        made.left -= len(part)
+        return write(fd, part, offset)
+
+    def ftruncate(fd: int, size: int) -> None:
+        if not made.truncates:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        truncate(fd, size)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "ftruncate", ftruncate)
+    return made
+
+
 @pytest.fixture
 def watched_disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """The real disk, watched."""

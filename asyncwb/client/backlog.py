@@ -7,7 +7,6 @@ a journal's segment is deleted as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.journal import find_segments
 from asyncwb.engine.pipeline import FoundSegments, Reader
 from asyncwb.engine.saved import Saved
-from asyncwb.engine.sealed import sealed_frames
-from asyncwb.errors import Error, FrameError
+from asyncwb.engine.source import JournalSource, SealedSource
+from asyncwb.errors import Error
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +108,9 @@ def _is_live(folder: RunFolder) -> bool:
 def _count(folder: RunFolder, live: bool) -> tuple[int, str | None]:
     """Count the rows in sealed frames and in the journal, and tell the first damage."""
     synced = max((seq for seq in folder.read_synced().values() if isinstance(seq, int)), default=0)
-    rows, damage = 0, []
-    try:
-        for info, _ in sealed_frames(folder.sealed):
-            rows += min(info.rows, max(0, info.last_seq + 1 - synced))
-    except FrameError as error:
-        damage.append(error.message)
-    segments = FoundSegments(folder.journal, live=live)
-    rows += sum(_journaled(Reader(segments, synced)))
-    damage += segments.damage.values()
+    segments, rows = FoundSegments(folder.journal, live=live), 0
+    source = SealedSource(folder.sealed, JournalSource(Reader(segments, synced)), synced)
+    while prepared := source.next():
+        rows += min(prepared.rows, prepared.end_seq - synced)
+    damage = [*source.damage, *segments.damage.values()]
     return rows, damage[0] if damage else None
-
-
-def _journaled(reader: Reader) -> Iterator[int]:
-    while frame := reader.read():
-        yield 0 if frame.lost else frame.table.n

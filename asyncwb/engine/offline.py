@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from asyncwb.engine.outbox import Outbox
-from asyncwb.engine.sealed import append
+from asyncwb.engine.sealed import SealedFile
 
 _AT_ONCE: Final = 2**20
 """bytes of frames that are made before the loop gets a turn"""
@@ -18,12 +18,12 @@ class Sealer:
 
     def __init__(self, folder: Path, outbox: Outbox) -> None:
         self._folder = folder
+        self._file = SealedFile(folder)
         self._outbox = outbox
 
     async def run(self, interval: float) -> None:
         """Seal until the outbox is settled; gathers rows for `interval` seconds."""
         outbox = self._outbox
-        self._folder.mkdir(parents=True, exist_ok=True)
         while not outbox.settled.is_set():
             if not outbox.fill():
                 await asyncio.sleep(0.005 if outbox.urgent else interval)
@@ -33,9 +33,10 @@ class Sealer:
             frames = [prepared.data for prepared in outbox.pending]
             end = outbox.pending[-1].end_seq
             try:
-                await asyncio.to_thread(append, self._folder, frames)
+                await asyncio.to_thread(self._file.append, frames)
             except OSError as error:  # a full disk: the rows stay in the journal
                 outbox.progress.error = f"cannot seal into {self._folder}: {error}"
                 await asyncio.sleep(1.0)
                 continue
+            outbox.progress.error = None
             outbox.acknowledge(end)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from asyncwb.engine.pipeline import Reader
-from asyncwb.engine.sealed import sealed_frames
-from asyncwb.errors import FrameError
-from asyncwb.wire.frames import Frame, FrameInfo, peek
+from asyncwb.engine.sealed import SealedFrames
+from asyncwb.wire.frames import Frame, FrameInfo, encode_lost, peek
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +64,13 @@ class JournalSource:
 
 
 class SealedSource:
-    """Gives the frames of a sealed file as they are, then those of the journal behind it.
+    """Gives the frames of a sealed file as they are, then what the journal has behind them.
 
-    `damage` tells what of the file could not be read; the frames before it are given.
+    `damage` tells what of the file could not be read. Where numbers are missing because of it, a
+    frame stands in for them that says `lost`.
+
+    Mutable state: `_seq`, the next number to be given; `_frames`, None once they are all given;
+    `_held`, a frame that comes behind such a gap.
     """
 
     def __init__(
@@ -76,27 +79,61 @@ class SealedSource:
         self.damage: list[str] = [] if damage is None else damage
         self._folder = folder
         self._journal = journal
-        self._frames: Iterator[tuple[FrameInfo, bytes]] | None = sealed_frames(folder)
         self._seq = seq
-        self._end = 0
+        self._sealed = SealedFrames(folder)
+        self._frames: Iterator[tuple[FrameInfo, bytes]] | None = self._sealed
+        self._held: Prepared | None = None
 
     def next(self) -> Prepared | None:
-        while self._frames is not None:
-            try:
-                found = next(self._frames, None)
-            except FrameError as error:
-                self.damage[:] = [error.message]
-                found = None
-            if found is None:
-                self._frames = None
-                self._journal = self._journal.restart(max(self._end, self._seq))
-                break
-            info, data = found
-            self._end = info.last_seq + 1
-            if self._end > self._seq:
-                lost = info.count if info.lost else 0
-                return Prepared(info.first_seq, info.count, info.rows, lost, info.raw_size, data)
-        return self._journal.next()
+        prepared, self._held = self._held, None
+        if prepared is None:
+            prepared = self._next_sealed() if self._frames is not None else None
+        if prepared is None:
+            prepared = self._next_journaled()
+        if prepared is not None:
+            self._seq = prepared.end_seq
+        return prepared
+
+    def _next_sealed(self) -> Prepared | None:
+        for info, data in self._sealed:
+            if info.last_seq < self._seq:
+                continue
+            lost = info.count if info.lost else 0
+            found = Prepared(info.first_seq, info.count, info.rows, lost, info.raw_size, data)
+            missing = found.first_seq - self._seq
+            if missing <= 0:
+                return found
+            self._say(f"{missing:,} rows or events are missing in the middle, and counted as lost")
+            self._held = found
+            return _stand_in(self._seq, missing)
+        self._frames = None
+        self._journal = self._journal.restart(self._seq)
+        return None
+
+    def _next_journaled(self) -> Prepared | None:
+        found = self._journal.next()
+        if found is not None and not found.lost:
+            self._sealed.torn = 0  # an append that was cut short: its rows are in the journal
+            return found
+        again = SealedFrames(self._folder)
+        if again.size > self._sealed.size:  # a run that goes on has sealed what is missing here
+            self._sealed = self._frames = again
+            return self._next_sealed() or self._next_journaled()
+        if self._sealed.torn:
+            torn = self._sealed.torn
+            self._say(f"its last {torn:,} bytes are no whole frame; what they held is lost")
+        return found
+
+    def _say(self, what: str) -> None:
+        message = f"{self._sealed.path}: {what}"
+        if message not in self.damage:
+            self.damage.append(message)
 
     def restart(self, seq: int) -> SealedSource:
         return SealedSource(self._folder, self._journal, seq, self.damage)
+
+
+def _stand_in(seq: int, count: int) -> Prepared:
+    """Return a frame in the place of so many numbers that cannot be read any more."""
+    data = encode_lost(seq, count, "sealed_gap")
+    return Prepared(seq, count, 0, count, peek(data).raw_size, data)

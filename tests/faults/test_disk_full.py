@@ -28,6 +28,7 @@ from tests.fix_server import ServerHandle
 
 pytestmark = pytest.mark.timeout(120)
 
+NOWHERE = Target("http://127.0.0.1:9", "k" * 40)
 MIB = 2**20
 PACE = 0.0005
 NOISE = 40
@@ -103,12 +104,33 @@ def test_under_the_journal_until_there_is_space(
     tally(full_disks=1, rows=rows, rows_lost_and_counted=dropped)
 
 
+def test_under_the_sealed_file_until_there_is_space(
+    lab: Lab, server: ServerHandle, tally: Tally
+) -> None:
+    trainee = lab.train(NOWHERE, "run", mode="offline", rows=6_000, pace=PACE, noise=NOISE)
+    trainee.wait_rows(500)
+    (folder,) = lab.run_folders()
+    sealed = folder / "sealed" / "frames.awf"
+    for extra in (1_000, 100, 10_000):  # an append is cut short somewhere
+        wait_for(lambda: sealed.exists() and sealed.stat().st_size, what="something to be sealed")
+        logged = trainee.returned()
+        allow_files(trainee.process.pid, sealed.stat().st_size + extra)
+        trainee.wait_rows(logged + 400)
+        allow_files(trainee.process.pid, resource.RLIM_INFINITY)
+    said = trainee.heard()
+    trainee.end()
+    lab.sync_all(Target(server.url, server.api_key), base_url=server.url)
+    numbers = oracle.received(Target(server.url, server.api_key), "run")
+    assert len(numbers) == said["accepted"] == said["acknowledged"]
+    assert said["accepted"] + sum(said["dropped"].values()) == 6_000
+    tally(full_disks=3, rows=len(numbers), rows_lost_and_counted=sum(said["dropped"].values()))
+
+
 def test_no_space_until_the_end(
     lab: Lab, server: ServerHandle, small_disk: Callable[[int], SmallDisk], tally: Tally
 ) -> None:
-    nowhere = Target("http://127.0.0.1:9", "k" * 40)
     lab.data = small_disk(1).path
-    trainee = lab.train(nowhere, "run", rows=8_000, noise=NOISE, settings={"finish_timeout": 0.2})
+    trainee = lab.train(NOWHERE, "run", rows=8_000, noise=NOISE, settings={"finish_timeout": 0.2})
     said = trainee.heard()
     trainee.end(20.0)
     assert said["accepted"] + said["dropped"]["disk_full"] == 8_000
