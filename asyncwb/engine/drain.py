@@ -17,6 +17,7 @@ from typing import Any
 
 from asyncwb.engine.documents import RUN_STATUS
 from asyncwb.engine.embedded import Address, Embedded
+from asyncwb.engine.fitting import Fitting
 from asyncwb.engine.folder import Description, RunFolder
 from asyncwb.engine.graphql import ask
 from asyncwb.engine.http import Http
@@ -82,8 +83,9 @@ async def drain(
         progress.moved.append(lambda _: moved(progress))
         sealed = SealedSource(folder.sealed, journal, known)
         news = _News(say)
+        fitting = Fitting(sealed, folder.aside)
         outbox = Outbox(
-            description.head, sealed, progress, folder=folder, found=True, live=live, say=news.hear
+            description.head, fitting, progress, folder=folder, found=True, live=live, say=news.hear
         )
         error = await _send(outbox, where, http, news, memory=memory, patience=patience)
         damage = error or next(iter([*sealed.damage, *segments.damage.values()]), None)
@@ -98,7 +100,8 @@ async def drain(
         elif damage is None and not live:
             _clear(folder, saved)
         unreachable = error is not None and not progress.connected and news.says_retry
-        return Drained(progress.rows, progress.lost, live, damage, files, unreachable)
+        lost, damage = progress.lost - len(fitting.aside), damage or fitting.problem
+        return Drained(progress.rows, lost, live, damage, files, unreachable)
     finally:
         folder.unlock()
 

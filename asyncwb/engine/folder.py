@@ -6,6 +6,7 @@
     journal/     segments that are not acknowledged yet
     sealed/      an offline run: compressed frames
     files/       run.dir: the user's files
+    aside/       rows and events too large for any server, as JSON
     files.json   which of them are to be sent, and which server has what; see `saved`
     synced.json  an offline run: how far which server has it
     wandb.json   sent to a W&B server: how far, and what its lines go on from
@@ -82,6 +83,11 @@ class RunFolder:
     def sealed(self) -> Path:
         """Compressed frames of an offline run."""
         return self.path / "sealed"
+
+    @property
+    def aside(self) -> Path:
+        """What no server takes."""
+        return self.path / "aside"
 
     def describe(self) -> Description:
         """Read `run.json`.
@@ -167,7 +173,7 @@ class RunFolder:
         """Delete the folder once nothing in it is the user's: no files and no journal."""
         with contextlib.suppress(OSError):
             self.files.rmdir()
-        kept = (self.files, self.path / "files.json", self.journal, self.sealed)
+        kept = (self.files, self.path / "files.json", self.journal, self.sealed, self.aside)
         if any(place.exists() for place in kept):
             return
         for name in (_DESCRIPTION, "lock", "synced.json", "wandb.json", "wandb.json.new"):

@@ -26,6 +26,7 @@ from asyncwb.engine.records import (
     FIRST_SCHEMA,
     HEAD_SIZE,
     JSON_ROW,
+    MAX_RECORD,
     OPEN,
     SUM_SIZE,
     Schema,
@@ -35,7 +36,7 @@ from asyncwb.engine.records import (
 )
 from asyncwb.engine.segment import Segment
 from asyncwb.engine.token import Token
-from asyncwb.errors import JournalFull, StepError, UsageError
+from asyncwb.errors import JournalFull, LogTypeError, StepError, UsageError
 from asyncwb.wire.history import STEP_MIN, Assigned, StepRule, check_step
 from asyncwb.wire.values import convert_row, dumps
 
@@ -200,11 +201,15 @@ class Inbox:
             token.push(None)
 
     def event(self, event: dict[str, Any]) -> None:
-        """Take an event (config, summary, finish, ...); it may exceed the journal's bound."""
+        """Take an event (config, summary, finish, ...); it may exceed the journal's bound.
+
+        Raises:
+            UsageError: the run has finished, or the event is too large for any server.
+        """
         if not self._token.take():
             if self._is_reentered(sys._getframe(1)):
                 self._check_open()
-                dumps(event)  # what cannot be written is refused here, not when it is taken
+                check_event(event)  # it is refused here, not when it is taken
                 self._deferred.append(event)
                 return
             self._wait_for_token()
@@ -298,6 +303,7 @@ class Inbox:
             text = dumps(self._fill_in(row.values) if self._fill_in else row.values)
             stamped = row.timestamp
         need = (schema.size + len(schema.define)) if schema else HEAD_SIZE + len(text) + 8
+        _check_row(need)
         room = self._make_room(need)
         given = self.rule.assign(step, commit)
         if given.dropped or not room:  # a row without room uses up its step all the same
@@ -348,7 +354,7 @@ class Inbox:
             self._last_keys = [*keys]
 
     def _put_event(self, event: dict[str, Any]) -> None:
-        record = pack_text(EVENT, 0, self._now(), 0, dumps(event))
+        record = pack_text(EVENT, 0, self._now(), 0, check_event(event))
         if not self._make_room(len(record), force=True):
             self._late.append(event)
             return
@@ -452,7 +458,7 @@ class Inbox:
     def _defer(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         """Keep a row that comes in the middle of another; a bad one is refused here and now."""
         self._check_open()
-        convert_row(data)
+        _check_row(len(dumps(convert_row(data).values)))
         if step is not None:
             check_step(step, STEP_MIN)
         self._deferred.append((dict(data), step, commit))
@@ -501,6 +507,28 @@ class Inbox:
                 return True
             frame = frame.f_back
         return False
+
+
+def check_event(event: Mapping[str, Any]) -> bytes:
+    """Return an event as JSON; raises UsageError where no server takes one that is so large."""
+    text = dumps(event)
+    if len(text) > MAX_RECORD - HEAD_SIZE:
+        what = {"start": "config", "config": "config", "summary": "summary"}.get(event["t"], "run")
+        raise UsageError(f"this change of the {what} {_too_large(len(text))}")
+    return text
+
+
+def _check_row(size: int) -> None:
+    if size > MAX_RECORD:
+        raise LogTypeError(f"this row {_too_large(size)}")
+
+
+def _too_large(size: int) -> str:
+    return (
+        f"takes {size:,} bytes, of which no server takes more than {MAX_RECORD:,} at once. It was "
+        "not recorded; what was logged before is safe. Keep large data in a file, and store that "
+        "with run.save()."
+    )
 
 
 def _why_dropped(given: Assigned) -> str:

@@ -292,19 +292,19 @@ class Reader:
 
     def _scan(self, view: memoryview, scan: _Scan, max_rows: int, max_bytes: int) -> None:
         end = len(view)
-        while self._offset < end and scan.rows + len(scan.events) < max_rows:
-            if scan.size >= max_bytes:
-                break
+        while self._offset < end and (found := scan.rows + len(scan.events)) < max_rows:
             _, size, kind, flags, time, step = HEAD.unpack_from(view, self._offset)
+            if found and scan.size + size > max_bytes:
+                break  # one that is larger gets a frame of its own
             if kind >= FIRST_SCHEMA:
-                left = max_rows - scan.rows - len(scan.events)
-                most = min(left, self._probe, 1 + (max_bytes - scan.size) // size)
+                left = max_rows - found
+                most = min(left, self._probe, max(1, (max_bytes - scan.size) // size))
                 rows = self._rows(view, size, most)
                 scan.pieces.append(_Rows(self._layouts[kind], rows, flags != 0))
-                found = scan.pieces[-1].n
-                scan.rows += found
-                scan.size += found * size
-                self._offset += found * size
+                n = scan.pieces[-1].n
+                scan.rows += n
+                scan.size += n * size
+                self._offset += n * size
                 continue
             text = view[self._offset + HEAD_SIZE : self._offset + size]
             self._offset += size

@@ -44,6 +44,10 @@ checksum: Final = xxh3_64_digest
 """A hundred bytes take it a sixth of the time of a crc32, and it is the stronger one. It keeps the
 interpreter lock below 100 KiB."""
 
+MAX_RECORD: Final = 31 * 2**20
+"""bytes of a row or an event in the journal: as a frame of its own it fits a request, however badly
+it compresses"""
+
 _FRONT: Final = struct.Struct("<IHH")
 """size, kind and flags: what the rows of one schema have in common"""
 _REST: Final = "@8sdq" if sys.byteorder == "little" else "<8sdq"

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from asyncwb.engine import stopping
 from asyncwb.engine.folder import Description, RunFolder, new_writer
-from asyncwb.engine.inbox import Inbox
+from asyncwb.engine.inbox import Inbox, check_event
 from asyncwb.engine.journal import Journal
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.progress import Progress
@@ -112,6 +112,7 @@ class Session:
         summary: Mapping[str, Any] | None = None,
         engine: Callable[[], Submits],
     ) -> None:
+        check_event(start)  # before there is a folder
         self.settings = settings
         self.head = head
         self.notices = Notices(silent=settings.silent, quiet=settings.quiet)

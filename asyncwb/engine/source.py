@@ -105,7 +105,7 @@ class SealedSource:
                 return found
             self._say(f"{missing:,} rows or events are missing in the middle, and counted as lost")
             self._held = found
-            return _stand_in(self._seq, missing)
+            return stand_in(self._seq, missing, "sealed_gap")
         self._frames = None
         self._journal = self._journal.restart(self._seq)
         return None
@@ -133,7 +133,7 @@ class SealedSource:
         return SealedSource(self._folder, self._journal, seq, self.damage)
 
 
-def _stand_in(seq: int, count: int) -> Prepared:
-    """Return a frame in the place of so many numbers that cannot be read any more."""
-    data = encode_lost(seq, count, "sealed_gap")
+def stand_in(seq: int, count: int, reason: str) -> Prepared:
+    """Return a frame in the place of so many numbers that are not sent."""
+    data = encode_lost(seq, count, reason)
     return Prepared(seq, count, 0, count, peek(data).raw_size, data)

@@ -39,6 +39,9 @@ VERSION: Final = 1
 MAX_RAW: Final = 256 * 2**20
 """bytes a frame's body may decompress to, unless the reader says otherwise."""
 
+MAX_FRAME: Final = 32 * 2**20 - 64 * 2**10
+"""bytes of a frame that a request can carry: what a server takes, less the batch's own head."""
+
 _HEADER: Final = struct.Struct("<4sHHQIIIII")
 _SIZE: Final = struct.Struct("<I")
 HEADER_SIZE: Final = _HEADER.size
@@ -92,6 +95,11 @@ class Frame:
         if self.lost:
             return encode_lost(self.first_seq, self.lost, self.events[0][1]["reason"])
         return encode(self.first_seq, self.table, self.events)
+
+    def first(self, count: int) -> Frame:
+        """Return the first `count` rows or events of a frame that is no stand-in."""
+        kept = tuple(e for index, e in enumerate(self.events) if e[0] + index < count)
+        return Frame(self.first_seq, self.table.slice(0, count - len(kept)), kept)
 
     def skip(self, count: int) -> Frame:
         """Return the frame without its first `count` sequence numbers (rows or events)."""

@@ -479,3 +479,23 @@ def test_what_a_finish_leaves_behind_is_forced_to_the_disk(
     segments = {*Path(run.dir).parent.resolve().glob("journal/*.seg")}
     assert len(segments) > 3
     assert segments <= {*watched_disk.forced}
+
+
+def test_what_no_server_takes_is_refused_where_it_is_given() -> None:
+    text = "x" * (31 * 2**20)
+    with pytest.raises(UsageError, match="this change of the config takes"):
+        asyncwb.init("p", mode="offline", config={"text": text})
+    with asyncwb.init("p", mode="offline") as run:
+        with pytest.raises(LogTypeError, match="this row takes 32,505,"):
+            run.log({"text": text})
+        with pytest.raises(UsageError, match="this change of the config takes"):
+            run.config["text"] = text
+        with pytest.raises(UsageError, match="this change of the summary takes"):
+            run.summary["text"] = text
+        assert "text" not in run.config
+        assert "text" not in run.summary
+        run.log({"i": 1, "text": text[:-100]})
+        assert run.step == 1
+        assert run.flush()
+        assert run.status().acknowledged == 1
+    assert len(list(run.settings.runs_dir.iterdir())) == 1, "nothing of the first one is left"

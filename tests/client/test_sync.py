@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import asyncwb
@@ -137,3 +139,38 @@ async def test_a_server_that_is_away_is_waited_for_once_and_not_in_silence(
     assert all(url in str(step.trouble) for step in said if step.trouble)
     results = await send(to_server, *folders)
     assert [(r.sent, r.error) for r in results] == [(1, None)] * 3
+
+
+async def test_what_no_server_takes_is_set_aside_and_the_rest_is_sent(
+    to_server: Settings, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an older release left it, which took rows of any size."""
+    monkeypatch.setattr("asyncwb.engine.inbox.MAX_RECORD", 2**40)
+    nowhere = {"base_url": "http://127.0.0.1:9", "api_key": "k", "detach_uploader": False}
+    run = asyncwb.init("p", id="r", settings=nowhere)
+    letters = np.random.default_rng(1).integers(256, 2048, 26 * 2**20, np.uint16)
+    noise = letters.tobytes().decode("utf-16")
+    for i in range(1_000):
+        run.log({"i": i} if i != 500 else {"i": i, "noise": noise})
+    folder = run._session.folder.path
+    await asyncio.to_thread(run.finish, timeout=0)
+    (result,) = await send(to_server, folder)
+    assert (result.sent, result.lost) == (999, 0)
+    assert "1 row or event is larger than any server takes" in str(result.error)
+    (aside,) = (folder / "aside").iterdir()
+    assert str(aside.parent) in str(result.error)
+    assert json.loads(aside.read_bytes())["noise"] == noise
+    info = await asyncio.to_thread(ask, "runs/{entity}/p/r")
+    assert (info["rows"], info["lost"], info["state"]) == (999, 1, "finished")
+    assert await send(to_server, folder) == [], "nothing is left that could be sent"
+    assert aside.exists()
+
+
+async def test_a_row_whose_names_alone_fill_a_frame_arrives(to_server: Settings) -> None:
+    nowhere = {"base_url": "http://127.0.0.1:9", "api_key": "k", "detach_uploader": False}
+    run = asyncwb.init("p", id="r", settings=nowhere)
+    run.log({f"a metric with quite a long name {i}": 1.0 for i in range(120_000)})
+    run.log({"i": 1})
+    await asyncio.to_thread(run.finish, timeout=0)
+    (result,) = await send(to_server, run._session.folder.path)
+    assert (result.sent, result.lost, result.error) == (2, 0, None)
