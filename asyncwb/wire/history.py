@@ -32,8 +32,11 @@ StepPolicy: TypeAlias = Literal["merge", "drop", "raise"]
 """What becomes of a row whose step lies behind the counter."""
 
 STEP_MIN: Final = -(2**63)
-STEP_MAX: Final = 2**63 - 2
-"""The largest step: the counter after it must still fit 64 bits."""
+STEP_MAX: Final = 2**62
+"""The largest step that can be given: rows without one, which count on from it, fit 64 bits for
+longer than any program runs."""
+_START_MAX: Final = 2**63 - 2**40
+"""the largest step that a run can go on from; another client may have given it"""
 
 
 class Assigned(NamedTuple):
@@ -70,14 +73,14 @@ class StepRule:
                 f"step_policy is one of {', '.join(get_args(StepPolicy))}; not {policy!r}"
             )
         self.policy: StepPolicy = policy
-        self.step = check_step(step)
+        self.step = check_step(step, most=_START_MAX)
         self.fast = True
 
     def assign(self, step: SupportsIndex | None = None, commit: bool | None = None) -> Assigned:
         """Decide where a row goes and move the counter, as the module's table says.
 
-        Raises LogTypeError for a step that is no int of 64 bits, and StepError under "raise" for
-        one that lies behind the counter; the counter does not move then.
+        Raises LogTypeError for a step that is no int up to STEP_MAX, and StepError under "raise"
+        for one that lies behind the counter; the counter does not move then.
 
         >>> rule = StepRule()
         >>> rule.assign(), rule.assign(5), rule.assign(commit=True), rule.assign(2)[:2]
@@ -108,10 +111,10 @@ Assigned(step=5, open=False, dropped=None), (2, False))
         )
 
 
-def check_step(step: SupportsIndex, least: int = 0) -> int:
+def check_step(step: SupportsIndex, least: int = 0, most: int = STEP_MAX) -> int:
     """Return a step as a plain int; numpy's ints are steps too.
 
-    Raises LogTypeError for other types, bools among them, and outside `least` to STEP_MAX.
+    Raises LogTypeError for other types, bools among them, and outside `least` to `most`.
     """
     try:
         number = None if isinstance(step, bool) else operator.index(step)
@@ -122,10 +125,9 @@ def check_step(step: SupportsIndex, least: int = 0) -> int:
             f"step is an int, not {step!r} of type {type(step).__name__}; the row was not recorded",
             key="step",
         )
-    if not least <= number <= STEP_MAX:
+    if not least <= number <= most:
         raise LogTypeError(
-            f"step must not be negative or beyond 64 bits, and {number} is; "
-            "the row was not recorded",
+            f"step is at least {least} and at most {most}, not {number}; the row was not recorded",
             key="step",
         )
     return number

@@ -22,7 +22,7 @@ from asyncwb.engine.inbox import Inbox
 from asyncwb.engine.pipeline import LiveSegments, Reader
 from asyncwb.engine.segment import Segment
 from asyncwb.errors import JournalFull, LogTypeError, StepError, UsageError
-from asyncwb.wire.history import StepRule
+from asyncwb.wire.history import STEP_MAX, StepRule
 from asyncwb.wire.values import convert_row
 from tests.engine.lab import SMALL, Row, Writer, events_of, frames_of, rows_of, writer
 from tests.wire.rows_model import told
@@ -305,6 +305,18 @@ def test_a_step_that_goes_backwards_under_raise_and_drop() -> None:
             {"t": "lost", "rows": 1, "reason": "step_backwards"},
             {"t": "finish"},
         ]
+
+
+def test_a_step_is_refused_where_it_is_given_and_not_in_the_rows_after_it() -> None:
+    with writer() as w:
+        for commit in (None, True, False):
+            for step in (2**63 - 1, 2**63 - 2, STEP_MAX + 1):
+                with pytest.raises(LogTypeError, match="the row was not recorded"):
+                    w.inbox.log({"i": 0}, step, commit)
+        w.inbox.log({"i": 0}, STEP_MAX, True)
+        for i in range(1, 4):
+            w.inbox.log({"i": i})
+        assert [row["_step"] - STEP_MAX for row in w.rows()] == [0, 1, 2, 3]
 
 
 def test_nothing_is_taken_after_close() -> None:
