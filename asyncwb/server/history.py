@@ -10,7 +10,7 @@ NaN and infinities are bare tokens). A failure after the first byte cuts the con
 short answer cannot be taken for a whole one.
 
 `background` is what the application runs beside its requests: it opens the object store, makes
-the `Sources` that the handlers share, and keeps sealing.
+the `Sources` and `Rewinds` that the handlers share, and keeps sealing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from asyncwb.server.chart import AXES, Query
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.parquet import ArrowStream, ParquetStream, kinds_of
+from asyncwb.server.rewind import REWINDS, Rewinds
 from asyncwb.server.rows import Selection
 from asyncwb.server.runs import run_of
 from asyncwb.server.sample import Spec, paths_of
@@ -75,8 +76,12 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     app[OBJECTS] = objects
     app[SOURCES] = Sources(store, objects)
     app[SEALER] = Sealer(store, objects, clock=state.clock)
-    async with beside(app[SEALER].run(), "sealing"):
-        yield
+    app[REWINDS] = Rewinds(state, app[SOURCES], objects)
+    try:
+        async with beside(app[SEALER].run(), "sealing"):
+            yield
+    finally:
+        await app[REWINDS].close()
 
 
 async def get_series(request: web.Request) -> web.Response:

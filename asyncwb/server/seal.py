@@ -4,10 +4,10 @@ Ingest stores frames as they come, which is quick to write and slow to read back
 sealer takes a run's oldest frames (and small segments just before them), merges them by step,
 and replaces them by one file with rollups. The order of its steps is what makes it safe:
 
-    1. lease the run, so that only one server process works on it
+    1. claim the run, so that only one task of one server process works on it
     2. read frames, build the file                      a crash here: nothing has changed
     3. put the file in the object store, under a new name    here: an orphan, swept later
-    4. ONE transaction: check the lease, delete exactly those frames and segments, insert the
+    4. ONE transaction: check the claim, delete exactly those frames and segments, insert the
        segment and its rollups                          here: the database undoes it
     5. delete the files of the segments that were merged away    here: orphans, swept later
 
@@ -30,16 +30,16 @@ from typing import Final
 
 from asyncwb.server import parquet
 from asyncwb.server.background import whole
+from asyncwb.server.claims import held
 from asyncwb.server.objects import Objects
 from asyncwb.server.parquet import Segment
 from asyncwb.server.points import of_columns
 from asyncwb.server.rows import spread
 from asyncwb.server.series import Rollup
+from asyncwb.server.store.claims import Claim, ConflictError
 from asyncwb.server.store.segments import (
     FrameRow,
-    Lease,
     NewSegment,
-    SealConflictError,
     SegmentRow,
     Segments,
     Tail,
@@ -67,7 +67,7 @@ class SealPolicy:
             as stored and in bytes decompressed.
         full: rows from which a segment is left alone while its run is running.
         most_rows, most_cells: what a segment may grow to by merging.
-        lease: seconds that one turn may take before another process may try.
+        lease: seconds after which another process may try where this one is silent.
         grace: seconds after which a file that no segment names counts as an orphan.
         pause: seconds between looks for work.
     """
@@ -121,7 +121,6 @@ class Sealer:
         self._objects = objects
         self._policy = policy or SealPolicy()
         self._clock = clock
-        self._owner = uuid.uuid4().hex
         self._counts: Counter[str] = Counter()
         # run id -> (highest frame id, when it was first seen): how a silent tail is recognised.
         self._seen: dict[int, tuple[int, float]] = {}
@@ -160,10 +159,10 @@ class Sealer:
             if now < wait_until or not self._due(tail, now):
                 continue
             try:
-                if await self._seal_leased(tail):
+                if await self._seal_claimed(tail):
                     self._aside.pop(tail.run_id, None)
                     return True
-            except SealConflictError as error:
+            except ConflictError as error:
                 self._counts["conflicts"] += 1
                 logger.info("run %d is being sealed elsewhere: %s", tail.run_id, error)
             except Exception:
@@ -193,17 +192,12 @@ class Sealer:
         many = tail.frames >= policy.frames
         return large or many or silence >= policy.idle or not tail.running
 
-    async def _seal_leased(self, tail: Tail) -> bool:
-        lease = Lease(f"seal/{tail.run_id}", self._owner)
-        now = self._clock()
-        if not await self._store.lease(lease, now, now + self._policy.lease):
-            return False
-        try:
-            return await self._seal(tail, lease)
-        finally:
-            await self._store.release(lease)
+    async def _seal_claimed(self, tail: Tail) -> bool:
+        name, claims = claim_of(tail.run_id), self._store.claims
+        async with held(claims, name, self._clock, self._policy.lease) as claim:
+            return claim is not None and await self._seal(tail, claim)
 
-    async def _seal(self, tail: Tail, lease: Lease) -> bool:
+    async def _seal(self, tail: Tail, claim: Claim) -> bool:
         policy = self._policy
         oldest = await self._store.oldest_frames(tail.run_id, policy.turn_rows, policy.turn_size)
         sealed = _bounded(oldest, policy.turn_raw)
@@ -213,7 +207,12 @@ class Sealer:
         segments = await self._store.segments(tail.run_id)
         absorbed = absorb(segments, rows, tail.running, policy)
         new = await asyncio.to_thread(self._build, tail.run_id, absorbed, sealed)
-        await self._store.replace(tail.run_id, lease, self._clock(), sealed, absorbed, new)
+        try:
+            await self._store.replace(tail.run_id, claim, self._clock(), sealed, absorbed, new)
+        except ConflictError:
+            if new is not None:  # nothing of it was committed: nobody will ever read it
+                await asyncio.to_thread(self._objects.delete, new.path)
+            raise
         self._counts["segments"] += new is not None
         self._counts["frames"] += len(sealed)
         self._counts["rows"] += rows
@@ -249,7 +248,7 @@ class Sealer:
         """Delete files that no segment names and that are older than the grace period.
 
         A younger one may belong to a transaction that is about to commit: the grace is much
-        longer than a lease, and a commit needs a valid lease.
+        longer than any claim is renewed, and a commit needs a valid one.
         """
         before = self._clock() - self._policy.grace
         stored = await asyncio.to_thread(lambda: list(self._objects.list(FOLDER)))
@@ -259,6 +258,11 @@ class Sealer:
             if name not in known:
                 await asyncio.to_thread(self._objects.delete, name)
                 self._counts["orphans"] += 1
+
+
+def claim_of(run_id: int) -> str:
+    """Return the name of the claim that whoever swaps a run's frames and segments must have."""
+    return f"seal/{run_id}"
 
 
 def absorb(

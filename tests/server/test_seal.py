@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pyarrow import parquet as arrow  # type: ignore[import-untyped]
 
 from asyncwb.server.seal import SealPolicy
-from asyncwb.server.store.segments import Lease, Segments
+from asyncwb.server.store.claims import Claim, Claims
+from asyncwb.server.store.segments import NewSegment, Segments
 from tests.fix_server import both_databases
 from tests.server.history_lab import AT_ONCE, Lab, Row, exactly, merged
 
@@ -72,10 +74,12 @@ class DyingStore(Segments):
         if self.dies_in == "commit":
             raise Killed
 
-    async def release(self, lease: Lease) -> None:
-        if self.dies_in == "release":
-            raise Killed
-        await super().release(lease)
+
+class DyingClaims(Claims):
+    """Claims of a process that dies before it gives one back."""
+
+    async def release(self, claim: Claim) -> None:
+        raise Killed
 
 
 DEATHS = [
@@ -100,6 +104,8 @@ async def test_a_process_killed_at_any_point_leaves_each_row_once(lab: Lab, poin
 
     store, objects = DyingStore(lab.database), lab.objects
     store.dies_in = point
+    if point == "release":
+        store.claims = DyingClaims(lab.database)
     doubles = {"before put": ("put", False), "after put": ("put", True),
                "before sweep": ("delete", False)}  # fmt: skip
     if point in doubles:
@@ -158,14 +164,19 @@ async def test_frames_that_are_gone_are_not_sealed_twice(lab: Lab) -> None:
 
     class Beaten(Segments):
         async def replace(self, *args: Any) -> None:
-            first, lease, *others = args
-            await super().replace(first, lease, *others)  # what another process did
-            await super().replace(first, lease, *others)
+            *same, new = args
+            assert isinstance(new, NewSegment)
+            lab.objects.put(f"{new.path}.other", lab.objects.get(new.path))
+            other = replace(new, path=f"{new.path}.other")  # what another process did
+            await super().replace(*[*same, other])
+            await super().replace(*args)
 
     await_conflict = lab.sealer(store=Beaten(lab.database))
     assert not await await_conflict.turn()
     assert await_conflict.statistics().conflicts == 1
     assert exactly(await lab.read(run)) == exactly(merged(some_rows(0, 10)))
+    (path,) = lab.files(run)  # the file of the one who came too late is gone
+    assert path.endswith(".other")
 
 
 async def test_one_run_that_cannot_be_sealed_does_not_stop_the_others(lab: Lab) -> None:

@@ -23,6 +23,22 @@ Info: TypeAlias = "GraphQLResolveInfo[Context]"
 Fetch = Callable[[State, list[K]], Awaitable[Mapping[K, V]]]
 
 
+class Limit:
+    """How long the resolvers of a request may take. Mutable state: `_timeout`, while they run."""
+
+    def __init__(self) -> None:
+        self._timeout: asyncio.Timeout | None = None
+
+    def begin(self, timeout: asyncio.Timeout) -> None:
+        """Say which limit is in force."""
+        self._timeout = timeout
+
+    def lift(self) -> None:
+        """Take it away: what the request has begun is bounded by itself."""
+        if self._timeout is not None:
+            self._timeout.reschedule(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One request: the server's parts, who asks, and the server's address as clients see it.
@@ -34,6 +50,7 @@ class Context:
     user: User
     app: web.Application
     url: str
+    limit: Limit = field(default_factory=Limit, init=False, repr=False)
     _batches: dict[Any, Batch[Any, Any]] = field(default_factory=dict, init=False, repr=False)
 
     async def batch(self, fetch: Fetch[K, V], key: K) -> V | None:

@@ -105,7 +105,8 @@ class Executor:
     ) -> ExecutionResult:
         run = partial(execute, self._schema, document, context_value=context)
         try:
-            async with asyncio.timeout(self._max_seconds):
+            async with asyncio.timeout(self._max_seconds) as timeout:
+                context.limit.begin(timeout)
                 result = run(variable_values=variables, operation_name=operation)
                 return await result if isawaitable(result) else result
         except TimeoutError:

@@ -21,9 +21,7 @@ from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import ids, paging
 from asyncwb.server.graphql.context import Context, Info, if_there, refused
 from asyncwb.server.graphql.nodes import user_of
-from asyncwb.server.history import SOURCES
-from asyncwb.server.objects import OBJECTS
-from asyncwb.server.rewind import rewind
+from asyncwb.server.rewind import REWINDS
 from asyncwb.server.state import State
 from asyncwb.server.store.details import Details
 from asyncwb.server.store.projects import StoredProject
@@ -357,8 +355,8 @@ async def _rewind(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     path, run_id = await require_run(
         context.state, context.user, Action.WRITE, named(context, input)
     )
-    sources, objects = context.app[SOURCES], context.app[OBJECTS]
-    await rewind(context.state, sources, objects, path, run_id, math.floor(value))
+    context.limit.lift()  # reading millions of rows takes as long as it takes
+    await context.app[REWINDS].rewind(path, run_id, math.floor(value))
     return {**back(input), "rewound_run": await _again(context, path)}
 
 

@@ -23,7 +23,13 @@ from asyncwb.server.store.schema import (
     segments,
     writers,
 )
-from asyncwb.server.store.segments import FrameRow, NewSegment, insert_segment
+from asyncwb.server.store.segments import (
+    FrameRow,
+    NewSegment,
+    delete_frames,
+    delete_segments,
+    insert_segment,
+)
 
 _EDITED: Final = (
     runs.c.id,
@@ -55,6 +61,12 @@ async def lock(connection: AsyncConnection, run_id: int) -> EditedRun | None:
     """Lock a run's row and return it; None where it has been deleted."""
     statement = select(*_EDITED).where(runs.c.id == run_id).with_for_update()
     row = (await connection.execute(statement)).first()
+    return None if row is None else EditedRun(*row)
+
+
+async def look(connection: AsyncConnection, run_id: int) -> EditedRun | None:
+    """Return a run's row as it is now, without a lock; None where there is none."""
+    row = (await connection.execute(select(*_EDITED).where(runs.c.id == run_id))).first()
     return None if row is None else EditedRun(*row)
 
 
@@ -119,17 +131,25 @@ async def replace_segments(
     gone: Sequence[int],
     new: Sequence[tuple[NewSegment, int]],
 ) -> None:
-    """Put segments in the place of others; each new one with the highest frame id inside."""
-    if gone:
-        await connection.execute(delete(rollups).where(rollups.c.segment_id.in_(gone)))
-        await connection.execute(delete(segments).where(segments.c.id.in_(gone)))
+    """Put segments in the place of others; each new one with the highest frame id inside.
+
+    Raises:
+        ConflictError: some of the others are gone.
+    """
+    await delete_segments(connection, gone)
     for segment, after in new:
         await insert_segment(connection, run_id, segment, after, now)
 
 
-async def replace_frames(connection: AsyncConnection, run_id: int, new: Sequence[NewFrame]) -> None:
-    """Put frames in the place of all frames of a run."""
-    await connection.execute(delete(frames).where(frames.c.run_id == run_id))
+async def replace_frames(
+    connection: AsyncConnection, run_id: int, old: Sequence[int], new: Sequence[NewFrame]
+) -> None:
+    """Put frames in the place of those of these ids, which ascend and leave none out.
+
+    Raises:
+        ConflictError: others are there than these.
+    """
+    await delete_frames(connection, run_id, old)
     if new:
         await connection.execute(insert(frames), [_frame(frame) for frame in new])
 
@@ -151,9 +171,11 @@ async def lower_writers(
     await connection.execute(behind.values(next_seq=next_seq))
 
 
-async def frames_of(connection: AsyncConnection, run_id: int) -> list[tuple[FrameRow, int, int]]:
-    """Return a run's frames in order, each with its first sequence number and its count."""
+async def frames_after(
+    connection: AsyncConnection, run_id: int, after: int
+) -> list[tuple[FrameRow, int, int]]:
+    """Return a run's frames behind an id, each with its first sequence number and its count."""
     columns = (*(frames.c[name] for name in FrameRow.__slots__), frames.c.first_seq, frames.c.count)
-    statement = select(*columns).where(frames.c.run_id == run_id).order_by(frames.c.id)
-    found = await connection.execute(statement)
+    here = frames.c.run_id == run_id, frames.c.id > after
+    found = await connection.execute(select(*columns).where(*here).order_by(frames.c.id))
     return [(FrameRow(*row[:-2]), row[-2], row[-1]) for row in map(tuple, found)]

@@ -1,4 +1,4 @@
-"""The statements of sealed history: a run's frames and segments, rollups, and who may seal.
+"""The statements of sealed history: a run's frames, segments and rollups.
 
 A row is in a frame or in a segment, never in both and never in neither: `replace` swaps them in
 one transaction. Ids of frames grow in commit order within a run, and a segment knows the highest
@@ -13,12 +13,13 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from asyncwb.server.store.claims import Claim, Claims, ConflictError, check
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.records import RunPath
-from asyncwb.server.store.schema import frames, leases, projects, rollups, runs, segments
+from asyncwb.server.store.schema import frames, projects, rollups, runs, segments
 
 _T = TypeVar("_T")
 
@@ -108,15 +109,12 @@ class NewSegment:
     """some of its rows, evenly spread, as a frame"""
 
 
-class SealConflictError(Exception):
-    """The lease was lost, or what should be replaced is no longer there; nothing was changed."""
-
-
 class Segments:
     """Reads and swaps frames and segments."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.claims = Claims(database)
 
     async def locate(self, path: RunPath) -> RunRef | None:
         """Return the run at `path`, or None; cheap."""
@@ -260,7 +258,7 @@ class Segments:
     async def replace(
         self,
         run_id: int,
-        lease: Lease,
+        claim: Claim,
         now: float,
         sealed: Sequence[FrameRow],
         absorbed: Sequence[SegmentRow],
@@ -271,80 +269,29 @@ class Segments:
         `segment` is None where the frames held no rows.
 
         Raises:
-            SealConflictError: the lease is not ours any more, or some of them are gone; nothing was
+            ConflictError: the claim is not ours any more, or some of them are gone; nothing was
                 changed.
         """
         async with self._database.transaction() as connection:
-            await self._keep_lease(connection, lease, now)
+            await check(connection, claim, now)
             if sealed:
                 await self._delete_frames(connection, run_id, sealed)
-            if absorbed:
-                await self._delete_segments(connection, absorbed)
+            await delete_segments(connection, [row.id for row in absorbed])
             if segment is not None:
                 after = max(
                     [row.id for row in sealed] + [row.sorted_after_frame for row in absorbed]
                 )
                 await self._insert(connection, run_id, segment, after, now)
 
-    async def _keep_lease(self, connection: AsyncConnection, lease: Lease, now: float) -> None:
-        statement = (
-            select(leases.c.name)
-            .where(leases.c.name == lease.name, leases.c.owner == lease.owner, leases.c.until > now)
-            .with_for_update()
-        )
-        if (await connection.execute(statement)).first() is None:
-            raise SealConflictError(f"the lease {lease.name} has run out")
-
     async def _delete_frames(
         self, connection: AsyncConnection, run_id: int, sealed: Sequence[FrameRow]
     ) -> None:
-        statement = delete(frames).where(
-            frames.c.run_id == run_id, frames.c.id >= sealed[0].id, frames.c.id <= sealed[-1].id
-        )
-        gone = (await connection.execute(statement)).rowcount
-        if gone != len(sealed):
-            raise SealConflictError(f"{gone} frames are there instead of {len(sealed)}")
-
-    async def _delete_segments(
-        self, connection: AsyncConnection, absorbed: Sequence[SegmentRow]
-    ) -> None:
-        for some in _chunks([row.id for row in absorbed]):
-            await connection.execute(delete(rollups).where(rollups.c.segment_id.in_(some)))
-            gone = await connection.execute(delete(segments).where(segments.c.id.in_(some)))
-            if gone.rowcount != len(some):
-                raise SealConflictError(
-                    f"{gone.rowcount} segments are there instead of {len(some)}"
-                )
+        await delete_frames(connection, run_id, [row.id for row in sealed])
 
     async def _insert(
         self, connection: AsyncConnection, run_id: int, new: NewSegment, after: int, now: float
     ) -> None:
         await insert_segment(connection, run_id, new, after, now)
-
-    async def lease(self, lease: Lease, now: float, until: float) -> bool:
-        """Take a lease, or extend our own; False where another process holds it."""
-        async with self._database.transaction() as connection:
-            free = self._database.insert(leases).values(name=lease.name, owner="", until=0.0)
-            await connection.execute(free.on_conflict_do_nothing())
-            statement = (
-                select(leases.c.name)
-                .where(
-                    leases.c.name == lease.name,
-                    or_(leases.c.until <= now, leases.c.owner == lease.owner),
-                )
-                .with_for_update(skip_locked=True)
-            )
-            if (await connection.execute(statement)).first() is None:
-                return False
-            taken = update(leases).where(leases.c.name == lease.name)
-            await connection.execute(taken.values(owner=lease.owner, until=until))
-            return True
-
-    async def release(self, lease: Lease) -> None:
-        """Give a lease back; nothing happens where it is not ours."""
-        statement = delete(leases).where(leases.c.name == lease.name, leases.c.owner == lease.owner)
-        async with self._database.transaction() as connection:
-            await connection.execute(statement)
 
     async def known_paths(self, paths: Sequence[str]) -> set[str]:
         """Return those of the paths that a segment has."""
@@ -381,12 +328,33 @@ async def insert_segment(
     await connection.execute(insert(rollups), rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A right that one process has at a time: what to, and who holds it."""
+async def delete_frames(connection: AsyncConnection, run_id: int, ids: Sequence[int]) -> None:
+    """Delete a run's frames of these ids, which ascend and leave none out between them.
 
-    name: str
-    owner: str
+    Raises:
+        ConflictError: others are there than these.
+    """
+    if not ids:
+        return
+    statement = delete(frames).where(
+        frames.c.run_id == run_id, frames.c.id >= ids[0], frames.c.id <= ids[-1]
+    )
+    gone = (await connection.execute(statement)).rowcount
+    if gone != len(ids):
+        raise ConflictError(f"{gone} frames are there instead of {len(ids)}")
+
+
+async def delete_segments(connection: AsyncConnection, ids: Sequence[int]) -> None:
+    """Delete segments and their rollups.
+
+    Raises:
+        ConflictError: some of them are gone.
+    """
+    for some in _chunks(ids):
+        await connection.execute(delete(rollups).where(rollups.c.segment_id.in_(some)))
+        gone = await connection.execute(delete(segments).where(segments.c.id.in_(some)))
+        if gone.rowcount != len(some):
+            raise ConflictError(f"{gone.rowcount} segments are there instead of {len(some)}")
 
 
 def _segment(row: Any) -> SegmentRow:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import MAX_BODY
+from asyncwb.server.graphql.context import Context
 from asyncwb.server.graphql.execute import Executor, Request
 from tests.fix_server import ServerHandle
 from tests.server.graphql.asking import ask, codes, data, post
@@ -133,7 +134,8 @@ async def _executor(resolve: Any, max_seconds: float = 30.0) -> AsyncIterator[di
     query = QueryType()
     query.set_field("it", resolve)
     executor = Executor(make_executable_schema("type Query { it: Int }", query), max_seconds)
-    yield await executor.answer(Request("{it}"), None)  # type: ignore[arg-type]
+    nobody: Any = None
+    yield await executor.answer(Request("{it}"), Context(nobody, nobody, nobody, ""))
 
 
 @pytest.mark.anyio
