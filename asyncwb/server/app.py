@@ -30,9 +30,9 @@ from asyncwb.server import (
 from asyncwb.server.activity import ACTIVITY, Activity, activity_middleware
 from asyncwb.server.address import host_check
 from asyncwb.server.auth import KEYS, KeyCache, auth_middleware, ensure_admin, public
-from asyncwb.server.background import beside
+from asyncwb.server.background import TASKS, Tasks
 from asyncwb.server.config import ServerConfig
-from asyncwb.server.crash import watch
+from asyncwb.server.crash import watching
 from asyncwb.server.errors import error_middleware, error_response
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
@@ -100,6 +100,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     app[OPEN_REQUESTS] = OpenRequests(users)
     app[READY] = asyncio.Event()
     app[ACTIVITY] = Activity()
+    app[TASKS] = Tasks(metrics)
     app.add_routes(_own_routes(config))
     for room in (files, filestream, graphql, history, ingest, login, people, projects, runs):
         app.add_routes(_offered(room.routes(), config))
@@ -131,11 +132,13 @@ def _own_routes(config: ServerConfig) -> list[web.RouteDef]:
 
 @public
 async def ready(request: web.Request) -> web.Response:
-    """Say whether the server takes requests."""
+    """Say whether the server takes requests, and what of its own work fails at present."""
     if not request.app[READY].is_set():
         return error_response(503, "unavailable", "The server is starting or stopping.")
     offered = {"ingest": INGEST_VERSION} if request.app[STATE].config.native else {}
-    return web.json_response({"status": "ready", "version": __version__, **offered})
+    failing = request.app[TASKS].failing
+    told = {"failing": failing} if failing else {}
+    return web.json_response({"status": "ready", "version": __version__, **offered, **told})
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -166,7 +169,7 @@ async def _open_database(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _crash_detection(app: web.Application) -> AsyncIterator[None]:
-    async with beside(watch(app[STATE]), "crash detection"):
+    async with watching(app[STATE], app[TASKS]):
         yield
 
 

@@ -8,13 +8,12 @@ patience starts when it does.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from asyncwb.server.background import whole
-from asyncwb.server.errors import log
+from asyncwb.server.background import Tasks, whole
 from asyncwb.server.ledger import expire
 from asyncwb.server.state import State
-from asyncwb.server.store.database import DatabaseError
 
 
 async def end_silent_runs(state: State, started_at: float) -> int:
@@ -32,14 +31,15 @@ async def end_silent_runs(state: State, started_at: float) -> int:
     return len(ended)
 
 
-async def watch(state: State) -> None:
-    """Look for silent runs until cancelled, a few times in `crash_after` seconds."""
+@asynccontextmanager
+async def watching(state: State, tasks: Tasks) -> AsyncIterator[None]:
+    """Look for silent runs for the length of the block, a few times in `crash_after` seconds."""
     started_at, pause = state.clock(), max(0.05, min(5.0, state.config.crash_after / 6))
-    while True:
-        await asyncio.sleep(pause)
-        try:
-            await whole(end_silent_runs(state, started_at))
-            state.metrics.set("asyncwb_runs_running", await whole(state.runs.running()))
-        except DatabaseError as error:
-            state.metrics.add("asyncwb_task_failures_total", label='task="crash"')
-            log.error("looking for crashed runs failed, will try again: %s", error.orig)
+
+    async def look() -> float:
+        await whole(end_silent_runs(state, started_at))
+        state.metrics.set("asyncwb_runs_running", await whole(state.runs.running()))
+        return pause
+
+    async with tasks.keep("crash detection", look, after=pause):
+        yield

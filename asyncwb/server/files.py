@@ -32,7 +32,7 @@ from obstore.exceptions import BaseError
 
 from asyncwb.server.access import Action, require_run
 from asyncwb.server.auth import public
-from asyncwb.server.background import beside, whole
+from asyncwb.server.background import TASKS, whole
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.signing import new_secret
@@ -99,7 +99,12 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     """Share the signing secret, and delete what uploads left behind (a cleanup context)."""
     state = app[STATE]
     state.signer.use(await state.files.secret("signing", new_secret(), state.clock()))
-    async with beside(_keep_sweeping(app), "sweeping files"):
+
+    async def turn() -> float:
+        await whole(sweep(app))
+        return _SWEEP_EVERY
+
+    async with app[TASKS].keep("sweeping files", turn, after=_SWEEP_EVERY):
         yield
 
 
@@ -375,13 +380,3 @@ async def sweep(app: web.Application) -> int:
     orphans = [name for name in old if name not in known]
     await discard(objects, orphans)
     return len(orphans)
-
-
-async def _keep_sweeping(app: web.Application) -> None:
-    while True:
-        await asyncio.sleep(_SWEEP_EVERY)
-        try:
-            await whole(sweep(app))
-        except (DatabaseError, OSError, BaseError) as error:
-            app[STATE].metrics.add("asyncwb_task_failures_total", label='task="files"')
-            log.error("sweeping files failed, will try again: %s", error)

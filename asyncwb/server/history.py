@@ -29,7 +29,7 @@ from aiohttp import web
 
 from asyncwb.server import chart, rows, sample
 from asyncwb.server.access import run_not_found
-from asyncwb.server.background import beside
+from asyncwb.server.background import TASKS
 from asyncwb.server.chart import AXES, Query
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
@@ -75,10 +75,10 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     store = Segments(state.database)
     app[OBJECTS] = objects
     app[SOURCES] = Sources(store, objects)
-    app[SEALER] = Sealer(store, objects, clock=state.clock)
+    app[SEALER] = Sealer(store, objects, clock=state.clock, metrics=state.metrics)
     app[REWINDS] = Rewinds(state, app[SOURCES], objects)
     try:
-        async with beside(app[SEALER].run(), "sealing"):
+        async with app[TASKS].keep("sealing", app[SEALER].work):
             yield
     finally:
         await app[REWINDS].close()

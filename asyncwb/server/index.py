@@ -10,7 +10,6 @@ keeps its share of a core. Any number of server processes may do this at once (s
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -18,13 +17,9 @@ from typing import Final
 
 from aiohttp import web
 
-from asyncwb.server.background import beside, whole
-from asyncwb.server.metrics import Metrics
+from asyncwb.server.background import TASKS, whole
 from asyncwb.server.state import STATE
-from asyncwb.server.store.database import DatabaseError
 from asyncwb.server.store.fields import CHUNK, Fields, StaleRun
-
-logger = logging.getLogger(__name__)
 
 _LOOK: Final = 1000
 """runs of one statement that looks for work"""
@@ -50,7 +45,6 @@ class Indexer:
 
     Args:
         fields: the statements.
-        metrics: where failures are counted.
         policy: when.
         clock: seconds, of any origin.
     """
@@ -58,31 +52,20 @@ class Indexer:
     def __init__(
         self,
         fields: Fields,
-        metrics: Metrics,
         policy: IndexPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fields = fields
-        self._metrics = metrics
         self._policy = policy or IndexPolicy()
         self._clock = clock
         # run id -> when it was indexed last while running; only runs that are stale now.
         self._indexed: dict[int, float] = {}
 
-    async def run(self) -> None:
-        """Index whatever is due, until cancelled."""
-        while True:
-            began = time.monotonic()
-            try:
-                await self.turn()
-            except DatabaseError as error:  # it may be away for a while
-                self._metrics.add("asyncwb_task_failures_total", label='task="index"')
-                logger.error("indexing runs failed, will try again: %s", error.orig)
-            except Exception:  # one odd run must not end it for all others
-                self._metrics.add("asyncwb_task_failures_total", label='task="index"')
-                logger.exception("indexing runs failed; queries still see every run")
-            took = time.monotonic() - began
-            await asyncio.sleep(max(self._policy.pause, _SHARE * took))
+    async def work(self) -> float:
+        """Index whatever is due now; returns for how many seconds to rest."""
+        began = time.monotonic()
+        await self.turn()
+        return max(self._policy.pause, _SHARE * (time.monotonic() - began))
 
     async def turn(self) -> int:
         """Index every run that is due now; return how many."""
@@ -121,6 +104,6 @@ class Indexer:
 async def background(app: web.Application) -> AsyncIterator[None]:
     """Index beside the requests (a cleanup context of aiohttp)."""
     state = app[STATE]
-    indexer = Indexer(Fields(state.database), state.metrics)
-    async with beside(indexer.run(), "indexing"):
+    indexer = Indexer(Fields(state.database))
+    async with app[TASKS].keep("indexing", indexer.work):
         yield

@@ -31,6 +31,7 @@ from asyncwb.errors import UsageError
 from asyncwb.private import close_to_others, make_private_folder, write_private
 from asyncwb.server.activity import ACTIVITY
 from asyncwb.server.app import READY, create_app
+from asyncwb.server.background import TASKS
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.connection import connections
 from asyncwb.server.errors import log
@@ -90,10 +91,8 @@ async def _serve(config: ServerConfig, announce: Callable[[str], None] | None) -
         log.info("ready at %s, data in %s", server.url, config.data)
         if announce is not None:
             announce(server.url)
-        async with asyncio.TaskGroup() as tasks:
-            idle = tasks.create_task(_stop_when_idle(server, stop))
+        async with _stopping_when_idle(server, stop):
             await stop.wait()
-            idle.cancel()
         log.info("stopping")
     log.info("stopped")
 
@@ -195,18 +194,23 @@ async def _announce(path: Path, url: str, app: web.Application) -> None:
     write_private(path, orjson.dumps(about))
 
 
-async def _stop_when_idle(server: RunningServer, stop: asyncio.Event) -> None:
+@asynccontextmanager
+async def _stopping_when_idle(server: RunningServer, stop: asyncio.Event) -> AsyncIterator[None]:
     timeout = server.config.idle_timeout
     if timeout is None:
+        yield
         return
     activity, runs = server.app[ACTIVITY], server.app[STATE].runs
-    while True:
-        await asyncio.sleep(min(30.0, timeout / 4))
-        if activity.idle_seconds() < timeout:
-            continue
-        if await runs.running():
-            activity.touch()
-            continue
-        log.info("idle for %.0f s", timeout)
-        stop.set()
-        return
+    pause = min(30.0, timeout / 4)
+
+    async def look() -> float:
+        if activity.idle_seconds() >= timeout:
+            if await runs.running():
+                activity.touch()
+            else:
+                log.info("idle for %.0f s", timeout)
+                stop.set()
+        return pause
+
+    async with server.app[TASKS].keep("stopping when idle", look, after=pause):
+        yield

@@ -21,6 +21,7 @@ _HELP: Final = {
     "asyncwb_ingest_seconds_total": ("counter", "Time spent in committed ingest requests."),
     "asyncwb_runs_crashed_total": ("counter", "Runs ended because their heartbeat stopped."),
     "asyncwb_task_failures_total": ("counter", "Turns of a background task that failed."),
+    "asyncwb_task_failing": ("gauge", "1: the last turn of a background task failed."),
     "asyncwb_live_connections": ("gauge", "Open live connections."),
     "asyncwb_runs_running": ("gauge", "Runs that are running."),
 }
@@ -36,9 +37,9 @@ class Metrics:
         """Add to a counter (or gauge). `label` is `name="value"`, "" for none."""
         self._values[name, label] += value  # type: ignore[assignment]
 
-    def set(self, name: str, value: float) -> None:
-        """Set a gauge."""
-        self._values[name, ""] = value  # type: ignore[assignment]
+    def set(self, name: str, value: float, label: str = "") -> None:
+        """Set a gauge. `label` is as in `add`."""
+        self._values[name, label] = value  # type: ignore[assignment]
 
     def get(self, name: str, label: str = "") -> float:
         """Return a value, 0 where nothing was counted."""

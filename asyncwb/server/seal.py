@@ -31,6 +31,7 @@ from typing import Final
 from asyncwb.server import parquet
 from asyncwb.server.background import whole
 from asyncwb.server.claims import held
+from asyncwb.server.metrics import Metrics
 from asyncwb.server.objects import Objects
 from asyncwb.server.parquet import Segment
 from asyncwb.server.points import of_columns
@@ -108,6 +109,7 @@ class Sealer:
         objects: where the files go.
         policy: when and how much.
         clock: unix seconds.
+        metrics: where runs that could not be sealed are counted.
     """
 
     def __init__(
@@ -116,12 +118,15 @@ class Sealer:
         objects: Objects,
         policy: SealPolicy | None = None,
         clock: Callable[[], float] = time.time,
+        metrics: Metrics | None = None,
     ) -> None:
         self._store = store
         self._objects = objects
         self._policy = policy or SealPolicy()
         self._clock = clock
+        self._metrics = metrics or Metrics()
         self._counts: Counter[str] = Counter()
+        self._swept = clock()
         # run id -> (highest frame id, when it was first seen): how a silent tail is recognised.
         self._seen: dict[int, tuple[int, float]] = {}
         # run id -> (no new try before, failures in a row)
@@ -131,23 +136,16 @@ class Sealer:
         """Return what it has done so far."""
         return SealStatistics(**{name: self._counts[name] for name in SealStatistics.__slots__})
 
-    async def run(self) -> None:
-        """Seal whatever is due, until cancelled."""
-        swept = self._clock()
-        while True:
-            began = time.monotonic()
-            try:
-                busy = await whole(self.turn())
-                if self._clock() - swept > self._policy.grace / 2:
-                    swept = self._clock()
-                    await whole(self.sweep())
-            except Exception:  # the database may be away for a while; the task must not die
-                self._counts["failures"] += 1
-                busy = False
-                logger.exception("sealing failed; nothing is lost, it is tried again")
-            # At most half of the time, so that ingest beside it keeps its share of a core.
-            took = time.monotonic() - began
-            await asyncio.sleep(min(took, self._policy.pause) if busy else self._policy.pause)
+    async def work(self) -> float:
+        """Seal a part of what is due; returns for how many seconds to rest."""
+        began = time.monotonic()
+        busy = await whole(self.turn())
+        if self._clock() - self._swept > self._policy.grace / 2:
+            self._swept = self._clock()
+            await whole(self.sweep())
+        # At most half of the time, so that ingest beside it keeps its share of a core.
+        took = time.monotonic() - began
+        return min(took, self._policy.pause) if busy else self._policy.pause
 
     async def turn(self) -> bool:
         """Seal a part of the largest tail that is due; False where there is none."""
@@ -169,6 +167,7 @@ class Sealer:
                 # One run that cannot be sealed (a full disk, a damaged frame) stays readable
                 # as frames, and must not keep the others from being sealed.
                 self._counts["failures"] += 1
+                self._metrics.add("asyncwb_task_failures_total", label='task="sealing"')
                 delay = min(600.0, self._policy.pause * 2**failed)
                 self._aside[tail.run_id] = (now + delay, min(failed + 1, 20))
                 logger.exception("run %d could not be sealed; its rows are safe", tail.run_id)

@@ -1,4 +1,4 @@
-"""Tasks beside the requests end between two turns."""
+"""Tasks beside the requests: nothing ends them but the server, and that between two turns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from asyncwb.server.background import beside, whole
+from asyncwb.server.background import Tasks, beside, whole
+from asyncwb.server.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -35,3 +36,27 @@ async def test_a_turn_that_fails_is_told() -> None:
 
     with pytest.raises(ValueError, match="no"):
         await whole(turn())
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), TimeoutError("no connection"), asyncio.CancelledError()]
+)
+async def test_a_task_that_fails_is_started_again_and_told(error: BaseException) -> None:
+    metrics = Metrics()
+    tasks, turns, well = Tasks(metrics, pause=0.0), list[list[str]](), asyncio.Event()
+
+    async def turn() -> float:
+        turns.append(tasks.failing)
+        if len(turns) < 4:
+            raise error
+        if len(turns) == 5:
+            well.set()
+            await asyncio.Event().wait()
+        return 0.0
+
+    async with tasks.keep("the work", turn):
+        async with asyncio.timeout(10):
+            await well.wait()
+    assert turns == [[], ["the work"], ["the work"], ["the work"], []]
+    assert metrics.get("asyncwb_task_failures_total", 'task="the work"') == 3
+    assert 'asyncwb_task_failing{task="the work"} 0' in metrics.text()

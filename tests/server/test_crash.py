@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import urllib.request
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from aiohttp import web
 
+from asyncwb.server.background import TASKS
 from asyncwb.server.crash import end_silent_runs
 from asyncwb.server.state import STATE
 from asyncwb.wire.frames import encode
 from asyncwb.wire.ingest import Presence
+from tests.fix_faults import wait_for
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.ingest_client import (
     EPOCH,
@@ -159,3 +166,36 @@ async def test_who_leaves_does_not_end_the_run(server: ServerHandle, time: FakeT
         time.now += 100
         assert look(server) == 1
         assert (await client.run("parent killed"))["state"] == "crashed"
+
+
+async def test_a_database_that_is_out_of_reach_for_a_while_does_not_end_the_looking(
+    start_server: Callable[..., ServerHandle], time: FakeTime
+) -> None:
+    server = start_server(clock=time, crash_after=0.3)
+    async with connect(server) as client:
+        await client.send(first_frame())
+        held = server.call(_take_every_connection)
+        await asyncio.to_thread(wait_for, lambda: "crash detection" in _failing(server))
+        time.now += 1000
+        server.call(lambda _: held.aclose())
+        await asyncio.to_thread(wait_for, lambda: not _failing(server))
+        assert (await client.run())["state"] == "crashed"
+        async with client.session.get("/metrics") as answer:
+            assert 'asyncwb_task_failing{task="crash detection"} 0' in await answer.text()
+
+
+async def _take_every_connection(app: web.Application) -> AsyncExitStack:
+    app[TASKS]._pause = 0.05
+    engine = app[STATE].database.engine
+    pool: Any = engine.pool
+    pool._timeout = 0.05
+    held = AsyncExitStack()
+    for _ in range(pool.size() + pool._max_overflow):
+        await held.enter_async_context(engine.connect())
+    return held
+
+
+def _failing(server: ServerHandle) -> list[str]:
+    with urllib.request.urlopen(f"{server.url}/ready", timeout=10) as answer:
+        found: list[str] = json.load(answer).get("failing", [])
+    return found

@@ -12,7 +12,6 @@ from sqlalchemy import delete, func, insert, select, update
 
 from asyncwb.server.errors import ApiError
 from asyncwb.server.index import Indexer, IndexPolicy
-from asyncwb.server.metrics import Metrics
 from asyncwb.server.state import STATE
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.fields import CHUNK, Fields, document
@@ -140,7 +139,7 @@ async def test_running_runs_are_indexed_now_and_then_and_ended_ones_at_once(lab:
     clock = FakeTime()
     project_id = await new_runs(lab.database, 2, state="running")
     policy = IndexPolicy(every=10)
-    indexer = Indexer(Fields(lab.database), Metrics(), policy, clock=clock)
+    indexer = Indexer(Fields(lab.database), policy, clock=clock)
     assert await indexer.turn() == 2
     assert await indexer.turn() == 0
     await change(lab.database, config={"lr": 0.2})

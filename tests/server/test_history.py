@@ -199,7 +199,7 @@ def seal_now(server: ServerHandle) -> None:
     async def run(app: web.Application) -> None:
         tails = await app[SOURCES].store.tails()
         for tail in tails:
-            await app[SEALER]._seal_leased(tail)
+            await app[SEALER]._seal_claimed(tail)
 
     server.call(run)
 

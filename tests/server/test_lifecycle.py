@@ -20,7 +20,7 @@ from aiohttp import web
 
 from asyncwb.errors import UsageError
 from asyncwb.server import AlreadyRunning
-from asyncwb.server.lifecycle import _stop_when_idle
+from asyncwb.server.lifecycle import _stopping_when_idle
 from asyncwb.wire.frames import encode
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.ingest_client import Client, connect, event_frame, first_frame, rows
@@ -206,7 +206,8 @@ async def test_an_idle_server_stops_but_not_under_a_run(
             try:
                 async with asyncio.timeout(1.0):
                     assert server._running is not None
-                    await _stop_when_idle(server._running, stop)
+                    async with _stopping_when_idle(server._running, stop):
+                        await stop.wait()
             except TimeoutError:
                 return False
             return True
