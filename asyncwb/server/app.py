@@ -36,7 +36,7 @@ from asyncwb.server.crash import watching
 from asyncwb.server.errors import error_middleware, error_response
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
-from asyncwb.server.open_requests import OPEN_REQUESTS, OpenRequests
+from asyncwb.server.open_requests import OPEN_REQUESTS, PAUSE, OpenRequests
 from asyncwb.server.signing import Signer
 from asyncwb.server.state import STATE, State
 from asyncwb.server.store.database import Database
@@ -174,9 +174,5 @@ async def _crash_detection(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _end_of_requests(app: web.Application) -> AsyncIterator[None]:
-    async def work() -> None:
-        while True:
-            await asyncio.sleep(await app[OPEN_REQUESTS].end_revoked())
-
-    async with beside(work(), "end of requests"):
+    async with app[TASKS].keep("ending requests", app[OPEN_REQUESTS].end_revoked, after=PAUSE):
         yield
