@@ -307,6 +307,30 @@ mutation UpdateRun(
 }
 """
 
+CHANGE_RUN: Final = """
+mutation ChangeRun(
+  $id: String!, $displayName: String, $description: String, $notes: String, $group: String,
+  $jobType: String, $addTags: [String!], $removeTags: [String!], $config: JSONString,
+  $summary: JSONString
+) {
+  upsertBucket(input: {
+    id: $id, displayName: $displayName, description: $description, notes: $notes,
+    groupName: $group, jobType: $jobType, addTags: $addTags, removeTags: $removeTags,
+    configChanges: $config, summaryChanges: $summary
+  }) {
+    bucket { id }
+  }
+}
+"""
+
+RUN_DOCUMENTS: Final = """
+query RunDocuments($project: String!, $entity: String!, $name: String!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $name) { config summaryMetrics tags }
+  }
+}
+"""
+
 UPDATE_RUN_STATE: Final = """
 mutation UpdateRunState($input: UpdateRunStateInput!) {
   updateRunState(input: $input) { success }

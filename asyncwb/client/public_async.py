@@ -19,6 +19,7 @@ from typing import Any, Final
 from asyncwb.client import documents, exports
 from asyncwb.client.console import ConsoleLogLine
 from asyncwb.client.dataframes import has_pandas, pandas_frame
+from asyncwb.client.edits import RunEdit, send
 from asyncwb.client.exports import DownloadHistoryResult
 from asyncwb.client.files_async import AsyncFile, AsyncFiles
 from asyncwb.client.history_async import AsyncHistoryScan, AsyncTables
@@ -27,14 +28,16 @@ from asyncwb.client.paging_async import AsyncPages
 from asyncwb.client.plain_rows import having, picked, read_row
 from asyncwb.client.query import Asker
 from asyncwb.client.rows import Sampler, Selection, as_dicts, check_names
-from asyncwb.client.run_fields_async import EDITABLE, AsyncRunFields
+from asyncwb.client.run_fields_async import TEXTS, AsyncRunFields
 from asyncwb.client.transfer import named_below
 from asyncwb.client.waiting import wait_async
 from asyncwb.engine.notices import caution
 from asyncwb.errors import CommError, NotFoundError
 from asyncwb.typing import FilePath, JsonObject
+from asyncwb.wire.changes import Changes
 from asyncwb.wire.columns import STEP, Table
 from asyncwb.wire.values import dumps, loads
+from asyncwb.wire.wandb import unwrap
 
 METADATA_FILE: Final = "wandb-metadata.json"
 
@@ -104,7 +107,9 @@ class AsyncPublicRun(AsyncRunFields):
     async def update(self) -> None:
         """Send what was changed: name, tags, notes, description, group, job type, config, summary.
 
-        What was not changed here is not sent, so that others' changes to it stay.
+        What was not changed here is not sent, down to single keys of config and summary, so that
+        others' changes to it stay. (At a W&B server, which takes these as a whole, the rest is
+        read once more right before.)
 
         Raises:
             LogTypeError: a value that no config or summary can hold; nothing was sent.
@@ -112,20 +117,27 @@ class AsyncPublicRun(AsyncRunFields):
         """
         if not self._known:
             await self.load()
-        now = self._editable()
-        changes = {key: now[key] for key in now if now[key] != self._sent[key]}
-        variables: JsonObject = {EDITABLE[key]: changes[key] for key in changes if key != "config"}
-        # To the server null is "leave it alone".
-        variables = {key: "" if value is None else value for key, value in variables.items()}
-        if "config" in changes:
-            variables["config"] = self.json_config
-        if (summary := self._summary.changed()) is not None:
-            variables["summary"] = summary
-        if variables:
-            ask = self._client.ask(documents.UPDATE_RUN, id=self.storage_id, **variables)
-            await wait_async(ask)
-        self._summary.settle()
+        now, summary = self._editable(), self._summary.written()
+        edit = self._edit(now, summary)
+        if edit:
+            await wait_async(send(self._client, self._run_path, self.storage_id, edit))
+        self._summary.settle(summary)
         self._sent = now
+
+    def _edit(self, now: JsonObject, summary: str) -> RunEdit:
+        """Return how the fields differ from what the server was told last."""
+        sent = self._sent
+        config = Changes({})
+        if now["config"] != sent["config"]:
+            config = Changes.between(unwrap(loads(sent["config"])), unwrap(loads(now["config"])))
+        return RunEdit(
+            # To the server null is "leave it alone".
+            texts={key: now[key] or "" for key in TEXTS if now[key] != sent[key]},
+            config=config,
+            summary=self._summary.changes(summary),
+            add_tags=[tag for tag in now["tags"] if tag not in sent["tags"]],
+            remove_tags=[tag for tag in sent["tags"] if tag not in now["tags"]],
+        )
 
     async def save(self) -> None:
         """Do what `update` does."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 from asyncwb.client import documents
 from asyncwb.client.attrs import Attrs, frame
+from asyncwb.client.edits import read_object
 from asyncwb.client.paths import RunPath, route
 from asyncwb.client.query import Connection
 from asyncwb.client.summary_edit_async import AsyncRunSummary
@@ -20,18 +21,11 @@ from asyncwb.client.waiting import wait_async
 from asyncwb.errors import UsageError
 from asyncwb.typing import JsonObject
 from asyncwb.wire.names import fits, rule
-from asyncwb.wire.values import dumps, loads, to_wire_again
+from asyncwb.wire.values import dumps, to_wire_again
 
 _OWN_KEYS: Final = ("_wandb", "wandb_version")
-EDITABLE: Final = {
-    "displayName": "displayName",
-    "description": "description",
-    "notes": "notes",
-    "tags": "tags",
-    "group": "group",
-    "jobType": "jobType",
-}
-"""fields of a run, and the variables of `UPDATE_RUN` that change them"""
+TEXTS: Final = ("displayName", "description", "notes", "group", "jobType")
+"""fields of a run that `update` sends, which are variables of the documents that change runs"""
 
 
 class AsyncRunFields(Attrs):
@@ -92,15 +86,16 @@ class AsyncRunFields(Attrs):
     def _take(self, found: Mapping[str, Any]) -> None:
         """Take in the fields that the server sent."""
         attrs = {key: value for key, value in found.items() if key != "entity"}
-        raw = {key: _unwrapped(item) for key, item in _object(attrs.get("config")).items()}
+        raw = {key: _unwrapped(item) for key, item in read_object(attrs.get("config")).items()}
         attrs["rawconfig"] = raw
         attrs["config"] = {key: item for key, item in raw.items() if key not in _OWN_KEYS}
-        attrs["summaryMetrics"] = _object(attrs.get("summaryMetrics"))
-        attrs["systemMetrics"] = _object(attrs.get("systemMetrics"))
+        attrs["summaryMetrics"] = read_object(attrs.get("summaryMetrics"))
+        attrs["systemMetrics"] = read_object(attrs.get("systemMetrics"))
         attrs["tags"] = list(attrs.get("tags") or ())
         self._attrs = {**self._attrs, **attrs}
         storage_id = str(attrs.get("id", ""))
-        self._summary = AsyncRunSummary(self._client, storage_id, attrs["summaryMetrics"])
+        summary: JsonObject = attrs["summaryMetrics"]
+        self._summary = AsyncRunSummary(self._client, self._run_path, storage_id, summary)
         self._sent = self._editable()
 
     def _loaded(self) -> JsonObject:
@@ -121,6 +116,21 @@ class AsyncRunFields(Attrs):
         if not name.startswith("_") and not self._known:
             self._loaded()
         return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field by any of its names, which `update` sends; other attributes are your own.
+
+        Raises AttributeError for a field of the server that cannot be changed.
+        """
+        own = name.startswith("_") or hasattr(type(self), name)
+        key = name if own else self.snake_to_camel(name)
+        if own or (key not in TEXTS and key not in self._attrs):
+            super().__setattr__(name, value)
+        elif key in TEXTS:
+            self._field(key)
+            self._attrs[key] = value
+        else:
+            raise AttributeError(f"{name} of a run is the server's: it cannot be changed here")
 
     @property
     def config(self) -> JsonObject:
@@ -167,7 +177,7 @@ class AsyncRunFields(Attrs):
     def history_keys(self) -> JsonObject:
         """`{"keys": {name: {"typeCounts": [{"type", "count"}]}}, "lastStep"}`, as W&B has it."""
         known = self._attrs if "historyKeys" in self._attrs else self._loaded()
-        return _object(known.get("historyKeys"))
+        return read_object(known.get("historyKeys"))
 
     @property
     def lastHistoryStep(self) -> int:  # noqa: N802 - W&B's name
@@ -362,17 +372,12 @@ class AsyncRunFields(Attrs):
 
     def _editable(self) -> JsonObject:
         """Return what `update` may send, as it is now."""
-        fields = {key: self._attrs.get(key) for key in EDITABLE}
+        fields = {key: self._attrs.get(key) for key in TEXTS}
         fields["tags"] = list(self._attrs["tags"])
         return {**fields, "config": self.json_config if self._known else ""}
 
     def __repr__(self) -> str:
         return f"<Run {self._run_path} ({self._attrs.get('state', 'not loaded')})>"
-
-
-def _object(value: str | Mapping[str, Any] | None) -> JsonObject:
-    """Read a JSON object that came as text or as it is."""
-    return dict(loads(value) if isinstance(value, str) else value or {})
 
 
 def _unwrapped(value: Any) -> Any:

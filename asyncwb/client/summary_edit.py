@@ -9,34 +9,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncwb.client import documents
+from asyncwb.client.edits import RunEdit, send
+from asyncwb.client.paths import RunPath
 from asyncwb.client.query import Connection
 from asyncwb.client.waiting import wait
 from asyncwb.errors import LogTypeError
 from asyncwb.typing import JsonObject
-from asyncwb.wire.values import dumps, to_wire, to_wire_again
+from asyncwb.wire.changes import Changes
+from asyncwb.wire.values import dumps, loads, to_wire, to_wire_again
 
 
 class RunSummary(dict[str, Any]):
     """The last value of each metric, or what its definition asks for; nested like the keys.
 
-        run.summary["best"] = 0.9
+        run.summary["best"] = 0.9          # `run.summary.best = 0.9` is the same
         run.summary.update()         # or `run.update()`, with whatever else changed
 
     Made by the run. A key is an attribute, too. Mutable state: the dict; `_sent`, how it was when
-    it was loaded or sent last.
+    it was loaded or sent last, as JSON.
     """
 
-    def __init__(self, client: Connection, storage_id: str, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self, client: Connection, path: RunPath, storage_id: str, values: Mapping[str, Any]
+    ) -> None:
         super().__init__(values)
         self._client = client
+        self._path = path
         self._storage_id = storage_id
-        self.settle()
+        self.settle(self.written())
 
     def update(  # type: ignore[override]  # W&B's: it sends, where a dict's would not
         self, key_vals: Mapping[str, Any] | None = None, overwrite: bool = True
     ) -> None:
-        """Take values in and send the whole summary to the server, if anything changed.
+        """Take values in and send what was changed to the server, if anything was.
+
+        What was not changed here is not sent, so that it stays what it has become meanwhile. (At
+        a W&B server, which takes summaries as a whole, the rest is read once more right before.)
 
         Args:
             key_vals: values to set first; as for `run.log`, but whole where they are nested.
@@ -50,22 +58,24 @@ class RunSummary(dict[str, Any]):
             raise LogTypeError(f"a key of a summary is a text, not {odd[0]!r}: nothing was sent")
         fresh = {key: to_wire(value, key) for key, value in (key_vals or {}).items()}
         super().update({k: v for k, v in fresh.items() if overwrite or k not in self})
-        if (text := self.changed()) is not None:
-            ask = self._client.ask(documents.UPDATE_RUN, id=self._storage_id, summary=text)
-            wait(ask)
-            self.settle()
+        text = self.written()
+        if changes := self.changes(text):
+            edit = RunEdit(summary=changes)
+            wait(send(self._client, self._path, self._storage_id, edit))
+            self.settle(text)
 
-    def changed(self) -> str | None:
-        """Return the summary as JSON where it is not what the server was told last."""
-        text = self._text()
-        return None if text == self._sent else text
-
-    def settle(self) -> None:
-        """Take note that the server has the summary as it is."""
-        self._sent = self._text()
-
-    def _text(self) -> str:
+    def written(self) -> str:
+        """Return the summary as JSON."""
         return dumps({key: to_wire_again(value, key) for key, value in self.items()}).decode()
+
+    def changes(self, text: str) -> Changes:
+        """Return how the summary, written as `text`, differs from what the server was told last."""
+        same = text == self._sent
+        return Changes({}) if same else Changes.between(loads(self._sent), loads(text))
+
+    def settle(self, text: str) -> None:
+        """Take note that the server was told of all that is in `text`."""
+        self._sent = text
 
     @property
     def _json_dict(self) -> JsonObject:  # programs written for W&B reach for it
@@ -76,3 +86,14 @@ class RunSummary(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(f"the summary has no {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self:
+            raise AttributeError(f"the summary has no {name!r}")
+        del self[name]

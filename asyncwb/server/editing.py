@@ -6,6 +6,7 @@ meanwhile follow one another. Whoever watches the run is told afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from asyncwb.server.sweeps import sweep_not_found
 from asyncwb.server.teams import ensure_entities
 from asyncwb.wire import names
 from asyncwb.wire.columns import empty
+from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import dumps
 
 
@@ -121,10 +123,12 @@ def _bad_edit(error: Exception) -> ApiError:
 async def _write(
     connection: AsyncConnection, run: EditedRun, edit: Edit, now: float, more: dict[str, Any]
 ) -> None:
+    fold = read_fold(run.fold) if edit.summary is not None or edit.summary_changes else None
     try:
+        edit = edits.merged(edit, run.config, run.tags, lambda: fold.as_dict() if fold else {})
         columns = edits.changed(edit, now) | more
-        if edit.summary is not None:
-            columns |= _summary(run, edit)
+        if fold is not None and edit.summary is not None:
+            columns |= _summary(fold, edit.summary)
     except (EditError, LogTypeError) as error:
         raise _bad_edit(error) from error
     if edit.sweep is not None and not await sweeps.join(connection, run.project_id, edit.sweep):
@@ -132,10 +136,8 @@ async def _write(
     await store.write(connection, run, columns)
 
 
-def _summary(run: EditedRun, edit: Edit) -> dict[str, Any]:
-    assert edit.summary is not None
-    fold = read_fold(run.fold)
-    fold.apply(empty(), [(0, edits.summary_event(fold, edit.summary))])
+def _summary(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
+    fold.apply(empty(), [(0, edits.summary_event(fold, summary))])
     return {
         "fold": dumps(fold.state()).decode(),
         "summary": dumps(fold.as_dict()).decode(),

@@ -7,17 +7,19 @@ something else.
 
 W&B wraps every value of a config, `{"lr": {"value": 0.1, "desc": null}}`; we store it plain, and
 wrap it again on the way out. A config that comes is the whole config. A summary that comes is the
-whole summary: `summary_event` says how the run's fold gets there.
+whole summary: `summary_event` says how the run's fold gets there. Who knows what it changes says
+that instead (`config_changes` and its like), so that what others wrote meanwhile stays.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from asyncwb.wire import keys, names
+from asyncwb.wire.changes import Changes, same
 from asyncwb.wire.summary import Fold
 
 STATES: Final = (
@@ -50,8 +52,9 @@ _COMPUTED: Final = frozenset(("_step", "_timestamp", "_runtime", "_open"))
 class Edit:
     """What is asked of a run; None leaves as it is.
 
-    `config` is plain and whole, `summary` nested and whole; `tags` replaces all tags; `sweep` is
-    the name of one that the project has.
+    `config` is plain and whole, `summary` nested and whole; `tags` replaces all tags; the changes,
+    and tags to add and to remove, are of what is there, after these; `sweep` is the name of one
+    that the project has.
     """
 
     name: str | None = None
@@ -68,6 +71,10 @@ class Edit:
     tags: tuple[str, ...] | None = None
     config: Mapping[str, Any] | None = None
     summary: Mapping[str, Any] | None = None
+    config_changes: Changes | None = None
+    summary_changes: Changes | None = None
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
 
 
 class EditError(ValueError):
@@ -92,6 +99,39 @@ def check(edit: Edit) -> None:
     for what, tree in (("config", edit.config), ("summary", edit.summary)):
         if keys.is_too_deep(tree):
             raise EditError(f"the {what} is nested deeper than {keys.MAX_DEPTH} levels")
+
+
+def merged(
+    edit: Edit,
+    config: Mapping[str, Any],
+    tags: Iterable[str],
+    summary: Callable[[], Mapping[str, Any]],
+) -> Edit:
+    """Return an edit that says in whole what it said in changes, given what the run has.
+
+    Args:
+        edit: it may have both.
+        config, tags: the run's.
+        summary: gives the run's, where that is needed.
+
+    Raises:
+        EditError: with the changes there would be more of it than can be stored.
+    """
+    whole: dict[str, Any] = {}
+    if edit.config_changes:
+        old = config if edit.config is None else edit.config
+        whole["config"] = edit.config_changes.applied(old)
+    if edit.summary_changes:
+        before = summary() if edit.summary is None else edit.summary
+        whole["summary"] = edit.summary_changes.applied(before)
+    if edit.add_tags or edit.remove_tags:
+        kept = [t for t in (tags if edit.tags is None else edit.tags) if t not in edit.remove_tags]
+        whole["tags"] = tuple(dict.fromkeys([*kept, *edit.add_tags]))
+    if not whole:
+        return edit
+    done = replace(edit, **whole)
+    check(done)
+    return done
 
 
 def changed(edit: Edit, now: float) -> dict[str, Any]:
@@ -192,17 +232,6 @@ def _at(summary: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
 
 def _above(path: str) -> list[str]:
     return [path[:at] for at, char in enumerate(path) if char == "."]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are the same; NaN is itself, True is not 1, and 1.0 is 1."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, bool) != isinstance(other, bool):
-        return False
-    return bool(one == other) or (one != one and other != other)
 
 
 def made_name(run: str, number: int) -> str:

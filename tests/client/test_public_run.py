@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,57 @@ def test_a_summary_is_a_dict_that_can_be_sent(api: Api, run: Run) -> None:
     again["odd"] = object()
     with pytest.raises(LogTypeError, match="odd"):
         again.update()
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["ours", "W&B's protocol"])
+def test_what_others_wrote_meanwhile_stays(
+    start_server: Callable[..., ServerHandle], native: bool
+) -> None:
+    server = start_server(native=native)
+    first = api_of(server).create_run(run_id="r1", project="p")
+    first.config.update({"opt": {"lr": 0.1, "eps": 1}, "old": 1, "a.b": 1})
+    first.summary.update({"loss": 3.0, "val": {"acc": 0.1, "f1": 0.1}, "old": 1})
+    first.tags = ["x", "y"]
+    first.update()
+    mine, theirs = api_of(server).run("p/r1"), api_of(server).run("p/r1")
+
+    theirs.summary["loss"], theirs.summary["val"]["f1"] = 0.5, 0.9
+    theirs.config["opt"]["eps"], theirs.config["new"] = 2, [1]
+    theirs.tags.append("theirs")
+    theirs.update()
+
+    mine.summary["test_acc"] = 0.9
+    mine.summary["val"]["acc"] = math.nan
+    del mine.summary["old"]
+    mine.summary.update()
+    mine.config["e"], mine.config["opt"]["lr"], mine.config["a.b"] = 1, 0.2, 2
+    del mine.config["old"]
+    mine.tags = ["mine", "y"]
+    mine.update()
+    mine.update()
+
+    found = fresh(api_of(server))
+    assert found.config == {"opt": {"lr": 0.2, "eps": 2}, "new": [1], "e": 1, "a.b": 2}
+    assert found.tags == ["y", "theirs", "mine"]
+    assert math.isnan(found.summary["val"].pop("acc"))
+    assert found.summary == {"loss": 0.5, "val": {"f1": 0.9}, "test_acc": 0.9}
+
+
+def test_an_attribute_that_is_set_is_sent(api: Api, run: Run) -> None:
+    run.summary.foo = 5
+    del run.summary.loss
+    with pytest.raises(AttributeError, match="no 'loss'"):
+        del run.summary.loss
+    run.summary.update()
+    run.display_name, run.jobType = "x", "eval"
+    run.mine = "of the program, not of the server"
+    run.update()
+    found = fresh(api)
+    assert (found.summary.foo, "loss" in found.summary) == (5, False)
+    assert (found.name, found.job_type) == ("x", "eval")
+    for name in ("created_at", "state", "heartbeatAt"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(run, name, "x")
 
 
 def test_a_state_is_set_and_a_run_stopped_and_deleted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from asyncwb.server import edits
 from asyncwb.server.edits import Edit, EditError
 from asyncwb.wire import wandb
+from asyncwb.wire.changes import Changes, same
 from asyncwb.wire.columns import empty
 from asyncwb.wire.summary import Fold
 from tests.server.history_lab import table_of
@@ -48,7 +48,7 @@ def test_after_its_event_a_summary_is_what_was_asked_for(summaries: list[dict[st
     fold.apply(table_of([(0, {"a": 1, "c.a": 2.5}), (1, {"b": "x"})]))
     for summary in summaries:
         _set(fold, summary)
-        assert edits.same(_shown(fold), summary), (summary, fold.values())
+        assert same(_shown(fold), summary), (summary, fold.values())
         again = edits.summary_event(fold, summary)
         assert (again["set"], again["delete"]) == ({}, [])
 
@@ -126,7 +126,22 @@ def test_a_made_name_has_two_words_and_the_number() -> None:
     assert len({edits.made_name(f"r{i}", 1) for i in range(200)}) > 150
 
 
-def test_same_knows_nan_and_bools() -> None:
-    assert edits.same({"a": [math.nan, 1]}, {"a": [math.nan, 1.0]})
-    assert not edits.same(True, 1)
-    assert not edits.same({"a": 1}, {"a": 1, "b": None})
+def test_changes_become_the_whole_of_what_they_lead_to() -> None:
+    edit = Edit(
+        name="n",
+        config_changes=Changes({"opt.lr": 2}, ("old",)),
+        summary_changes=Changes({"acc": 1}),
+        add_tags=("new", "b"),
+        remove_tags=("a",),
+    )
+    found = edits.merged(edit, {"opt": {"lr": 1, "eps": 3}, "old": 1}, ["a", "b"], lambda: {"l": 2})
+    assert (found.name, found.config) == ("n", {"opt": {"lr": 2, "eps": 3}})
+    assert (found.summary, found.tags) == ({"l": 2, "acc": 1}, ("b", "new"))
+    deep = ".".join("a" * 200)
+    for edit in (
+        Edit(config_changes=Changes({deep: 1})),
+        Edit(summary_changes=Changes({deep: 1})),
+        Edit(add_tags=("x" * 100,)),
+    ):
+        with pytest.raises(EditError):
+            edits.merged(edit, {}, [], dict)

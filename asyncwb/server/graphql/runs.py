@@ -30,6 +30,7 @@ from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.runs import StoredRun
 from asyncwb.server.store.users import User
 from asyncwb.wire import wandb
+from asyncwb.wire.changes import Changes
 from asyncwb.wire.filters import Filter, parse, parse_order
 
 UNNAMED: Final = "uncategorized"
@@ -325,7 +326,21 @@ def _edit(input: Mapping[str, Any]) -> Edit:
         tags=None if input.get("tags") is None else tuple(input["tags"]),
         config=None if config is None else wandb.unwrap(config),
         summary=_object(input, "summary_metrics"),
+        config_changes=_changes(input, "config_changes"),
+        summary_changes=_changes(input, "summary_changes"),
+        add_tags=tuple(input.get("add_tags") or ()),
+        remove_tags=tuple(input.get("remove_tags") or ()),
     )
+
+
+def _changes(input: Mapping[str, Any], name: str) -> Changes | None:
+    value = input.get(name)
+    if value is None:
+        return None
+    try:
+        return Changes.from_json(value)
+    except ValueError as error:
+        raise refused("bad_edit", f"{name}: {error}. Nothing was written.") from error
 
 
 def _object(input: Mapping[str, Any], name: str) -> dict[str, Any] | None:

@@ -40,6 +40,8 @@ _EDITED: Final = (
     runs.c.last_step,
     runs.c.user_id,
     runs.c.fold,
+    runs.c.config,
+    runs.c.tags,
 )
 
 
@@ -55,6 +57,8 @@ class EditedRun:
     last_step: int | None
     user_id: int | None
     fold: str
+    config: dict[str, Any]
+    tags: list[str]
 
 
 async def lock(connection: AsyncConnection, run_id: int) -> EditedRun | None:
