@@ -153,7 +153,8 @@ class Run:
         """Say how a metric is charted and summarised; holds for rows from now on.
 
         Args:
-            name: the metric; a `*` at its end stands for every metric with that prefix.
+            name: the metric; a `*` at its end stands for every metric with that prefix, but for
+                those that begin with "_".
             step_metric: the metric on its x axis.
             step_sync: fill the step metric into rows that lack it, with its last value (0 before
                 there is one); the default is True where `step_metric` is given.
@@ -178,10 +179,7 @@ class Run:
             goal=goal,
             overwrite=overwrite,
         )
-        self._session.define(event)
-        rule = self._session.rules.resolve(name)
-        assert rule is not None
-        return rule
+        return self._session.define(event)
 
     def save(
         self,

@@ -27,7 +27,7 @@ from asyncwb.engine.summary import LocalSummary
 from asyncwb.errors import EngineStopped, Error
 from asyncwb.settings import Settings
 from asyncwb.wire.history import StepRule
-from asyncwb.wire.metrics import MetricRules
+from asyncwb.wire.metrics import MetricRule, MetricRules
 from asyncwb.wire.stream import StreamHead
 
 T = TypeVar("T")
@@ -186,13 +186,14 @@ class Session:
             done.set_result(None)
         return done
 
-    def define(self, event: dict[str, Any]) -> None:
-        """Take a metric definition; rows from now on follow it."""
+    def define(self, event: dict[str, Any]) -> MetricRule:
+        """Take a metric definition, and return the rule that holds for its name from now on."""
         rule = self.rules.define(event)
         self.inbox.event(event)
         if self.rules.syncs and rule.step_metric is not None:
             self._remember(rule.step_metric)
             self.inbox.fill_rows(self._fill_in)
+        return rule
 
     def _remember(self, path: str) -> None:
         """Keep a step metric's last value, which may have been logged before it was one."""

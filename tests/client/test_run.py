@@ -94,6 +94,17 @@ def test_the_summary_has_a_row_at_once() -> None:
         assert run.summary["i"] == 50
 
 
+def test_a_definition_may_cover_no_key(to_server: Settings, ask: Ask) -> None:
+    with asyncwb.init("p", id="r", settings=to_server) as run:
+        assert run.define_metric("_*").name == "_*"
+        rule = run.define_metric("_abc*", summary="max")
+        assert (rule.name, rule.ops) == ("_abc*", ("max",))
+        run.log({"_abcd": 2, "a": 2})
+        run.log({"_abcd": 1, "a": 1})
+        assert (run.summary["_abcd"], run.summary["a"]) == (1, 1)
+    assert ask("runs/{entity}/p/r")["summary"]["_abcd"] == 1
+
+
 def test_step_metrics_are_filled_in(to_server: Settings, rows_of: Rows) -> None:
     with asyncwb.init("p", id="r", settings=to_server) as run:
         run.log({"val/loss": 9})
