@@ -157,7 +157,7 @@ class AsyncApi:
                 $lt $lte $in $nin $exists $regex` over `config.KEY`, `summary_metrics.KEY`, `tags`,
                 `state`, `display_name`, `group`, `job_type`, `username`, `created_at`, ...
             order: `created_at`, `heartbeat_at`, `config.KEY.value` or `summary_metrics.KEY`, with
-                "+" (ascending) or "-" before it.
+                "+" (ascending) or "-" (descending) before it; without a sign it is descending.
             per_page: how many runs one question gives, >= 1; the server's bound is 1000.
             include_sweeps: whether runs that belong to a sweep are among them.
             lazy: whether the keys of the runs' histories (`history_keys`, `lastHistoryStep`) are

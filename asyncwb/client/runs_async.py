@@ -36,7 +36,8 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
         client: the server.
         path: the project.
         filters: which runs, in MongoDB's query language; None is all.
-        order: by what they are sorted, with "+" or "-" before it.
+        order: by what they are sorted, with "+" (ascending) or "-" (descending) before it;
+            without a sign it is descending.
         per_page: how many one question gives.
         include_sweeps: whether runs that belong to a sweep are among them.
         lazy: whether the keys of the runs' histories are left to the runs' own loading.
@@ -57,7 +58,7 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
         text = written({} if filters is None else filters, include_sweeps)
         self._fixed = {
             "filters": text,
-            "order": self.order,
+            "order": self.order if self.order.startswith(("+", "-")) else f"-{self.order}",
             "perPage": per_page,
             "sweeps": include_sweeps,
             "keys": not lazy,

@@ -83,7 +83,7 @@ class Sweep(Attrs):
             entity: left out, that of the Api.
             project: left out, that of the Api.
             sid: the sweep's id.
-            order: by what `runs` are sorted, with "+" or "-" before it.
+            order: by what `runs` are sorted, as for `Api.runs`.
 
         Raises:
             UsageError: no `sid` was given.

@@ -121,13 +121,14 @@ def _unwrapped(key: str) -> str:
 def parse_order(text: str | None) -> Order:
     """Return the order that `+created_at`, `-summary_metrics.loss` and their like ask for.
 
-    None and "" are the oldest first, `+created_at`; without a sign it is ascending.
+    None and "" are the oldest first, `+created_at`. Without a sign it is descending: what is the
+    newest, or the highest, comes first, as W&B's `Api.runs` documents it.
 
     Raises:
         FilterError: there is no such field, or it is one that cannot be sorted by.
     """
     name = (text or "+created_at").strip()
-    descending = name.startswith("-")
+    descending = not name.startswith("+")
     name = name[1:] if name[:1] in ("+", "-") else name
     _check_text(name, "order")
     field = field_of(name, "order")

@@ -253,6 +253,8 @@ def test_runs_are_filtered_and_sorted_by_the_server(server: ServerHandle) -> Non
     assert found({"$or": [{"tags": "t0"}, {"summary_metrics.loss": {"$gt": 4}}]}) == ["r0", "r5"]
     assert found({"config.kind": {"$regex": "^ev"}}, "-summary_metrics.loss") == ["r4", "r2", "r0"]
     assert len(api.runs("p", {"config.kind": "odd"}, per_page=1)) == 3
+    assert found({"config.kind": "odd"}, "created_at") == ["r5", "r3", "r1"]
+    assert found({"config.kind": "odd"}, "config.lr") == ["r5", "r3", "r1"]
 
 
 def test_runs_of_sweeps_are_left_out_where_nobody_wants_them(server: ServerHandle) -> None:

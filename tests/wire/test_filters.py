@@ -283,9 +283,10 @@ def test_whatever_is_sent_is_parsed_or_refused(filters: Any) -> None:
         ("", "createdAt", False),
         ("+created_at", "createdAt", False),
         ("-heartbeatAt", "heartbeatAt", True),
-        ("config.lr.value", "config.lr", False),
+        ("created_at", "createdAt", True),
+        ("config.lr.value", "config.lr", True),
         ("-summary_metrics.val/acc.max", "summary_metrics.val/acc.max", True),
-        ("summaryMetrics.loss", "summary_metrics.loss", False),
+        ("+summaryMetrics.loss", "summary_metrics.loss", False),
     ],
 )
 def test_orders(text: str | None, path: str, descending: bool) -> None:
