@@ -2,6 +2,7 @@
 
     Error                      everything below; `.message` is the text
     ├── UsageError             the call does not fit the state, or a name is no good
+    │   ├── ArgumentError      an argument is no good (ValueError)
     │   ├── SettingsError      a setting has an unknown name or a value it cannot take (ValueError)
     │   ├── UnsupportedError   the call is known, but this version, mode or platform lacks it
     │   └── IncompleteRunHistoryError  all of a history was asked for while its run goes on
@@ -41,6 +42,13 @@ class Error(Exception):
 
 class UsageError(Error):
     """The call does not fit: the run has finished, none was started, or an argument is no good."""
+
+
+class ArgumentError(UsageError, ValueError):
+    """An argument is no good: a path of another form, a tag that is empty, a file that is there.
+
+    It is a ValueError, too: the field's documents promise one of the two here and the other there.
+    """
 
 
 class SettingsError(UsageError, ValueError):

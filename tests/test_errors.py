@@ -43,6 +43,7 @@ def test_the_details_travel_too() -> None:
     ("kind", "also"),
     [
         (errors.LogTypeError, (TypeError, ValueError)),
+        (errors.ArgumentError, (ValueError, errors.UsageError)),
         (errors.SettingsError, (ValueError, errors.UsageError)),
         (errors.RunNotFoundError, (ValueError, errors.CommError)),
         (errors.FrameError, (ValueError,)),

@@ -26,7 +26,7 @@ from asyncwb.client.teams import Team
 from asyncwb.client.users import User
 from asyncwb.client.waiting import wait
 from asyncwb.engine.notices import caution
-from asyncwb.errors import AuthenticationError, NotFoundError, UsageError
+from asyncwb.errors import ArgumentError, AuthenticationError, NotFoundError, UsageError
 from asyncwb.settings import Settings
 from asyncwb.typing import FilePath, JsonObject
 from asyncwb.version import __version__
@@ -84,7 +84,7 @@ class Api:
         api_key: str | None = None,
     ) -> None:
         if not isinstance(overrides, Mapping | None):
-            raise UsageError(f"Api(overrides=...) is a dict, not {overrides!r}")
+            raise ArgumentError(f"Api(overrides=...) is a dict, not {overrides!r}")
         given = {_setting(name): value for name, value in (overrides or {}).items()}
         settings = Settings.resolve({**given, "api_key": api_key, "http_timeout": timeout})
         if settings.base_url is not None and settings.api_key is None:
@@ -336,7 +336,9 @@ class Api:
             return self._report("/".join(parts[:2]), parts[3])
         if len(parts) == 4 and parts[2].startswith("sweep"):
             return self.sweep("/".join([*parts[:2], parts[3]]))
-        raise UsageError(f"{path!r} is no path of a project, run, sweep or report: write {_FORMS}")
+        raise ArgumentError(
+            f"{path!r} is no path of a project, run, sweep or report: write {_FORMS}"
+        )
 
     def _report(self, project: str, text: str) -> Report:
         for report in self.reports(project):
@@ -490,5 +492,5 @@ class Api:
 def _setting(override: str) -> str:
     if override not in _OVERRIDES:
         known = ", ".join(_OVERRIDES)
-        raise UsageError(f"Api(overrides=...) has no {override!r}: it takes {known}")
+        raise ArgumentError(f"Api(overrides=...) has no {override!r}: it takes {known}")
     return _OVERRIDES[override]

@@ -25,7 +25,7 @@ from asyncwb.client.teams_async import AsyncTeam
 from asyncwb.client.users_async import AsyncUser
 from asyncwb.client.waiting import wait_async
 from asyncwb.engine.notices import caution
-from asyncwb.errors import AuthenticationError, NotFoundError, UsageError
+from asyncwb.errors import ArgumentError, AuthenticationError, NotFoundError, UsageError
 from asyncwb.settings import Settings
 from asyncwb.typing import FilePath, JsonObject
 from asyncwb.version import __version__
@@ -83,7 +83,7 @@ class AsyncApi:
         api_key: str | None = None,
     ) -> None:
         if not isinstance(overrides, Mapping | None):
-            raise UsageError(f"Api(overrides=...) is a dict, not {overrides!r}")
+            raise ArgumentError(f"Api(overrides=...) is a dict, not {overrides!r}")
         given = {_setting(name): value for name, value in (overrides or {}).items()}
         settings = Settings.resolve({**given, "api_key": api_key, "http_timeout": timeout})
         if settings.base_url is not None and settings.api_key is None:
@@ -337,7 +337,9 @@ class AsyncApi:
             return await self._report("/".join(parts[:2]), parts[3])
         if len(parts) == 4 and parts[2].startswith("sweep"):
             return await self.sweep("/".join([*parts[:2], parts[3]]))
-        raise UsageError(f"{path!r} is no path of a project, run, sweep or report: write {_FORMS}")
+        raise ArgumentError(
+            f"{path!r} is no path of a project, run, sweep or report: write {_FORMS}"
+        )
 
     async def _report(self, project: str, text: str) -> AsyncReport:
         async for report in self.reports(project):
@@ -491,5 +493,5 @@ class AsyncApi:
 def _setting(override: str) -> str:
     if override not in _OVERRIDES:
         known = ", ".join(_OVERRIDES)
-        raise UsageError(f"Api(overrides=...) has no {override!r}: it takes {known}")
+        raise ArgumentError(f"Api(overrides=...) has no {override!r}: it takes {known}")
     return _OVERRIDES[override]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from asyncwb.client.rows import Names, as_columns
-from asyncwb.errors import UnsupportedError
+from asyncwb.errors import ArgumentError, UnsupportedError
 from asyncwb.wire.columns import Table
 
 FORMATS: Final = ("default", "pandas", "polars")
@@ -48,7 +48,7 @@ def joined(histories: Sequence[tuple[str, list[dict[str, Any]]]], kind: str) -> 
 def check_format(kind: str) -> str:
     """Check that rows can be had as this; raises ValueError, or UnsupportedError."""
     if kind not in FORMATS:
-        raise ValueError(f"format is one of {', '.join(FORMATS)}, not {kind!r}")
+        raise ArgumentError(f"format is one of {', '.join(FORMATS)}, not {kind!r}")
     if kind != "default":
         _load(kind)
     return kind

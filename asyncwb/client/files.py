@@ -22,6 +22,7 @@ from asyncwb.client.paths import RunPath
 from asyncwb.client.query import Asker, Connection
 from asyncwb.client.transfer import place_in
 from asyncwb.client.waiting import wait
+from asyncwb.errors import ArgumentError
 from asyncwb.typing import FilePath
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -89,7 +90,7 @@ class File(Attrs):
         if target.exists() and not replace:
             if exist_ok:
                 return _open(target)
-            raise ValueError(
+            raise ArgumentError(
                 f"File already exists: {target}. Nothing was written; pass replace=True to "
                 "overwrite it or exist_ok=True to take it as it is."
             )
@@ -132,9 +133,9 @@ class Files(Pages[File]):
         project_id: int | None = None,
     ) -> None:
         if names and pattern:
-            raise ValueError("files are asked for by names or by a pattern, not by both")
+            raise ArgumentError("files are asked for by names or by a pattern, not by both")
         if isinstance(names, str) or not all(isinstance(n, str) and n for n in names or ()):
-            raise ValueError(f"names is a list of file names, not {names!r}")
+            raise ArgumentError(f"names is a list of file names, not {names!r}")
         fixed = {"names": list(names or ()), "pattern": pattern, "perPage": per_page}
 
         super().__init__(

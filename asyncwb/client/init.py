@@ -25,7 +25,7 @@ from asyncwb.engine.folder import RunFolder, new_writer
 from asyncwb.engine.muted import MutedSession
 from asyncwb.engine.session import Session
 from asyncwb.engine.thread import Engine
-from asyncwb.errors import Error, UsageError
+from asyncwb.errors import ArgumentError, Error, UsageError
 from asyncwb.settings import Settings
 from asyncwb.typing import JsonObject
 from asyncwb.version import __version__
@@ -94,7 +94,7 @@ class _Start:
         settings: Settings | Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(settings, (Settings, Mapping, NoneType)):
-            raise UsageError(f"settings are a Settings or a mapping, not {settings!r}")
+            raise ArgumentError(f"settings are a Settings or a mapping, not {settings!r}")
         given = settings.given if isinstance(settings, Settings) else dict(settings or {})
         arguments = {
             "project": project,
@@ -373,7 +373,7 @@ def _reinit(value: str | bool | None) -> str:
     if isinstance(value, bool):
         return "finish_previous" if value else "return_previous"
     if value not in _REINIT:
-        raise UsageError(
+        raise ArgumentError(
             f"reinit is one of {', '.join(_REINIT)}, not {value!r}: nothing was started"
         )
     return value
@@ -389,7 +389,7 @@ def _chosen(
     values = {} if config is None else dict(as_mapping(config))
     for name, keys in (("include", include), ("exclude", exclude)):
         if isinstance(keys, str):
-            raise UsageError(f"config_{name}_keys is a list of keys, not {keys!r}")
+            raise ArgumentError(f"config_{name}_keys is a list of keys, not {keys!r}")
     if include is not None:
         values = {key: values[key] for key in include if key in values}
     for key in exclude or ():

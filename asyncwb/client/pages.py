@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeAlias
 from asyncwb.client import documents
 from asyncwb.client.paths import ProjectPath, RunPath
 from asyncwb.client.query import Connection, Page, Variables
+from asyncwb.errors import ArgumentError
 from asyncwb.typing import JsonObject
 
 P = ParamSpec("P")
@@ -37,7 +38,7 @@ def page_size(per_page: int | None, default: int = 50) -> int:
     """
     size = default if per_page is None else per_page
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"per_page is a whole number >= 1, not {per_page!r}")
+        raise ArgumentError(f"per_page is a whole number >= 1, not {per_page!r}")
     return min(size, MAX_PAGE)
 
 

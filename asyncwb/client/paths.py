@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from asyncwb.errors import ArgumentError
+
 _RUN_FORMS: Final = "'entity/project/id', 'entity/project/runs/id', 'project/id' or 'id'"
 _SWEEP_FORMS: Final = "'entity/project/id', 'entity/project/sweeps/id', 'project/id' or 'id'"
 _PROJECT_FORMS: Final = "'entity/project' or 'project'"
@@ -67,7 +69,7 @@ def parse_run(text: str, entity: str | None, project: str, run: str | None) -> R
     if not parts and run is not None:
         parts = [run]
     if not 1 <= len(parts) <= 3:
-        raise ValueError(f"{text!r} is not the path of a run: write {_RUN_FORMS}")
+        raise ArgumentError(f"{text!r} is not the path of a run: write {_RUN_FORMS}")
     *names, run = parts
     where = _fill(names, entity, project)
     return RunPath(where.entity, where.project, run)
@@ -85,7 +87,7 @@ def parse_sweep(text: str, entity: str | None, project: str) -> SweepPath:
     if len(parts) > 2 and parts[-2] == "sweeps":
         parts = [*parts[:-2], parts[-1]]
     if not 1 <= len(parts) <= 3:
-        raise ValueError(f"{text!r} is not the path of a sweep: write {_SWEEP_FORMS}")
+        raise ArgumentError(f"{text!r} is not the path of a sweep: write {_SWEEP_FORMS}")
     where = _fill(parts[:-1], entity, project)
     return SweepPath(where.entity, where.project, parts[-1])
 
@@ -98,7 +100,7 @@ def parse_project(text: str | None, entity: str | None, project: str) -> Project
     """
     parts = _parts("" if text is None else text, _PROJECT_FORMS)
     if len(parts) > 2:
-        raise ValueError(f"{text!r} is not the path of a project: write {_PROJECT_FORMS}")
+        raise ArgumentError(f"{text!r} is not the path of a project: write {_PROJECT_FORMS}")
     return _fill(parts, entity, project)
 
 
@@ -122,11 +124,11 @@ def _fill(names: list[str], entity: str | None, project: str) -> ProjectPath:
 
 def _parts(text: str, forms: str) -> list[str]:
     if not isinstance(text, str):
-        raise ValueError(f"a path is a text, not {text!r}: write {forms}")
+        raise ArgumentError(f"a path is a text, not {text!r}: write {forms}")
     stripped = text.strip().strip("/")
     parts = stripped.split("/") if stripped else []
     if "" in parts:
-        raise ValueError(f"{text!r} has an empty part: write {forms}")
+        raise ArgumentError(f"{text!r} has an empty part: write {forms}")
     if "." in parts or ".." in parts:  # they would climb in the URL that is made of them
-        raise ValueError(f"{text!r} has a part of dots alone, which is no name: write {forms}")
+        raise ArgumentError(f"{text!r} has a part of dots alone, which is no name: write {forms}")
     return parts

@@ -32,7 +32,7 @@ from asyncwb.client.run_fields import TEXTS, RunFields
 from asyncwb.client.transfer import named_below
 from asyncwb.client.waiting import wait
 from asyncwb.engine.notices import caution
-from asyncwb.errors import CommError, NotFoundError
+from asyncwb.errors import ArgumentError, CommError, NotFoundError
 from asyncwb.typing import FilePath, JsonObject
 from asyncwb.wire.changes import Changes
 from asyncwb.wire.columns import STEP, Table
@@ -230,10 +230,10 @@ class PublicRun(RunFields):
         Source: https://docs.wandb.ai/ref/python/public-api/run (`history`).
         """
         if stream not in ("default", "system"):
-            raise ValueError(f'stream is "default" or "system", not {stream!r}')
+            raise ArgumentError(f'stream is "default" or "system", not {stream!r}')
         names, count = check_names(keys), _whole(samples, "samples", 1)
         if names is not None and stream == "system":
-            raise ValueError('keys are of what was logged: leave them out with stream="system"')
+            raise ArgumentError('keys are of what was logged: leave them out with stream="system"')
         if names is not None:
             names = check_names([x_axis, *names])
         rows: Table | list[JsonObject]
@@ -458,7 +458,7 @@ def _whole(value: int, name: str, least: int) -> int:
             return number
     except AttributeError:
         pass
-    raise ValueError(f"{name} is a whole number from {least} to 2**63 - 1, not {value!r}")
+    raise ArgumentError(f"{name} is a whole number from {least} to 2**63 - 1, not {value!r}")
 
 
 def _iso(seconds: float | None) -> str | None:

@@ -24,6 +24,7 @@ from asyncwb.client.paths import ProjectPath, RunPath, route
 from asyncwb.client.transfer import save, send
 from asyncwb.engine.thread import Engine
 from asyncwb.errors import (
+    ArgumentError,
     AuthenticationError,
     CommError,
     Error,
@@ -213,7 +214,7 @@ class Connection:
         try:
             body = dumps({"query": document, "variables": variables})
         except TypeError as error:
-            raise ValueError(f"that cannot be sent, since it is not JSON: {error}") from error
+            raise ArgumentError(f"that cannot be sent, since it is not JSON: {error}") from error
         change = document.lstrip().startswith("mutation")
         answer = await self._send(worker, "POST", "/graphql", data=body, change=change)
         if answer.get("errors"):

@@ -17,6 +17,7 @@ from asyncwb.client.paths import ProjectPath, route
 from asyncwb.client.query import Connection
 from asyncwb.client.report_filters import query_of
 from asyncwb.client.runs_async import AsyncRuns
+from asyncwb.errors import ArgumentError
 from asyncwb.typing import JsonObject
 from asyncwb.wire.values import loads
 
@@ -72,10 +73,10 @@ class AsyncReport(Attrs):
             ValueError: it is no section, has no set of runs, or a filter that has no meaning.
         """
         if not isinstance(section, Mapping):
-            raise ValueError(f"section is one of `report.sections`, not {section!r}")
+            raise ArgumentError(f"section is one of `report.sections`, not {section!r}")
         sets = section.get("runSets") or []
         if not sets:
-            raise ValueError("the section has no set of runs")
+            raise ArgumentError("the section has no set of runs")
         filters, order = query_of(sets[section.get("openRunSet") or 0], only_selected)
         path = ProjectPath(self.entity, self.project)
         return AsyncRuns(self._client, path, filters, order, page_size(per_page))

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncwb.errors import ArgumentError
 from asyncwb.wire.columns import FLOAT, INT, JSON, OPEN, STEP, TIME, Column, Table, concat
 from asyncwb.wire.keys import display, escape, shown
 from asyncwb.wire.picking import even, extremes, including
@@ -89,9 +90,9 @@ def check_names(keys: Any) -> Names:
     if keys is None:
         return None
     if isinstance(keys, str) or not isinstance(keys, Sequence):
-        raise ValueError(f"keys is a list of strings, not {keys!r}")
+        raise ArgumentError(f"keys is a list of strings, not {keys!r}")
     if not all(isinstance(key, str) and key for key in keys):
-        raise ValueError(f"keys is a list of strings, not {list(keys)!r}")
+        raise ArgumentError(f"keys is a list of strings, not {list(keys)!r}")
     return tuple(dict.fromkeys(keys)) or None
 
 

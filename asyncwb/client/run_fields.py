@@ -19,6 +19,7 @@ from asyncwb.client.query import Connection
 from asyncwb.client.summary_edit import RunSummary
 from asyncwb.client.users import User
 from asyncwb.client.waiting import wait
+from asyncwb.errors import ArgumentError
 from asyncwb.typing import JsonObject
 from asyncwb.wire.names import fits, rule
 from asyncwb.wire.values import dumps, to_wire_again
@@ -208,7 +209,7 @@ class RunFields(Attrs):
     @id.setter
     def id(self, run_id: str) -> None:
         if not fits("run", run_id):
-            raise ValueError(f"{run_id!r} is no run's id, which has {rule('run')}")
+            raise ArgumentError(f"{run_id!r} is no run's id, which has {rule('run')}")
         self._attrs = {"name": run_id}
         self._known = self._full = False
         self._info = {}

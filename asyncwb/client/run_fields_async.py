@@ -18,7 +18,7 @@ from asyncwb.client.query import Connection
 from asyncwb.client.summary_edit_async import AsyncRunSummary
 from asyncwb.client.users_async import AsyncUser
 from asyncwb.client.waiting import wait_async
-from asyncwb.errors import UsageError
+from asyncwb.errors import ArgumentError, UsageError
 from asyncwb.typing import JsonObject
 from asyncwb.wire.names import fits, rule
 from asyncwb.wire.values import dumps, to_wire_again
@@ -213,7 +213,7 @@ class AsyncRunFields(Attrs):
     @id.setter
     def id(self, run_id: str) -> None:
         if not fits("run", run_id):
-            raise ValueError(f"{run_id!r} is no run's id, which has {rule('run')}")
+            raise ArgumentError(f"{run_id!r} is no run's id, which has {rule('run')}")
         self._attrs = {"name": run_id}
         self._known = self._full = False
         self._info = {}

@@ -17,6 +17,7 @@ from asyncwb.client.paging import Pages
 from asyncwb.client.paths import ProjectPath
 from asyncwb.client.public import PublicRun
 from asyncwb.client.query import Connection
+from asyncwb.errors import ArgumentError
 from asyncwb.wire.columns import STEP
 from asyncwb.wire.values import dumps
 
@@ -126,7 +127,7 @@ class Runs(Pages[PublicRun]):
 def written(filters: Mapping[str, Any], include_sweeps: bool = True) -> str:
     """Write filters as JSON; raises ValueError for what is no mapping or no JSON."""
     if not isinstance(filters, Mapping):
-        raise ValueError(f"filters is a dict in MongoDB's query language, not {filters!r}")
+        raise ArgumentError(f"filters is a dict in MongoDB's query language, not {filters!r}")
     wanted = dict(filters)
     if not include_sweeps:
         alone = {"sweep": None}
@@ -134,4 +135,4 @@ def written(filters: Mapping[str, Any], include_sweeps: bool = True) -> str:
     try:
         return dumps(wanted).decode()
     except TypeError as error:
-        raise ValueError(f"the filters {filters!r} are not JSON: {error}") from error
+        raise ArgumentError(f"the filters {filters!r} are not JSON: {error}") from error

@@ -17,6 +17,7 @@ from asyncwb.client.paging_async import AsyncPages
 from asyncwb.client.paths import ProjectPath
 from asyncwb.client.public_async import AsyncPublicRun
 from asyncwb.client.query import Connection
+from asyncwb.errors import ArgumentError
 from asyncwb.wire.columns import STEP
 from asyncwb.wire.values import dumps
 
@@ -133,7 +134,7 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
 def written(filters: Mapping[str, Any], include_sweeps: bool = True) -> str:
     """Write filters as JSON; raises ValueError for what is no mapping or no JSON."""
     if not isinstance(filters, Mapping):
-        raise ValueError(f"filters is a dict in MongoDB's query language, not {filters!r}")
+        raise ArgumentError(f"filters is a dict in MongoDB's query language, not {filters!r}")
     wanted = dict(filters)
     if not include_sweeps:
         alone = {"sweep": None}
@@ -141,4 +142,4 @@ def written(filters: Mapping[str, Any], include_sweeps: bool = True) -> str:
     try:
         return dumps(wanted).decode()
     except TypeError as error:
-        raise ValueError(f"the filters {filters!r} are not JSON: {error}") from error
+        raise ArgumentError(f"the filters {filters!r} are not JSON: {error}") from error

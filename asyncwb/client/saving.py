@@ -20,7 +20,7 @@ from typing import Final, cast
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.saved import Link, Policy, SavedFile
 from asyncwb.engine.session import Session
-from asyncwb.errors import Error
+from asyncwb.errors import ArgumentError, Error
 from asyncwb.typing import FilePath
 from asyncwb.wire.names import file_problem
 
@@ -70,12 +70,14 @@ def understand(
         notices.tell(f"{given} is an address in cloud storage: no file of it is saved to the run.")
         return None
     if policy not in _POLICIES:
-        raise ValueError(f"policy is one of {', '.join(_POLICIES)}, not {policy!r}: nothing saved")
+        raise ArgumentError(
+            f"policy is one of {', '.join(_POLICIES)}, not {policy!r}: nothing saved"
+        )
     whole = os.path.abspath(given)
     base = os.path.abspath(_base(given, whole, base_path, folder, notices))
     below = os.path.relpath(whole, base)
     if below.split(os.sep)[0] == os.pardir:
-        raise ValueError(f"{given!r} is not below base_path {base!r}: nothing was saved")
+        raise ArgumentError(f"{given!r} is not below base_path {base!r}: nothing was saved")
     return Wanted(Path(base), below, cast(Policy, policy), expand)
 
 

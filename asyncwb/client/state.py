@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypedDict
 from asyncwb.client.config import Config
 from asyncwb.client.summary import Summary
 from asyncwb.engine.session import Session
-from asyncwb.errors import SettingsError, UsageError
+from asyncwb.errors import ArgumentError, SettingsError, UsageError
 from asyncwb.settings import default_entity
 from asyncwb.typing import FilePath
 from asyncwb.wire import names
@@ -214,7 +214,7 @@ def check_exit_code(value: object) -> int:
         code = operator.index(value)  # type: ignore[arg-type]
         if code in EXIT_CODES and not isinstance(value, bool):
             return code
-    raise UsageError(
+    raise ArgumentError(
         f"finish: the exit code {value!r} is no int of 32 bits; the run goes on. Use 0 for success "
         "and another one for a failure."
     )
@@ -228,7 +228,7 @@ def check_timeout(value: object, otherwise: float, what: str) -> float:
         seconds = float(value)
         if seconds >= 0:
             return min(seconds, _LONGEST_WAIT)
-    raise UsageError(
+    raise ArgumentError(
         f"{what}: the timeout {value!r} is no number of seconds; nothing was done, the run goes on."
     )
 
@@ -237,15 +237,15 @@ def check_tags(tags: Iterable[str]) -> list[str]:
     """Return tags as a list (a text is one tag); raises UsageError for one that is no text of 1 to
     64 characters."""
     if not isinstance(tags, Iterable):
-        raise UsageError(f"tags are a list of texts, not {tags!r}; the tags are unchanged")
+        raise ArgumentError(f"tags are a list of texts, not {tags!r}; the tags are unchanged")
     found = [tags] if isinstance(tags, str) else list(tags)
     if len(found) > names.MAX_TAGS:
-        raise UsageError(
+        raise ArgumentError(
             f"{len(found)} tags are more than {names.MAX_TAGS}; the tags are unchanged"
         )
     for tag in found:
         if not isinstance(tag, str) or not 1 <= len(tag) <= names.MAX_TAG:
-            raise UsageError(
+            raise ArgumentError(
                 f"the tag {_shown(tag)} is no text of 1 to {names.MAX_TAG} characters; the tags "
                 "are unchanged"
             )

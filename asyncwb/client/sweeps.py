@@ -22,7 +22,7 @@ from asyncwb.client.query import Asker, Connection
 from asyncwb.client.run_fields import RunFields
 from asyncwb.client.runs import DEFAULT_ORDER, Runs
 from asyncwb.client.waiting import wait
-from asyncwb.errors import NotFoundError, UnsupportedError, UsageError
+from asyncwb.errors import ArgumentError, NotFoundError, UnsupportedError
 from asyncwb.typing import JsonObject
 
 _NEWEST_FIRST: Final = "-created_at"
@@ -90,7 +90,9 @@ class Sweep(Attrs):
             CommError: the server does not answer.
         """
         if not sid:
-            raise UsageError("Sweep.get(api, entity, project, sid) needs the id of a sweep: `sid`")
+            raise ArgumentError(
+                "Sweep.get(api, entity, project, sid) needs the id of a sweep: `sid`"
+            )
         client = api.client
         if entity is None:
             entity = wait(client.entity())

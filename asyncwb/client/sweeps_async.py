@@ -21,7 +21,7 @@ from asyncwb.client.query import Asker, Connection
 from asyncwb.client.run_fields_async import AsyncRunFields
 from asyncwb.client.runs_async import DEFAULT_ORDER, AsyncRuns
 from asyncwb.client.waiting import wait_async
-from asyncwb.errors import NotFoundError, UnsupportedError, UsageError
+from asyncwb.errors import ArgumentError, NotFoundError, UnsupportedError, UsageError
 from asyncwb.typing import JsonObject
 
 _NEWEST_FIRST: Final = "-created_at"
@@ -89,7 +89,9 @@ class AsyncSweep(Attrs):
             CommError: the server does not answer.
         """
         if not sid:
-            raise UsageError("Sweep.get(api, entity, project, sid) needs the id of a sweep: `sid`")
+            raise ArgumentError(
+                "Sweep.get(api, entity, project, sid) needs the id of a sweep: `sid`"
+            )
         client = api.client
         if entity is None:
             entity = await wait_async(client.entity())

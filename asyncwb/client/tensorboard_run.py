@@ -17,7 +17,7 @@ from asyncwb.client.tensorboard_logs import (
     find_limits,
     first_time,
 )
-from asyncwb.errors import UsageError
+from asyncwb.errors import ArgumentError
 
 _POLL: Final = 0.5
 
@@ -51,11 +51,13 @@ class TensorboardRun:
         """
         root = root.expanduser()
         if not root.is_dir():
-            raise UsageError(f"No such folder: {root}. Nothing was imported")
+            raise ArgumentError(f"No such folder: {root}. Nothing was imported")
         root = root.resolve()
         files = find_event_files(root)
         if not files:
-            raise UsageError(f"There is no TensorBoard event file in {root}. Nothing was imported")
+            raise ArgumentError(
+                f"There is no TensorBoard event file in {root}. Nothing was imported"
+            )
         own = "tb" + hashlib.sha256(str(root).encode()).hexdigest()[:10]
         return cls(root, files, run or own, project, entity)
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from asyncwb.engine.signed import put
-from asyncwb.errors import CommError, Error
+from asyncwb.errors import ArgumentError, CommError, Error
 from asyncwb.typing import FilePath
 
 T = TypeVar("T")
@@ -34,16 +34,18 @@ def place_in(root: Path, name: str) -> Path:
     odd = PureWindowsPath(name)
     named = bool(parts) and "\0" not in name and not odd.drive and not odd.is_absolute()
     if not named or ".." in (*parts, *odd.parts) or PurePosixPath(name).is_absolute():
-        raise ValueError(f"the file {name!r} has no place below {root}: its name leads elsewhere")
+        raise ArgumentError(
+            f"the file {name!r} has no place below {root}: its name leads elsewhere"
+        )
     base = root.resolve()
     target = base.joinpath(*parts)
     if not target.parent.resolve().is_relative_to(base):
-        raise ValueError(f"the file {name!r} has no place below {root}: a link leads elsewhere")
+        raise ArgumentError(f"the file {name!r} has no place below {root}: a link leads elsewhere")
     above = [folder for folder in target.parents if folder.is_relative_to(base)]
     file = next((place for place in above if place.exists() and not place.is_dir()), None)
     if file is not None or target.is_dir():
         there = f"a file {file}" if file is not None else f"a folder {target}"
-        raise ValueError(
+        raise ArgumentError(
             f"the file {name!r} has no place below {root}: there is {there} already. Nothing was "
             "written; download it to another folder"
         )
@@ -62,7 +64,7 @@ def named_below(path: FilePath, root: FilePath) -> tuple[Path, str]:
         raise FileNotFoundError(f"there is no file {source} to upload")
     name = os.path.relpath(source, base).replace(os.sep, "/")
     if name.startswith("../") or not source.is_file():
-        raise ValueError(f"{source} is no file below {base}")
+        raise ArgumentError(f"{source} is no file below {base}")
     return source, name
 
 

@@ -15,7 +15,7 @@ from asyncwb.client import documents
 from asyncwb.client.attrs import Attrs
 from asyncwb.client.query import Asker, Connection
 from asyncwb.client.waiting import wait
-from asyncwb.errors import CommError
+from asyncwb.errors import ArgumentError, CommError
 
 
 class User(Attrs):
@@ -100,7 +100,9 @@ class User(Attrs):
         """
         found = [edge for edge in self._keys() if edge["node"]["name"] == api_key]
         if not found:
-            raise ValueError(f"{self!r} has no API key of that name; its keys are {self.api_keys}")
+            raise ArgumentError(
+                f"{self!r} has no API key of that name; its keys are {self.api_keys}"
+            )
         try:
             data = wait(self._client.ask(documents.DELETE_API_KEY, id=found[0]["node"]["id"]))
         except CommError as error:

@@ -14,7 +14,7 @@ from asyncwb.client import documents
 from asyncwb.client.attrs import Attrs
 from asyncwb.client.query import Asker, Connection
 from asyncwb.client.waiting import wait_async
-from asyncwb.errors import CommError
+from asyncwb.errors import ArgumentError, CommError
 
 
 class AsyncUser(Attrs):
@@ -103,7 +103,9 @@ class AsyncUser(Attrs):
         """
         found = [edge for edge in self._keys() if edge["node"]["name"] == api_key]
         if not found:
-            raise ValueError(f"{self!r} has no API key of that name; its keys are {self.api_keys}")
+            raise ArgumentError(
+                f"{self!r} has no API key of that name; its keys are {self.api_keys}"
+            )
         try:
             data = await wait_async(
                 self._client.ask(documents.DELETE_API_KEY, id=found[0]["node"]["id"])

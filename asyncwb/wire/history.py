@@ -26,7 +26,7 @@ from __future__ import annotations
 import operator
 from typing import Final, Literal, NamedTuple, SupportsIndex, TypeAlias, get_args
 
-from asyncwb.errors import LogTypeError, StepError, UsageError
+from asyncwb.errors import ArgumentError, LogTypeError, StepError
 
 StepPolicy: TypeAlias = Literal["merge", "drop", "raise"]
 """What becomes of a row whose step lies behind the counter."""
@@ -69,7 +69,7 @@ class StepRule:
 
     def __init__(self, policy: StepPolicy = "merge", step: SupportsIndex = 0) -> None:
         if policy not in get_args(StepPolicy):
-            raise UsageError(
+            raise ArgumentError(
                 f"step_policy is one of {', '.join(get_args(StepPolicy))}; not {policy!r}"
             )
         self.policy: StepPolicy = policy

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from asyncwb.errors import UsageError
+from asyncwb.errors import ArgumentError
 from asyncwb.wire import keys
 
 OPS: Final = ("min", "max", "mean", "last", "first", "best", "copy", "none")
@@ -132,8 +132,8 @@ def _check_ops(summary: object) -> tuple[str, ...]:
     return tuple(op for op in OPS if op in names)
 
 
-def _bad(argument: str, value: object, wanted: str) -> UsageError:
-    return UsageError(
+def _bad(argument: str, value: object, wanted: str) -> ArgumentError:
+    return ArgumentError(
         f"define_metric: {argument} must be {wanted}, not {value!r}; "
         "nothing was defined, logged rows are not affected"
     )

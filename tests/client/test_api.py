@@ -10,6 +10,7 @@ import pickle
 import socket
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import asyncwb
 from asyncwb.apis.public import Api, Project, Run
 from asyncwb.client.documents import DOCUMENTS
 from asyncwb.errors import (
+    ArgumentError,
     AuthenticationError,
     CommError,
     FilterError,
@@ -511,3 +513,21 @@ async def test_the_async_list_can_be_loaded_whole(server: ServerHandle) -> None:
         _ = run.lastHistoryStep
     await runs.upgrade_to_full()
     assert [run.lastHistoryStep async for run in runs] == [2, 2]
+
+
+def test_an_argument_at_fault_is_an_error_of_ours_and_a_value_error(server: ServerHandle) -> None:
+    api = api_of(server)
+    odd: Any = 5
+    for call in (
+        *(partial(api.from_path, path) for path in ("a//b", "..", odd, "a/b/c/d/e", "a/b/odd/c")),
+        *(partial(of, "a//b") for of in (api.run, api.runs, api.sweep, api.reports)),
+        lambda: api.runs("p", odd),
+        lambda: api.runs("p", per_page=0),
+        lambda: asyncwb.Api(odd),
+        lambda: asyncwb.init(tags=[""], mode="disabled"),
+        lambda: asyncwb.init(reinit="odd", mode="disabled"),
+    ):
+        with pytest.raises(ArgumentError) as caught:
+            call()
+        assert isinstance(caught.value, asyncwb.Error)
+        assert isinstance(caught.value, ValueError)
