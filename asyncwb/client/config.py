@@ -17,7 +17,7 @@ import importlib
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, Set
 from datetime import date
 from enum import Enum
 from pathlib import Path
@@ -106,6 +106,14 @@ class Config(Mapping[str, Any]):
     def __contains__(self, key: object) -> bool:
         return key in self._items
 
+    def keys(self) -> KeysView[str]:
+        """Return the keys that are not hidden."""
+        return self._shown().keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the keys that are not hidden, with their values."""
+        return self._shown().items()
+
     def __iter__(self) -> Iterator[str]:
         return iter([key for key in list(self._items) if not key.startswith("_")])
 
@@ -113,7 +121,12 @@ class Config(Mapping[str, Any]):
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        return repr(dict(self))
+        return repr(self._shown())
+
+    def _shown(self) -> dict[str, Any]:
+        # The views of a Mapping would ask the config itself, which has the hidden keys, too.
+        items: JsonObject = self._items
+        return {key: value for key, value in list(items.items()) if not key.startswith("_")}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Config, (self.as_dict(),)

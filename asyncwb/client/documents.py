@@ -217,10 +217,12 @@ query Reports(
 
 SWEEPS: Final = (
     """
-query Sweeps($project: String!, $entity: String!, $cursor: String, $perPage: Int = 50) {
+query Sweeps(
+  $project: String!, $entity: String!, $cursor: String, $perPage: Int = 50, $filters: JSONString
+) {
   project(name: $project, entityName: $entity) {
     totalSweeps
-    sweeps(after: $cursor, first: $perPage) {
+    sweeps(after: $cursor, first: $perPage, filters: $filters) {
       edges { node { ...SweepFields } cursor }
       pageInfo { endCursor hasNextPage }
     }
@@ -229,6 +231,11 @@ query Sweeps($project: String!, $entity: String!, $cursor: String, $perPage: Int
 """
     + _SWEEP
 )
+
+# W&B's client never sends an order here; whether its servers know one is not known.
+SORTED_SWEEPS: Final = SWEEPS.replace(
+    "$filters: JSONString", "$filters: JSONString, $order: String"
+).replace("filters: $filters)", "filters: $filters, order: $order)")
 
 SWEEP: Final = (
     """

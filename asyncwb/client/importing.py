@@ -66,7 +66,7 @@ class ImportResult:
 
     `rows` and `files` are what this call sent (what was there is not sent again), `left` what
     could not be carried over, by name, `notes` what else is to be known, `error` why the run is
-    not complete.
+    not complete; `failure` is the exception that says so, where it is one of ours.
     """
 
     label: str
@@ -77,6 +77,7 @@ class ImportResult:
     left: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     error: str | None = None
+    failure: Error | None = None
 
 
 Report: TypeAlias = Callable[[ImportProgress], None]
@@ -155,6 +156,7 @@ class Move:
             await self._move()
         except (Error, OSError) as error:
             self._result.error = str(error)
+            self._result.failure = error if isinstance(error, Error) else None
         except (ValueError, KeyError, TypeError) as error:  # an answer of another shape
             self._result.error = f"what it gave cannot be read: {type(error).__name__}: {error}"
 

@@ -80,12 +80,15 @@ async def of_reports(
 
 
 async def of_sweeps(
-    client: Connection, worker: Any, cursor: str | None, path: ProjectPath, size: int
+    client: Connection, worker: Any, cursor: str | None, path: ProjectPath, fixed: Variables
 ) -> Page:
     """Ask for sweeps of a project, and for how many there are."""
-    variables = {"cursor": cursor, "perPage": size}
-    project = await client.query_project(worker, path, documents.SWEEPS, variables)
-    return _owned(page_of(project["sweeps"], project["totalSweeps"]), project["entity"])
+    variables = {**fixed, "cursor": cursor}
+    document = documents.SORTED_SWEEPS if fixed["order"] else documents.SWEEPS
+    project = await client.query_project(worker, path, document, variables)
+    # The server counts all sweeps of the project, whichever were asked for.
+    count = None if fixed["filters"] else project["totalSweeps"]
+    return _owned(page_of(project["sweeps"], count), project["entity"])
 
 
 async def of_files(

@@ -83,17 +83,25 @@ class Project(Attrs):
             raise NotFoundError(f"nobody knows who made the project {self.entity}/{self.name}")
         return User(self._client, found)
 
-    def sweeps(self, per_page: int | None = 50) -> Sweeps:
+    def sweeps(
+        self,
+        per_page: int | None = 50,
+        filters: Mapping[str, Any] | None = None,
+        order: str | None = None,
+    ) -> Sweeps:
         """List the project's sweeps, the newest first; asks nothing before it is used.
 
         Args:
             per_page: how many sweeps one question gives, >= 1.
+            filters: which sweeps, as a W&B server takes them; our own has no filters for sweeps,
+                and says so by a FilterError.
+            order: "+created_at", the oldest first, or "-created_at".
 
         Raises:
-            ValueError: `per_page` is below 1.
+            ValueError: `per_page` is below 1, or `filters` is no dict.
         """
         place = ProjectPath(self.entity, self.name)
-        return Sweeps(self._client, place, page_size(per_page))
+        return Sweeps(self._client, place, page_size(per_page), filters, order)
 
     def to_html(self, height: int = 420, hidden: bool = False) -> str:
         """Write an iframe of the project's page; arguments as for `display`."""

@@ -82,17 +82,25 @@ class AsyncProject(Attrs):
             raise NotFoundError(f"nobody knows who made the project {self.entity}/{self.name}")
         return AsyncUser(self._client, found)
 
-    def sweeps(self, per_page: int | None = 50) -> AsyncSweeps:
+    def sweeps(
+        self,
+        per_page: int | None = 50,
+        filters: Mapping[str, Any] | None = None,
+        order: str | None = None,
+    ) -> AsyncSweeps:
         """List the project's sweeps, the newest first; asks nothing before it is used.
 
         Args:
             per_page: how many sweeps one question gives, >= 1.
+            filters: which sweeps, as a W&B server takes them; our own has no filters for sweeps,
+                and says so by a FilterError.
+            order: "+created_at", the oldest first, or "-created_at".
 
         Raises:
-            ValueError: `per_page` is below 1.
+            ValueError: `per_page` is below 1, or `filters` is no dict.
         """
         place = ProjectPath(self.entity, self.name)
-        return AsyncSweeps(self._client, place, page_size(per_page))
+        return AsyncSweeps(self._client, place, page_size(per_page), filters, order)
 
     def to_html(self, height: int = 420, hidden: bool = False) -> str:
         """Write an iframe of the project's page; arguments as for `display`."""

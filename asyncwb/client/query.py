@@ -390,6 +390,8 @@ class Connection:
             address=replace(found, key=self.key(found)),
             patience=self._timeout,
         )
+        if isinstance(result.failure, UsageError):  # to call it again would be of no use
+            raise result.failure
         if result.error is not None or result.path is None:
             why = str(result.error).rstrip(".")
             raise CommError(

@@ -59,7 +59,7 @@ class Runs(Pages[PublicRun]):
         text = written({} if filters is None else filters, include_sweeps)
         self._fixed = {
             "filters": text,
-            "order": self.order if self.order.startswith(("+", "-")) else f"-{self.order}",
+            "order": signed(self.order),
             "perPage": per_page,
             "sweeps": include_sweeps,
             "keys": not lazy,
@@ -122,6 +122,11 @@ class Runs(Pages[PublicRun]):
 
     def __repr__(self) -> str:
         return f"<Runs {self._path}>"
+
+
+def signed(order: str) -> str:
+    """Write an order with its sign: without one it is descending."""
+    return order if order.startswith(("+", "-")) else f"-{order}"
 
 
 def written(filters: Mapping[str, Any], include_sweeps: bool = True) -> str:

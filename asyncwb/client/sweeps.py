@@ -20,7 +20,7 @@ from asyncwb.client.paths import ProjectPath, route
 from asyncwb.client.public import PublicRun
 from asyncwb.client.query import Asker, Connection
 from asyncwb.client.run_fields import RunFields
-from asyncwb.client.runs import DEFAULT_ORDER, Runs
+from asyncwb.client.runs import DEFAULT_ORDER, Runs, signed, written
 from asyncwb.client.waiting import wait
 from asyncwb.errors import ArgumentError, NotFoundError, UnsupportedError
 from asyncwb.typing import JsonObject
@@ -226,9 +226,21 @@ class Sweep(Attrs):
 class Sweeps(Pages[Sweep]):
     """The sweeps of a project, the newest first: a lazy list. Made by `Project.sweeps()`."""
 
-    def __init__(self, client: Connection, path: ProjectPath, per_page: int = 50) -> None:
+    def __init__(
+        self,
+        client: Connection,
+        path: ProjectPath,
+        per_page: int = 50,
+        filters: Mapping[str, Any] | None = None,
+        order: str | None = None,
+    ) -> None:
+        fixed = {
+            "perPage": per_page,
+            "filters": written(filters) if filters else None,
+            "order": signed(order) if order else None,
+        }
         super().__init__(
-            pages(client, of_sweeps, path, per_page),
+            pages(client, of_sweeps, path, fixed),
             lambda entry: Sweep(client, entry["entity"], path.project, entry["name"], entry),
             per_page,
         )

@@ -19,7 +19,7 @@ from asyncwb.client.paths import ProjectPath, route
 from asyncwb.client.public_async import AsyncPublicRun
 from asyncwb.client.query import Asker, Connection
 from asyncwb.client.run_fields_async import AsyncRunFields
-from asyncwb.client.runs_async import DEFAULT_ORDER, AsyncRuns
+from asyncwb.client.runs_async import DEFAULT_ORDER, AsyncRuns, signed, written
 from asyncwb.client.waiting import wait_async
 from asyncwb.errors import ArgumentError, NotFoundError, UnsupportedError, UsageError
 from asyncwb.typing import JsonObject
@@ -231,9 +231,21 @@ class AsyncSweep(Attrs):
 class AsyncSweeps(AsyncPages[AsyncSweep]):
     """The sweeps of a project, the newest first: a lazy list. Made by `AsyncProject.sweeps()`."""
 
-    def __init__(self, client: Connection, path: ProjectPath, per_page: int = 50) -> None:
+    def __init__(
+        self,
+        client: Connection,
+        path: ProjectPath,
+        per_page: int = 50,
+        filters: Mapping[str, Any] | None = None,
+        order: str | None = None,
+    ) -> None:
+        fixed = {
+            "perPage": per_page,
+            "filters": written(filters) if filters else None,
+            "order": signed(order) if order else None,
+        }
         super().__init__(
-            pages(client, of_sweeps, path, per_page),
+            pages(client, of_sweeps, path, fixed),
             lambda entry: AsyncSweep(client, entry["entity"], path.project, entry["name"], entry),
             per_page,
         )

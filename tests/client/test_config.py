@@ -48,6 +48,9 @@ def test_keys_are_items_and_attributes(run: Recorder) -> None:
     assert list(config) == list(config.keys()) == ["lr", "batch", "depth"]
     assert len(config) == 3
     assert "_secret" in config
+    assert "_secret" not in config.keys()  # noqa: SIM118 - the view is what is tested
+    assert ("_secret", 1) not in config.items()
+    assert ("lr", 0.1) in config.items()
     assert "no" not in config
     assert dict(config) == {"lr": 0.1, "batch": 32, "depth": 3}
     assert config.as_dict() == dict(config) | {"_secret": 1} == vars(config)["_items"]

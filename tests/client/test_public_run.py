@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,13 @@ import asyncwb
 from asyncwb.apis.public import Api, BetaReport, File, Run
 from asyncwb.client.transfer import place_in
 from asyncwb.errors import (
+    ArgumentError,
     CommError,
     Error,
     LogTypeError,
     NotFoundError,
     RunNotFoundError,
+    UnsupportedError,
     UsageError,
 )
 from tests.client.test_api import api_of, ingest, settings_of
@@ -359,6 +362,18 @@ def test_tensorboards_folders_become_a_run(api: Api, tmp_path: Path) -> None:
     for where in ({"run_id": "a#b"}, {"run_id": ".."}, {"project": "a?b"}, {"entity": "a b:c"}):
         with pytest.raises(UsageError, match=r"1 to 128 printable characters"):
             api.sync_tensorboard(tmp_path / "logs", **{"project": "p", **where})
+
+
+def test_what_tensorboards_folders_lack_is_said(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArgumentError, match="No such folder"):
+        api.sync_tensorboard(tmp_path / "none", project="p")
+    with SummaryWriter(str(tmp_path / "logs"), write_to_disk=True) as writer:
+        writer.add_scalar("loss", 1, 0)
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)  # as where the extra is not installed
+    with pytest.raises(UnsupportedError, match=r"asyncwb\[tensorboard\]"):
+        api.sync_tensorboard(tmp_path / "logs", project="p")
 
 
 def make_report(api: Api, name: str, spec: Any) -> None:

@@ -199,9 +199,13 @@ def test_sweeps_are_a_lazy_list(server: ServerHandle) -> None:
     assert len(sweeps.objects) == 2
     assert [sweep.id for sweep in sweeps] == names[::-1]
     assert sweeps[0].config == CONFIG
+    for order, found in (("+created_at", names), ("created_at", names[::-1])):
+        assert [s.id for s in api_of(server).project("p").sweeps(order=order)] == found
     assert repr(sweeps).startswith("<Sweeps ")
     with pytest.raises(ValueError, match="per_page"):
         api_of(server).project("p").sweeps(per_page=0)
+    with pytest.raises(FilterError, match="does not filter sweeps"):
+        len(api_of(server).project("p").sweeps(filters={"state": "RUNNING"}))
     with pytest.raises(NotFoundError, match="nothing"):
         len(api_of(server).project("nothing").sweeps())
 
