@@ -102,7 +102,7 @@ async def _history_keys(run: StoredRun, info: Info) -> dict[str, Any]:
     text: str | None = await info.context.batch(_folds, run.id)
     fold = await asyncio.to_thread(read_fold, text or "{}")
     last = run.columns["last_step"]
-    return {"sets": [], "keys": _keys(fold), "lastStep": -1 if last is None else last}
+    return {"keys": _keys(fold), "lastStep": -1 if last is None else last}
 
 
 async def _folds(state: State, keys: list[int]) -> Mapping[int, str]:

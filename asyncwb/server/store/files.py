@@ -112,7 +112,7 @@ class Files:
 
         Args:
             run_id: the run.
-            names: only these.
+            names: only these, some thousand at most, which is the caller's to see to.
             pattern: only those that match, with SQL's `%` and `_`; a backslash escapes them.
             first: how many.
             after: the last name of the page before.
@@ -130,6 +130,12 @@ class Files:
         statement = select(func.count(files.c.id)).where(*_chosen(run_id, names, pattern))
         async with self._database.connect() as connection:
             return int((await connection.execute(statement)).scalar_one())
+
+    async def uploaded(self, run_id: int, names: Collection[str]) -> int:
+        """Return how many of these names, each another one, are those of uploaded files."""
+        async with self._database.connect() as connection:
+            found = await _named(connection, run_id, names)
+        return sum(file.object is not None for file in found)
 
     async def delete(self, run_id: int, ids: Collection[int]) -> list[StoredFile]:
         """Delete a run's files of these ids, and return what was deleted."""
@@ -158,14 +164,14 @@ def _chosen(
 ) -> list[ColumnElement[bool]]:
     found = [files.c.run_id == run_id, files.c.object.is_not(None)]
     if names is not None:
-        found.append(files.c.name.in_(names[:_AT_ONCE]))
+        found.append(files.c.name.in_(names))
     if pattern is not None:
         found.append(files.c.name.like(pattern, escape="\\"))
     return found
 
 
 async def _named(
-    connection: AsyncConnection, run_id: int, names: Sequence[str]
+    connection: AsyncConnection, run_id: int, names: Collection[str]
 ) -> list[StoredFile]:
     found: list[StoredFile] = []
     for some in _chunks(names):

@@ -6,7 +6,11 @@ import urllib.request
 from typing import Any
 
 import pytest
+from aiohttp import web
+from sqlalchemy import update
 
+from asyncwb.server.state import STATE
+from asyncwb.server.store.schema import files as files_table
 from tests.fix_server import ServerHandle
 from tests.server.graphql.asking import ask, codes, data
 from tests.server.graphql.wandb_client import WandbClient
@@ -89,6 +93,27 @@ def test_a_file_counts_once_it_is_there(client: WandbClient) -> None:
     assert marked["data"]["markRunFilesUploaded"]["success"] is True
 
 
+def test_no_name_is_left_out_of_many(client: WandbClient) -> None:
+    names = [f"{number:04}.txt" for number in range(700)]
+    data(client.server, CREATE, files=names, run="r1")
+
+    async def uploaded(app: web.Application) -> None:
+        async with app[STATE].database.transaction() as connection:
+            await connection.execute(update(files_table).values(object=files_table.c.name))
+
+    client.server.call(uploaded)
+    about = {"projectName": "p", "runName": "r1"}
+    marked = client.do("markRunFilesUploaded", files=names, **about)
+    assert marked["data"]["markRunFilesUploaded"]["success"] is True
+    marked = client.do("markRunFilesUploaded", files=[*names, "none.txt"], **about)
+    assert marked["data"]["markRunFilesUploaded"]["success"] is False
+    found = _files(client, names=names, first=1000)["files"]
+    assert (found["totalCount"], len(found["edges"])) == (700, 700)
+    assert codes(ask(client.server, FILES, names=[str(n) for n in range(10_001)])) == [
+        "too_many_files"
+    ]
+
+
 def test_as_many_answers_as_names_even_bad_ones(client: WandbClient) -> None:
     names = ["good.txt", "../bad", "/bad", "x" * 5000, "good.txt"]
     made = data(client.server, CREATE, files=names, run="r1")["createRunFiles"]
@@ -123,5 +148,5 @@ def test_deleted_files_are_gone(client: WandbClient) -> None:
     assert gone["data"]["deleteFiles"]["success"] is True
     assert [e["node"]["name"] for e in _files(client)["files"]["edges"]] == ["b.txt"]
     again = ask(client.server, DELETE, files=[nodes[0]["id"]])
-    assert again["data"]["deleteFiles"]["success"] is False
+    assert again["data"]["deleteFiles"]["success"] is True  # asked again after a lost answer
     assert codes(ask(client.server, DELETE, files=["bm9uZQ=="])) == ["bad_id"]
