@@ -182,7 +182,7 @@ def moved(current: str, wanted: str, now: float) -> dict[str, Any]:
     """
     if current not in _MOVES.get(wanted, ()):
         raise EditError(
-            f"a run that is {current} cannot be put to {wanted!r}: only "
+            f"invalid state transition: a run that is {current} cannot be put to {wanted!r}: only "
             + "; ".join(f"{' or '.join(old)} to {new}" for new, old in _MOVES.items())
         )
     return entered(wanted, now)

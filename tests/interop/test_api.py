@@ -282,3 +282,36 @@ def test_a_login_is_kept(wandb_client: WandbClient, api: asyncwb.Api) -> None:
     program = "wandb.init(id='r').finish()\nanswer(wandb.Api().viewer.username)"
     assert wandb_client.run(program) == api.viewer.username
     assert api.run("p/r").state == "finished"
+
+
+_ODD = """
+api = wandb.Api()
+said = []
+
+def attempt(call):
+    try:
+        said.append(call())
+    except Exception as error:
+        said.append([type(error).__name__, str(error)])
+
+attempt(lambda: bool(api.team("nope").members))
+run = api.run("p/r")
+attempt(lambda: run.update_state("failed"))
+attempt(run.delete)
+attempt(run.delete)
+answer(said)
+"""
+
+
+def test_what_was_deleted_or_never_there_is_said_in_words(
+    wandb_client: WandbClient, api: asyncwb.Api
+) -> None:
+    packed = "wandb.Settings(x_file_stream_no_gzip=False)"  # the server says that it takes gzip
+    begin = f"run = wandb.init(project='p', id='r', settings={packed})"
+    wandb_client.run(f"{begin}; run.log({{'x': 1}}); run.finish()")
+    assert [row["x"] for row in api.run("p/r").scan_history()] == [1]
+    team, state, *deleted = wandb_client.run(_ODD)
+    assert (team[0], "no user or team nope" in team[1]) == ("WandbApiFailedError", True), team
+    assert "invalid state transition" in state[1], state
+    assert deleted == [None, None]
+    assert len(api.runs("p")) == 0

@@ -13,10 +13,12 @@ from asyncwb.version import __version__
 from asyncwb.wire.values import dumps, loads
 
 FEATURES: Final = (
+    "FILESTREAM_GZIP",
     "LARGE_FILENAMES",
     "MARK_RUN_FILES_UPLOADED",
     "STRUCTURED_CONSOLE_LOGS",
     "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "UPDATE_RUN_STATE",
 )
 """W&B's names for what a client may only do where the server says so; what is not here is off."""
 

@@ -15,7 +15,7 @@ from ariadne import MutationType, ObjectType, QueryType
 
 from asyncwb.errors import FilterError
 from asyncwb.server import editing, edits, filestream
-from asyncwb.server.access import Action, may, require_run
+from asyncwb.server.access import Action, may, require_run, run_not_found
 from asyncwb.server.edits import Edit
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import ids, paging
@@ -105,9 +105,15 @@ async def _run(
     missing_ok: bool | None = None,
     desc: str | None = None,
 ) -> StoredRun | None:
-    """Return a run of a project that the user may read."""
+    """Return a run of a project that the user may read.
+
+    `desc`, which clients of 2018 gave to runs that they made so, has no effect.
+    """
     path = RunPath(project.entity, project.name, name)
-    return await Details(info.context.state.database).run(path)
+    found = await Details(info.context.state.database).run(path)
+    if found is None and missing_ok is False:
+        raise run_not_found(path)
+    return found
 
 
 @project_type.field("runs")
@@ -392,7 +398,15 @@ async def _move(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 @mutation.field("deleteRun")
 async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context: Context = info.context
-    await editing.delete(context.app, context.user, path_of(input["id"]))
+    path = path_of(input["id"])
+    try:
+        await editing.delete(context.app, context.user, path)
+    except ApiError as error:
+        # A client whose answer was lost asks once more. Who may not write there is told no more
+        # of a run that is gone than of one that is hidden.
+        gone = error.code == "run_not_found" and may(context.user, Action.WRITE, path.entity)
+        if not gone:
+            raise
     return {**back(input), "success": True}
 
 

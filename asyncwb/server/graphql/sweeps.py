@@ -15,6 +15,7 @@ from ariadne import MutationType, ObjectType
 from asyncwb.errors import FilterError
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import ids, paging, runs
+from asyncwb.server.graphql.base import iso
 from asyncwb.server.graphql.context import Context, Info, refused
 from asyncwb.server.graphql.nodes import project_of, user_of
 from asyncwb.server.state import State
@@ -195,10 +196,36 @@ async def _runs(
     first: int | None = None,
     after: str | None = None,
 ) -> dict[str, Any] | None:
+    return await _of(sweep, info, {}, filters, order, first, after)
+
+
+@sweep_type.field("priorRuns")
+async def _prior_runs(
+    sweep: StoredSweep,
+    info: Info,
+    filters: Any = None,
+    order: str | None = None,
+    first: int | None = None,
+    after: str | None = None,
+) -> dict[str, Any] | None:
+    older = {"createdAt": {"$lt": iso(sweep.created_at)}}
+    return await _of(sweep, info, older, filters, order, first, after)
+
+
+async def _of(
+    sweep: StoredSweep,
+    info: Info,
+    also: dict[str, Any],
+    filters: Any,
+    order: str | None,
+    first: int | None,
+    after: str | None,
+) -> dict[str, Any] | None:
+    """Return a connection of those runs of a sweep that both filters let pass."""
     project = await project_of(info.context, sweep.project_id)
     if project is None:
         return None
-    mine = {"sweep": sweep.sweep}
+    mine = {"sweep": sweep.sweep, **also}
     both = {"$and": [mine, filters]} if filters else mine
     found: dict[str, Any] = await runs.page(project, info, both, order, first, after)
     return found

@@ -10,6 +10,7 @@ from ariadne import MutationType, ObjectType, QueryType
 from asyncwb.server import accounts, teams
 from asyncwb.server.access import Action, Role, may
 from asyncwb.server.accounts import refused
+from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import ids, paging, projects
 from asyncwb.server.graphql.context import Context, Info, if_there
 from asyncwb.server.graphql.nodes import Named, entity_of, user_of
@@ -64,9 +65,18 @@ async def _user(_: Any, info: Info, user_name: str) -> User | None:
 
 @query.field("entity")
 async def _entity(_: Any, info: Info, name: str | None = None) -> Named | None:
-    if not name or not may(info.context.user, Action.READ, name):
+    """Return an entity that the user may know of.
+
+    One that is not there is an error, where queries for other things answer null: W&B's
+    `api.team("nope")` dies of a null in a KeyError.
+    """
+    if not name:
         return None
-    return None if await entity_of(info.context, name) is None else Named(name)
+    known = may(info.context.user, Action.READ, name) and await entity_of(info.context, name)
+    if not known:
+        what = f"There is no user or team {name}, or you may not see it."
+        raise ApiError(404, "entity_not_found", what)
+    return Named(name)
 
 
 @user_type.field("id")

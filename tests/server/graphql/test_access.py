@@ -139,7 +139,9 @@ QUERIES: Final = {
     "viewer": Case("viewer { id }", EVERYBODY),
     "users": Case("users { edges { cursor } }", EVERYBODY),
     "user": Case('user(userName: "member") { id }', READ),
-    "entity": Case('entity(name: "lab") { id }', READ),
+    "entity": Case(
+        'entity(name: "lab") { id }', only(*IN_TEAM, "admin", others="entity_not_found")
+    ),
     "organization": Case('organization(name: "lab") { id }', only(others="null")),
     "project": Case('project(entityName: "lab", name: $project) { id }', READ, _named, "ok"),
     "model": Case('model(entityName: "lab", name: $project) { id }', READ, _named, "ok"),

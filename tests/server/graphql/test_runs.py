@@ -239,7 +239,9 @@ def test_states_set_by_hand(server: ServerHandle) -> None:
     client = WandbClient(server)
     run_id = client.upsert(state="pending")["bucket"]["id"]
     assert client.ask("state") == {"state": "pending"}
-    assert codes(client.do("updateRunState", id=run_id, state="finished")) == ["bad_state"]
+    refused = client.do("updateRunState", id=run_id, state="finished")
+    assert codes(refused) == ["bad_state"]
+    assert refused["errors"][0]["message"].startswith("invalid state transition")
     assert client.do("updateRunState", id=run_id, state="failed")["data"]
     assert client.ask("state failed") == {"state": "failed", "failed": True}
     bad = ask(server, UPSERT, input={"id": run_id, "state": "lost"})
@@ -393,7 +395,8 @@ def test_a_deleted_run_leaves_nothing(server: ServerHandle) -> None:
     assert client.do("deleteRun", id=run_id, deleteArtifacts=True)["data"]["deleteRun"]["success"]
     assert client.resume() is None
     assert server.call(stored) == []
-    assert codes(client.do("deleteRun", id=run_id)) == ["run_not_found"]
+    again = client.do("deleteRun", id=run_id)  # as after an answer that was lost
+    assert again["data"]["deleteRun"]["success"] is True
     assert data(server, "query Q($id: ID!) { run(id: $id) { id } }", id=run_id)["run"] is None
 
 
@@ -433,3 +436,16 @@ def test_only_who_may_write_edits(people: People, role: str) -> None:
     ]
     denied = {"stranger": "run_not_found", "viewer": "forbidden"}.get(role)
     assert found == ([[denied], ["forbidden"], [denied]] if denied else [[], [], []])
+    never = {"id": ids.encode("Run", "never", project, TEAM)}
+    again = codes(ask(people.server, delete, headers, input=never))
+    assert again == (["run_not_found"] if denied else [])  # whose answer was lost asks again
+
+
+def test_a_run_that_is_missing_is_an_error_where_that_is_asked_for(server: ServerHandle) -> None:
+    WandbClient(server).begin()
+    query = """query Q($ok: Boolean) {
+      project(name: "p") { bucket(name: "none", missingOk: $ok) { id } }
+    }"""
+    for ok in (None, True):
+        assert data(server, query, ok=ok)["project"]["bucket"] is None
+    assert codes(ask(server, query, ok=False)) == ["run_not_found"]

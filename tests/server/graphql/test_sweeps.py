@@ -193,6 +193,16 @@ def test_runs_that_were_there_before_can_belong_to_a_sweep(people: People) -> No
         variables = {"project": project, "filters": json.dumps(filters)}
         answer = data(people.server, filtered, people.headers("viewer"), **variables)
         assert answer["project"]["runCount"] == count, filters
+    add_run(people, project, "later", sweep["name"])
+    older = """query ($project: String, $sweep: String!) {
+      project(entityName: "lab", name: $project) {
+        sweep(sweepName: $sweep) { runs { totalCount } priorRuns { edges { node { name } } } }
+      }
+    }"""
+    answer = data(people.server, older, project=project, sweep=sweep["name"])
+    prior_runs = answer["project"]["sweep"]["priorRuns"]["edges"]
+    assert [edge["node"]["name"] for edge in prior_runs] == ["a", "c"]
+    assert answer["project"]["sweep"]["runs"]["totalCount"] == 3
 
 
 @both_databases

@@ -113,8 +113,8 @@ def test_a_team_is_seen_from_within(people: People) -> None:
         "service": "member",
     }
     assert seen["members"][-1]["accountType"] == "SERVICE"
-    assert _as(people, "stranger", TEAM_NOW, name=TEAM) == {"entity": None}
-    assert _as(people, "stranger", TEAM_NOW, name="nobody") == {"entity": None}
+    assert _refusal(people, "stranger", TEAM_NOW, name=TEAM) == ["entity_not_found"]
+    assert _refusal(people, "stranger", TEAM_NOW, name="nobody") == ["entity_not_found"]
     own = _as(people, "stranger", TEAM_NOW, name="stranger")["entity"]
     assert (own["isTeam"], own["readOnlyAdmin"]) == (False, False)
     assert [member["name"] for member in own["members"]] == ["stranger"]
@@ -127,7 +127,7 @@ def test_somebody_with_an_account_is_in_at_once(people: People) -> None:
     assert _as(people, "stranger", ME)["viewer"]["teams"]["edges"][1]["node"]["name"] == TEAM
     assert _refusal(people, "manager", INVITE, **asked) == ["bad_request"]
     assert _as(people, "manager", LEAVE, id=invite["id"], team=TEAM)["deleteInvite"]["success"]
-    assert _as(people, "stranger", TEAM_NOW, name=TEAM) == {"entity": None}
+    assert _refusal(people, "stranger", TEAM_NOW, name=TEAM) == ["entity_not_found"]
     assert _refusal(people, "manager", LEAVE, id=invite["id"], team=TEAM) == ["user_not_found"]
 
 
