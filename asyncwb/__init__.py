@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for readers and type checkers; at run time `_HOME` says whe
     from asyncwb.client.run import Run as Run
     from asyncwb.client.run_async import AsyncRun as AsyncRun
     from asyncwb.client.summary import Summary as Summary
+    from asyncwb.errors import ArgumentError as ArgumentError
     from asyncwb.errors import AuthenticationError as AuthenticationError
     from asyncwb.errors import BatchError as BatchError
     from asyncwb.errors import CommError as CommError
@@ -81,6 +82,7 @@ _HOME = {
     "asyncwb.client.run_async": ("AsyncRun",),
     "asyncwb.client.summary": ("Summary",),
     "asyncwb.errors": (
+        "ArgumentError",
         "AuthenticationError",
         "BatchError",
         "CommError",
