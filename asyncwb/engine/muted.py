@@ -19,7 +19,7 @@ from asyncwb.engine.session import RunStatus
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings
 from asyncwb.wire.history import StepRule
-from asyncwb.wire.metrics import MetricRules
+from asyncwb.wire.metrics import MetricRule, MetricRules
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.values import convert_row
 
@@ -79,9 +79,9 @@ class MutedSession:
                 for path in event["delete"]:
                     self._values.pop(path, None)
 
-    def define(self, event: dict[str, Any]) -> None:
+    def define(self, event: dict[str, Any]) -> MetricRule:
         self.event(event)
-        self.rules.define(event)
+        return self.rules.define(event)
 
     def read(self) -> dict[str, Any]:
         with self._lock:
