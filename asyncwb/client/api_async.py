@@ -63,7 +63,8 @@ class AsyncApi:
 
     Args:
         overrides: any of "base_url", "entity", "project" and "run": what a path leaves out.
-        timeout: seconds that one answer may take; the default is the setting `http_timeout`.
+        timeout: seconds that one answer may take; the default is the setting `http_timeout`, 30 s
+            (W&B's client has 19).
         api_key: the key for the server.
 
     Raises:
@@ -299,7 +300,8 @@ class AsyncApi:
 
         Args:
             path: `entity/project` or `project`; left out: the project of the settings.
-            name: only the report of this name.
+            name: only the reports with this title, or of this name (which W&B's page never shows,
+                and by which alone its servers filter).
             per_page: how many reports one question gives, >= 1.
 
         Raises:

@@ -31,8 +31,10 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 class File(Attrs):
     """A file of a run. Made by `run.file()`, `run.files()` and `run.upload_file()`.
 
-    `name`, `url`, `direct_url`, `md5` (base64; "0" where there is no such file), `mimetype` and
-    `updated_at` are attributes.
+    `name`, `url`, `direct_url`, `md5` (base64), `mimetype` and `updated_at` are attributes.
+
+    A file that the run does not have is in no list, and `run.file()` raises NotFoundError for it. A
+    W&B server lists what was asked for by name all the same: such a file has size 0 and md5 "0".
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class File(Attrs):
 
     @property
     def size(self) -> int:
-        """The file's size in bytes; 0 where there is no such file."""
+        """The file's size in bytes."""
         return int(self._attrs.get("sizeBytes") or 0)
 
     @property

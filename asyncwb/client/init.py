@@ -29,11 +29,14 @@ from asyncwb.errors import ArgumentError, Error, UsageError
 from asyncwb.settings import Settings
 from asyncwb.typing import JsonObject
 from asyncwb.version import __version__
+from asyncwb.wire.run_names import made_name
 from asyncwb.wire.stream import StreamHead
 
 _ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _REINIT: Final = ("create_new", "return_previous", "finish_previous")
 _DEFAULTS: Final = Path("config-defaults.yaml")
+_NOBODY: Final = "dummy"
+"""who owns a disabled run, as W&B has it"""
 
 
 class Arguments(TypedDict, total=False):
@@ -115,11 +118,19 @@ class _Start:
         self.defaults = _defaults()
         self.allow_val_change = allow_val_change
         self.reinit = _reinit(reinit)
-        self.run_id = self.settings.run_id or _interrupted(self.settings) or _new_id()
+        known = self.settings.run_id or _interrupted(self.settings)
+        self.run_id = known or _new_id()
+        self.made_name = self._made_name(is_new=known is None)
         self.step = 0
         self.resumed = False
         self.known: JsonObject = {}
         """what the server has of a run that is resumed"""
+
+    def _made_name(self, *, is_new: bool) -> str | None:
+        """Return the name for a run that nobody names; None where the server may have one."""
+        if self.settings.mode == "disabled":
+            return f"{_NOBODY}-{self.run_id}"
+        return made_name(self.run_id, 1 + int.from_bytes(os.urandom(4)) % 999) if is_new else None
 
     @property
     def previous(self) -> Any:
@@ -165,7 +176,7 @@ class _Start:
         settings = self.settings
         # Only what the caller gives: the server may have a run of this id, and keeps the rest.
         given: Attrs = {
-            "name": settings.run_name or None,
+            "name": settings.run_name or self.made_name,
             "tags": list(settings.run_tags or ()),
             "notes": settings.run_notes,
             "group": settings.run_group,
@@ -219,9 +230,8 @@ class _Start:
             known.get(name) if given[name] is None else given[name]
             for name in ("notes", "group", "job_type")
         )
-        unnamed = None if self.settings.mode == "disabled" else self.run_id
         return {
-            "name": given["name"] or known.get("name") or unnamed,
+            "name": given["name"] or known.get("name") or self.run_id,
             "tags": given["tags"] or list(known.get("tags") or ()),
             "notes": notes,
             "group": group,
@@ -230,7 +240,10 @@ class _Start:
 
     def _head(self) -> StreamHead:
         settings = self.settings
-        return StreamHead(settings.entity, settings.project, self.run_id, new_writer())
+        entity = settings.entity
+        if settings.mode == "disabled":
+            entity = entity or _NOBODY
+        return StreamHead(entity, settings.project, self.run_id, new_writer())
 
 
 def init(
@@ -247,15 +260,20 @@ def init(
 
     Args:
         project: the project (1 to 128 characters without / \\ # ? % :); see `Settings` for this
-            and every other default.
+            and every other default. Project and entity may be given by position, in this order;
+            newer releases of W&B's client have the entity first, so name them in code for both.
         entity: who owns the run: a user or a team; left out: the user of the API key.
         config: the run's configuration: a mapping, a namespace, a dataclass, or a YAML file. What
             it leaves out comes from the file `config-defaults.yaml` in the current folder, if there
             is one.
-        config_exclude_keys, config_include_keys: which keys of `config` to leave out, or to take.
+        config_exclude_keys, config_include_keys: which keys of `config` to leave out, or which ones
+            to take; not both.
         allow_val_change: whether config keys may change their value later on.
         id: the run's id, unique in the project; left out: a random one.
-        name, notes, tags, group, job_type: what the run is called and sorted by.
+        name: what the run is called. Left out, a run with a random id gets two words and a number,
+            such as "misty-river-412"; one with an id of yours keeps the name that the server has
+            for it, at first its id.
+        notes, tags, group, job_type: what the run is sorted by.
         mode: "online", "offline" (kept on disk for `asyncwb sync`) or "disabled".
         dir: where the run's folder goes.
         resume: with `id`: "allow" goes on where a run of this id stopped, "must" and "never" raise
@@ -386,6 +404,11 @@ def _defaults() -> dict[str, Any]:
 def _chosen(
     config: Any, include: Iterable[str] | None, exclude: Iterable[str] | None
 ) -> dict[str, Any]:
+    if include is not None and exclude is not None:
+        raise ArgumentError(
+            "config_include_keys and config_exclude_keys were given together: nothing was started. "
+            "Give one of them."
+        )
     values = {} if config is None else dict(as_mapping(config))
     for name, keys in (("include", include), ("exclude", exclude)):
         if isinstance(keys, str):

@@ -75,6 +75,11 @@ class Pages(Generic[T]):
         return self._objects[0] if self._objects else None
 
     def __iter__(self) -> Iterator[T]:
+        """Iterate from the first entry on; `next` begins anew, too."""
+        self._index = 0
+        return self._each()
+
+    def _each(self) -> Iterator[T]:
         at = 0
         while at < len(self._objects) or self._more:
             if at == len(self._objects):

@@ -73,7 +73,12 @@ class AsyncPages(Generic[T]):
         await self._load(1)
         return self._objects[0] if self._objects else None
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Iterate from the first entry on; `next` begins anew, too."""
+        self._index = 0
+        return self._each()
+
+    async def _each(self) -> AsyncIterator[T]:
         at = 0
         while at < len(self._objects) or self._more:
             if at == len(self._objects):

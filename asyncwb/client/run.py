@@ -11,6 +11,7 @@ It is generated from the async face; both faces of one run share its session.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -119,7 +120,7 @@ class Run:
 
         Args:
             exit_code: int of 32 bits; 0 (the default) is success, anything else a failure.
-            quiet: True prints nothing about it; kept for W&B's users, who have it in Settings now.
+            quiet: deprecated, say `init(settings={"quiet": True})`: True prints nothing about it.
             timeout: seconds to wait for the server; the default is the setting `finish_timeout`.
 
         Raises:
@@ -127,6 +128,9 @@ class Run:
 
         Source: https://docs.wandb.ai/ref/python/sdk/classes/run (`finish`).
         """
+        if quiet is not None:
+            deprecated = 'finish(quiet=) is deprecated: use init(settings={"quiet": True})'
+            warnings.warn(deprecated, DeprecationWarning, stacklevel=2)
         state, code = self._state, check_exit_code(exit_code)
         seconds = check_timeout(timeout, self._session.settings.finish_timeout, "finish")
         if not state.begin_finish(quiet):

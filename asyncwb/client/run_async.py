@@ -10,6 +10,7 @@ The sync face is generated from this file; both faces of one run share its sessi
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -118,7 +119,7 @@ class AsyncRun:
 
         Args:
             exit_code: int of 32 bits; 0 (the default) is success, anything else a failure.
-            quiet: True prints nothing about it; kept for W&B's users, who have it in Settings now.
+            quiet: deprecated, say `init(settings={"quiet": True})`: True prints nothing about it.
             timeout: seconds to wait for the server; the default is the setting `finish_timeout`.
 
         Raises:
@@ -126,6 +127,9 @@ class AsyncRun:
 
         Source: https://docs.wandb.ai/ref/python/sdk/classes/run (`finish`).
         """
+        if quiet is not None:
+            deprecated = 'finish(quiet=) is deprecated: use init(settings={"quiet": True})'
+            warnings.warn(deprecated, DeprecationWarning, stacklevel=2)
         state, code = self._state, check_exit_code(exit_code)
         seconds = check_timeout(timeout, self._session.settings.finish_timeout, "finish")
         if not state.begin_finish(quiet):

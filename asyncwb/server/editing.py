@@ -30,6 +30,7 @@ from asyncwb.server.sweeps import sweep_not_found
 from asyncwb.server.teams import ensure_entities
 from asyncwb.wire import names
 from asyncwb.wire.columns import empty
+from asyncwb.wire.run_names import made_name
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import dumps
 
@@ -83,7 +84,7 @@ async def _named(
 ) -> dict[str, Any]:
     if edit.name:
         return {}
-    return {"name": edits.made_name(path.run, await store.count_runs(connection, run.project_id))}
+    return {"name": made_name(path.run, await store.count_runs(connection, run.project_id))}
 
 
 async def edit_run(state: State, user: User, path: RunPath, edit: Edit) -> Upserted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def test_a_mode_decides_what_is_kept(data_folder: Path) -> None:
         assert run.summary["a"] == 1
         assert run.url is None
         assert run.disabled
+        assert (run.name, run.entity) == (f"dummy-{run.id}", "dummy")  # as W&B has it
     assert not data_folder.exists()
     with asyncwb.init("p", mode="offline", name="n") as run:
         run.log({"a": 1})
@@ -53,6 +55,7 @@ CYCLIC["again"] = CYCLIC
         {"settings": 3},
         {"config": 5},
         {"config": {"a": 1}, "config_include_keys": "abc"},
+        {"config": {"a": 1}, "config_include_keys": ["a"], "config_exclude_keys": ["b"]},
         {"config": {"a": 1}, "config_exclude_keys": "abc"},
         {"config": {"a": json.loads("[" * 150 + "]" * 150)}},
         {"config": {"a": json.loads("[" * 500 + "]" * 500)}},
@@ -244,3 +247,12 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_advice(tmp_path: Path) ->
     with pytest.raises(Error, match="Set `dir` or `data_dir`"):
         asyncwb.init("p", mode="offline", dir=tmp_path / "file")
     assert asyncwb.run is None
+
+
+def test_a_new_run_has_a_name_of_words(to_server: Settings, ask: Ask) -> None:
+    with asyncwb.init("p", settings=to_server) as run:
+        assert re.fullmatch("[a-z]+-[a-z]+-[1-9][0-9]{0,2}", run.name or "")
+    assert ask(f"runs/{{entity}}/p/{run.id}")["name"] == run.name
+    with asyncwb.init("p", id=run.id, settings=to_server) as again:
+        assert again.name == run.id, "nobody asked the server"
+    assert ask(f"runs/{{entity}}/p/{run.id}")["name"] == run.name

@@ -103,6 +103,13 @@ def test_loops_do_not_disturb_each_other() -> None:
     assert [pages.next(), next(pages)] == [0, 1]
 
 
+def test_a_loop_begins_anew_for_next_as_well() -> None:
+    pages = Pages(Shelf().fetch, number)
+    assert [next(pages), next(pages)] == [0, 1]
+    assert list(iter(pages)) == [0, 1, 2, 3, 4]
+    assert next(pages) == 0
+
+
 def test_a_page_that_failed_is_asked_for_again() -> None:
     shelf = Shelf(held=True)
     pages = Pages(lambda cursor: _fail_first(shelf, cursor), number)

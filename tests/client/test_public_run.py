@@ -410,6 +410,8 @@ def test_reports_are_listed_and_say_which_runs_they_show(
     reports = api.reports("p", per_page=1)
     assert {report.display_name for report in reports} == {"My Report", "Other"}
     assert len(reports) == 2
+    assert [found.display_name for found in api.reports("p", "My Report")] == ["My Report"]
+    assert [found.display_name for found in api.reports("p", reports[0].name)] == ["Other"]
     (report,) = (report for report in reports if report.display_name == "My Report")
     (section,) = report.sections
     assert [found.id for found in report.runs(section)] == ["r1"]

@@ -94,6 +94,15 @@ def test_the_summary_has_a_row_at_once() -> None:
         assert run.summary["i"] == 50
 
 
+def test_a_quiet_finish_is_deprecated(
+    to_server: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = asyncwb.init("p", id="r", settings=to_server)
+    with pytest.warns(DeprecationWarning, match="quiet"):
+        run.finish(quiet=True)
+    assert "finished" not in capsys.readouterr().err
+
+
 def test_a_definition_may_cover_no_key(to_server: Settings, ask: Ask) -> None:
     with asyncwb.init("p", id="r", settings=to_server) as run:
         assert run.define_metric("_*").name == "_*"

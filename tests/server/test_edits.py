@@ -119,13 +119,6 @@ def test_configs_are_unwrapped_and_wrapped_again() -> None:
     assert wandb.unwrap(bare) == bare
 
 
-def test_a_made_name_has_two_words_and_the_number() -> None:
-    name = edits.made_name("abc", 12)
-    assert name == edits.made_name("abc", 12)
-    assert name.split("-")[2] == "12"
-    assert len({edits.made_name(f"r{i}", 1) for i in range(200)}) > 150
-
-
 def test_changes_become_the_whole_of_what_they_lead_to() -> None:
     edit = Edit(
         name="n",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, tuple_, update
+from sqlalchemy import delete, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from asyncwb.server.store.database import Database
@@ -60,15 +60,17 @@ class Reports:
         Args:
             project_id: whose.
             type: only those of this type.
-            name: only that of this name.
+            name: only those of this name or with this title.
             user: only those that the user of this name made.
             limit: reports at most.
             before: (created_at, id) of the last one of the page before.
         """
         statement = _REPORT.where(reports.c.project_id == project_id)
-        for column, value in ((reports.c.type, type), (reports.c.name, name)):
-            if value is not None:
-                statement = statement.where(column == value)
+        if type is not None:
+            statement = statement.where(reports.c.type == type)
+        if name is not None:
+            named = or_(reports.c.name == name, reports.c.display_name == name)
+            statement = statement.where(named)
         if user is not None:
             made_by = select(users.c.id).where(users.c.name == user)
             statement = statement.where(reports.c.user_id.in_(made_by))
