@@ -65,7 +65,7 @@ async def lock(connection: AsyncConnection, run_id: int) -> EditedRun | None:
     """Lock a run's row and return it; None where it has been deleted."""
     statement = select(*_EDITED).where(runs.c.id == run_id).with_for_update()
     row = (await connection.execute(statement)).first()
-    return None if row is None else EditedRun(*row)
+    return None if row is None else EditedRun(**row._mapping)
 
 
 async def look(connection: AsyncConnection, run_id: int) -> EditedRun | None:
