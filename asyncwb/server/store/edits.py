@@ -71,7 +71,7 @@ async def lock(connection: AsyncConnection, run_id: int) -> EditedRun | None:
 async def look(connection: AsyncConnection, run_id: int) -> EditedRun | None:
     """Return a run's row as it is now, without a lock; None where there is none."""
     row = (await connection.execute(select(*_EDITED).where(runs.c.id == run_id))).first()
-    return None if row is None else EditedRun(*row)
+    return None if row is None else EditedRun(**row._mapping)
 
 
 async def write(connection: AsyncConnection, run: EditedRun, columns: Mapping[str, Any]) -> None:
