@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,6 +140,23 @@ class ServerHandle:
         finally:
             self.call(switch)
 
+    @contextmanager
+    def lost_commits(self) -> Iterator[None]:
+        """Let the answers of commits be lost that requests cause: they are done and raise."""
+
+        async def switch(app: web.Application) -> None:
+            dialect: Any = app[STATE].database.engine.sync_engine.dialect
+            if "do_commit" in vars(dialect):
+                del dialect.do_commit
+            else:
+                dialect.do_commit = partial(_commit_and_fail, dialect.do_commit)
+
+        self.call(switch)
+        try:
+            yield
+        finally:
+            self.call(switch)
+
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve())
@@ -154,6 +172,13 @@ class ServerHandle:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
             self._started.set_result(None)
             await self._stop.wait()
+
+
+def _commit_and_fail(commit: Callable[[Any], None], connection: Any) -> None:
+    commit(connection)
+    task = asyncio.current_task()
+    if task is not None and task.get_name().startswith("Task-"):  # others have names of their own
+        raise ConnectionResetError("the answer to COMMIT was lost")
 
 
 @pytest.fixture

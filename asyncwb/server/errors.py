@@ -10,8 +10,8 @@ the client nothing of the inside.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import orjson
 from aiohttp import web
@@ -36,6 +36,17 @@ _SAID: Final = {
     405: "This address does not take that method.",
     413: "The request's body is larger than this server takes. Nothing was written; send less.",
 }
+
+
+_REPEATABLE: Final = "_asyncwb_repeatable"
+_IDEMPOTENT: Final = ("GET", "HEAD", "PUT", "DELETE")
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+def repeatable(handler: H) -> H:
+    """Declare that a request to a handler may be sent again: what it did already counts once."""
+    setattr(handler, _REPEATABLE, True)
+    return handler
 
 
 class ApiError(Exception):
@@ -115,17 +126,23 @@ async def error_middleware(request: web.Request, handler: Any) -> web.StreamResp
     except (DatabaseError, OSError) as error:
         # Not the whole of a database error: its text has the statement's parameters in it.
         log.error("the storage failed: %s", getattr(error, "orig", error))
-        return error_response(
-            503,
-            "storage_unavailable",
-            "The server's storage cannot take this now. Nothing was written; send it again.",
-            {"Retry-After": "5"},
-        )
+        message = f"The server's storage cannot take this now. {_outcome(request)}"
+        return error_response(503, "storage_unavailable", message, {"Retry-After": "5"})
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        message = "The server failed. Nothing was written; its log says why. Try again later."
+        message = f"The server failed; its log says why. {_outcome(request)}"
         return error_response(500, "internal", message)
     return response
+
+
+def _outcome(request: web.Request) -> str:
+    """Say what has become of a request that failed: it may have done all of it, or a part."""
+    if request.method in ("GET", "HEAD"):
+        return "Nothing was changed; try again."
+    handler = request.match_info.handler
+    if request.method in _IDEMPOTENT or getattr(handler, _REPEATABLE, False):
+        return "Whether it was written is not known; sending it again is safe."
+    return "Whether it was done is not known; look before you send it again."
 
 
 def _from_aiohttp(error: web.HTTPException) -> web.StreamResponse:

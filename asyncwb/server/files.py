@@ -37,7 +37,7 @@ from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.signing import new_secret
 from asyncwb.server.state import STATE, USER, State
-from asyncwb.server.store.database import DatabaseError
+from asyncwb.server.store.database import UncertainCommitError
 from asyncwb.server.store.files import StoredFile
 from asyncwb.server.store.records import RunPath
 from asyncwb.wire.names import file_problem
@@ -218,7 +218,9 @@ async def _upload(request: web.Request, file_id: int) -> None:
         await objects.put_stream(name, body.pieces())
     try:
         kept, old = await state.files.put(file_id, name, size, body.md5(), state.clock())
-    except DatabaseError:
+    except UncertainCommitError:
+        raise  # the file may point to it by now; if not, it is swept
+    except Exception:
         await discard(objects, [name])
         raise
     if not kept:

@@ -28,7 +28,7 @@ from aiohttp import web
 from asyncwb.server import bodies, lines, posts, spans
 from asyncwb.server.access import Action, require_run, run_not_found
 from asyncwb.server.edits import summary_event
-from asyncwb.server.errors import ApiError
+from asyncwb.server.errors import ApiError, repeatable
 from asyncwb.server.ingest import FoldCache, read_fold
 from asyncwb.server.ledger import Ledger, ReceivedFrame
 from asyncwb.server.posts import Post
@@ -157,6 +157,7 @@ class FileStream:
         self._folds = FoldCache()
         self._turns = Turns()
 
+    @repeatable
     async def handle(self, request: web.Request) -> web.Response:
         """Take in one request of a client."""
         state, match, began = request.app[STATE], request.match_info, time.perf_counter()

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from asyncwb.errors import BatchError, FrameError
 from asyncwb.server.access import Action, may
-from asyncwb.server.errors import ApiError, StreamError
+from asyncwb.server.errors import ApiError, StreamError, repeatable
 from asyncwb.server.lanes import Lanes
 from asyncwb.server.ledger import Ledger, ReceivedFrame, requires_run, touches_config
 from asyncwb.server.state import STATE, USER, State
@@ -104,6 +104,7 @@ class Ingest:
         self._turns = Turns()
         self._lanes = Lanes()
 
+    @repeatable
     async def handle(self, request: web.Request) -> web.Response:
         """Take in one batch."""
         state, user, began = request.app[STATE], request[USER], time.perf_counter()

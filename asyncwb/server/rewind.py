@@ -42,7 +42,7 @@ from asyncwb.server.sources import Sources
 from asyncwb.server.state import State
 from asyncwb.server.store import edits as store
 from asyncwb.server.store.claims import Claim, ConflictError, check
-from asyncwb.server.store.database import AsyncConnection
+from asyncwb.server.store.database import AsyncConnection, UncertainCommitError
 from asyncwb.server.store.edits import EditedRun
 from asyncwb.server.store.records import RunPath
 
@@ -112,16 +112,15 @@ class Rewinds:
                 asyncio.to_thread(cut.segments, self._sources, self._objects, segments, self._stop)
             )
             await self._swap(claim, path, cut, run_id)
-        except (CutShortError, ConflictError) as error:
+        except UncertainCommitError:
+            raise  # the new files may be a part of the run by now; if not, they are swept
+        except Exception as error:
             await self._delete([new.path for new, _ in cut.new])
-            stopping = isinstance(error, CutShortError)
-            why = "The server is stopping." if stopping else "Another process is at work on it."
-            raise _busy(why) from error
-        except ApiError:
-            await self._delete([new.path for new, _ in cut.new])
+            if isinstance(error, CutShortError):
+                raise _busy("The server is stopping.") from error
+            if isinstance(error, ConflictError):
+                raise _busy("Another process is at work on it.") from error
             raise
-        # Whatever else fails, it may be the answer to a COMMIT that is lost: files that nobody
-        # names after all are swept.
         await self._delete([row.path for row in cut.gone])
 
     async def _swap(self, claim: Claim, path: RunPath, cut: Cut, run_id: int) -> None:

@@ -38,6 +38,7 @@ from asyncwb.server.points import of_columns
 from asyncwb.server.rows import spread
 from asyncwb.server.series import Rollup
 from asyncwb.server.store.claims import Claim, ConflictError
+from asyncwb.server.store.database import UncertainCommitError
 from asyncwb.server.store.segments import (
     FrameRow,
     NewSegment,
@@ -208,7 +209,9 @@ class Sealer:
         new = await asyncio.to_thread(self._build, tail.run_id, absorbed, sealed)
         try:
             await self._store.replace(tail.run_id, claim, self._clock(), sealed, absorbed, new)
-        except ConflictError:
+        except UncertainCommitError:
+            raise  # it may be a part of the run by now; if not, it is swept
+        except Exception:
             if new is not None:  # nothing of it was committed: nobody will ever read it
                 await asyncio.to_thread(self._objects.delete, new.path)
             raise

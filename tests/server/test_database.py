@@ -1,14 +1,20 @@
-"""The way to SQLite: what its busy timeout does not cover."""
+"""The way to the database: how it opens, and what is known where a transaction fails."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import insert, select
 
 from asyncwb.server.config import ServerConfig
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, UncertainCommitError, UnreachableError
+from asyncwb.server.store.schema import secrets
+from tests.fix_server import both_databases
+from tests.server.history_lab import Lab
 
 pytestmark = pytest.mark.anyio
 
@@ -27,3 +33,42 @@ async def test_many_open_a_new_database_at_once(tmp_path: Path) -> None:
 async def _open(database: Database) -> None:
     async with database.connect():
         pass
+
+
+@both_databases
+async def test_whether_a_failed_transaction_was_written_is_told(lab: Lab) -> None:
+    class OddError(Exception):
+        pass
+
+    rows = insert(secrets).values(value="x", created_at=0.0)
+    with suppress(OddError):
+        async with lab.database.transaction() as connection:
+            await connection.execute(rows.values(name="before"))
+            raise OddError
+    dialect: Any = lab.database.engine.sync_engine.dialect
+    commit = dialect.do_commit
+
+    def lose_the_answer(connection: Any) -> None:
+        commit(connection)
+        raise ConnectionResetError
+
+    dialect.do_commit = lose_the_answer
+    with pytest.raises(UncertainCommitError):
+        async with lab.database.transaction() as connection:
+            await connection.execute(rows.values(name="behind"))
+    del dialect.do_commit
+    async with lab.database.connect() as connection:
+        assert list(await connection.scalars(select(secrets.c.name))) == ["behind"]
+
+
+@both_databases
+async def test_a_connection_that_cannot_be_had_is_an_error_of_the_database(lab: Lab) -> None:
+    pool: Any = lab.database.engine.pool
+    pool._timeout = 0.01
+    async with AsyncExitStack() as held:
+        for _ in range(pool.size() + pool._max_overflow):
+            await held.enter_async_context(lab.database.connect())
+        for way in (lab.database.connect, lab.database.transaction):
+            with pytest.raises(UnreachableError):
+                async with way():
+                    pass

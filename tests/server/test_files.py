@@ -148,6 +148,16 @@ async def test_a_second_upload_replaces_the_file_and_its_object(server: ServerHa
         assert new["ETag"] != old["ETag"]
 
 
+async def test_a_file_whose_commit_was_not_answered_keeps_its_bytes(server: ServerHandle) -> None:
+    async with connected(server) as client:
+        (url,) = client.create("x.json")
+        with server.lost_commits():
+            assert await client.put(url, b"1") == 503
+        assert (await client.get(client.url("x.json")))[:2] == (200, b"1")
+        assert await client.put(url, b"1") == 200
+        assert len(client.objects()) == 1
+
+
 async def test_ranges_and_conditions(server: ServerHandle) -> None:
     async with connected(server) as client:
         assert await client.put(client.create("r.txt")[0], b"0123456789") == 200

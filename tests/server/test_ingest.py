@@ -13,6 +13,7 @@ import sqlalchemy
 import zstandard
 from aiohttp import web
 
+from asyncwb.server.live import Hub
 from asyncwb.server.state import STATE
 from asyncwb.server.store.schema import frames
 from asyncwb.wire.columns import FLOAT, INT, JSON, STEP, TIME, Column, Table
@@ -301,3 +302,34 @@ async def test_the_fold_goes_on_where_another_process_left_it(
         await client.send(encode(11, rows(10, 5)))
         info = await client.run()
     assert (info["metrics"][0]["count"], info["summary"]["loss"]) == (15, 14.0)
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_denied(server: ServerHandle) -> None:
+    async with connect(server) as client:
+        await client.send(first_frame())
+        batch = encode_batch([(head(), [encode(11, rows(10, 5))])])
+        with server.lost_commits():
+            status, answer = await client.post_raw(batch)
+        assert (status, answer["error"]["code"]) == (503, "storage_unavailable")
+        assert "not known; sending it again is safe" in answer["error"]["message"]
+        assert (await client.run())["rows"] == 15
+        assert (await client.post_raw(batch))[0] == 200
+        assert (await client.run())["rows"] == 15
+
+
+async def test_an_error_after_the_commit_does_not_deny_it(
+    server: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("after the commit")
+
+    async with connect(server) as client:
+        await client.send(first_frame())
+        batch = encode_batch([(head(), [encode(11, rows(10, 5))])])
+        with monkeypatch.context() as patched:
+            patched.setattr(Hub, "publish", fail)
+            status, answer = await client.post_raw(batch)
+        assert (status, answer["error"]["code"]) == (500, "internal")
+        assert "not known; sending it again is safe" in answer["error"]["message"]
+        assert (await client.post_raw(batch))[0] == 200
+        assert (await client.run())["rows"] == 15

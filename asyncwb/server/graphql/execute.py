@@ -47,6 +47,9 @@ MAX_FIELDS: Final = 400
 fields of one name takes some 0.5 s (in a thread), and the time grows with the square."""
 
 MAX_SECONDS: Final = 30.0
+_OUTCOME: Final = (
+    "If this was to change something, whether it did is not known; look before you send it again."
+)
 _MAX_ERRORS: Final = 20
 _KEPT: Final = 256
 _KEPT_LENGTH: Final = 20_000
@@ -241,7 +244,6 @@ def _explained(cause: Exception) -> tuple[str, str]:
         return cause.code, cause.message
     if isinstance(cause, DatabaseError | OSError):
         log.error("the storage failed: %s", getattr(cause, "orig", cause))
-        message = "The server's storage cannot take this now. Nothing was written; send it again."
-        return "storage_unavailable", message
+        return "storage_unavailable", f"The server's storage cannot take this now. {_OUTCOME}"
     log.error("a resolver failed", exc_info=cause)
-    return "internal", "internal error: the server's log says why. Nothing was written."
+    return "internal", f"internal error: the server's log says why. {_OUTCOME}"

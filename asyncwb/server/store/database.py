@@ -12,22 +12,44 @@ import asyncio
 import importlib
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from typing import Any, Final
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, AdaptedConnection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from asyncwb.errors import UsageError
 from asyncwb.server.store.texts import re2_search
 
-__all__ = ["AsyncConnection", "Database", "DatabaseError"]
+__all__ = [
+    "AsyncConnection",
+    "Database",
+    "DatabaseError",
+    "UncertainCommitError",
+    "UnreachableError",
+]
 
 DatabaseError = DBAPIError
 """What a statement raises when the database cannot do it: a full disk, a lost connection."""
+
+
+class UnreachableError(DatabaseError):
+    """No connection could be had: nothing was read or written."""
+
+
+class UncertainCommitError(DatabaseError):
+    """A commit failed, or its answer was lost: what it had to write may be there, or not."""
+
 
 _BUSY_TIMEOUT: Final = 30.0
 _WRITE: Final = "asyncwb_write"
@@ -73,16 +95,17 @@ class Database:
             ) from error
 
     def _refusals(self) -> tuple[type[Exception], ...]:
-        """Return what opening may raise; of asyncpg SQLAlchemy passes some on as they are."""
+        """Return what connecting may raise; of asyncpg SQLAlchemy passes some on as they are."""
+        known = (DBAPIError, PoolTimeoutError, OSError)
         if self.is_sqlite:
-            return (DBAPIError, OSError)
+            return known
         asyncpg = importlib.import_module("asyncpg")
-        return (DBAPIError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+        return (*known, asyncpg.PostgresError, asyncpg.InterfaceError)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection whose reads all see one moment; nothing may be written on it."""
-        async with self.engine.connect() as connection:
+        async with self._connected() as connection:
             if not self.is_sqlite:  # where a transaction is one snapshot anyway
                 await connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
@@ -92,11 +115,31 @@ class Database:
         """Give a connection that commits at the end of the block, or rolls back on any error.
 
         On SQLite only one such block runs at a time; keep everything slow outside of it.
+
+        Raises:
+            UncertainCommitError: the block has ended, and whether it was written is not known.
+                Whatever else is raised, nothing of the block was written.
         """
-        async with self._one_at_a_time(), self.engine.connect() as connection:
+        done = False
+        async with self._one_at_a_time(), self._connected() as connection:
             await connection.execution_options(**{_WRITE: True})
-            async with connection.begin():
-                yield connection
+            try:
+                async with connection.begin():
+                    yield connection
+                    done = True
+            except Exception as error:
+                if done:
+                    raise _as(UncertainCommitError, error) from error
+                raise
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self.engine.connect())
+            except self._refusals() as error:
+                raise _as(UnreachableError, error) from error
+            yield connection
 
     def _one_at_a_time(self) -> AbstractAsyncContextManager[Any]:
         return self._turn if self.is_sqlite else nullcontext()
@@ -130,6 +173,13 @@ class Database:
                 assert raw.driver_connection is not None
                 async with raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"):
                     pass
+
+
+_E = TypeVar("_E", bound=DBAPIError)
+
+
+def _as(kind: type[_E], error: Exception) -> _E:
+    return kind(None, None, getattr(error, "orig", None) or error)
 
 
 def _read_url(text: str) -> URL:
