@@ -51,6 +51,7 @@ from asyncwb.server.store.runs import Runs
 from asyncwb.server.store.sweeps import Sweeps
 from asyncwb.server.store.teams import Teams
 from asyncwb.server.store.users import Users
+from asyncwb.server.threads import WRITERS, Threads
 from asyncwb.settings import default_entity
 from asyncwb.version import __version__
 
@@ -95,6 +96,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
         hub=Hub(),
         metrics=metrics,
         clock=clock,
+        writers=Threads("writer", WRITERS),
     )
     app[KEYS] = KeyCache(app[STATE].users)
     app[OPEN_REQUESTS] = OpenRequests(users)
@@ -166,6 +168,7 @@ async def _open_database(app: web.Application) -> AsyncIterator[None]:
         yield
     finally:
         await state.database.close()
+        state.writers.close()
 
 
 async def _crash_detection(app: web.Application) -> AsyncIterator[None]:

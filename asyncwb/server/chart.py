@@ -10,9 +10,8 @@ the chart until the two rows are sealed into one segment; a chart looks at numbe
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias
@@ -23,7 +22,7 @@ from asyncwb.server import points, series
 from asyncwb.server.parquet import Group
 from asyncwb.server.points import Points
 from asyncwb.server.series import Buckets, Floats, Grid, Rollup
-from asyncwb.server.sources import Sources, View
+from asyncwb.server.sources import Opened, Sources, View
 from asyncwb.server.store.segments import SegmentRow
 from asyncwb.wire.columns import JSON, STEP, TIME, Table
 
@@ -61,7 +60,7 @@ async def read(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[
     while True:
         view = await sources.view(run_id)
         try:
-            return [await _read_one(sources, view, run_id, query) for query in queries]
+            return await _read_all(sources, view, run_id, queries)
         except FileNotFoundError:
             # A segment was merged into another after the view was taken: look once more.
             if not again:
@@ -69,13 +68,28 @@ async def read(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[
             again = False
 
 
-async def _read_one(sources: Sources, view: View, run_id: int, query: Query) -> Buckets:
-    holding = [row for row in view.segments if _has_numbers(row, query.key)]
-    rollups = await sources.rollups([row.id for row in holding], query.key)
-    if len(rollups) < len(holding):  # a segment without the rollup it had: merged meanwhile
+async def _read_all(
+    sources: Sources, view: View, run_id: int, queries: Sequence[Query]
+) -> list[Buckets]:
+    """Answer them by one statement for the rollups, in one thread, with each file opened once."""
+    keys = {query.key for query in queries}
+    holding = {key: [row for row in view.segments if _has_numbers(row, key)] for key in keys}
+    wanted = [(row.id, key) for key, rows in holding.items() for row in rows]
+    rollups = await sources.rollups(wanted)
+    if len(rollups) < len(wanted):  # a segment without the rollup it had: merged meanwhile
         raise FileNotFoundError(f"a segment of run {run_id} was merged into another one")
-    pairs = [(row, rollups[row.id]) for row in holding]
-    return await asyncio.to_thread(_answer, sources, view.tail, pairs, query)
+    sealed = {key: [(row, rollups[row.id, key]) for row in rows] for key, rows in holding.items()}
+    return await sources.threads.run(_answers, sources, view.tail, sealed, queries)
+
+
+def _answers(
+    sources: Sources,
+    tail: Sequence[Table],
+    sealed: Mapping[str, Sequence[tuple[SegmentRow, Rollup]]],
+    queries: Sequence[Query],
+) -> list[Buckets]:
+    with Opened(sources) as opened:
+        return [_answer(opened, tail, sealed[query.key], query) for query in queries]
 
 
 def _has_numbers(row: SegmentRow, key: str) -> bool:
@@ -124,12 +138,12 @@ class _Part:
 
 
 def _answer(
-    sources: Sources,
+    opened: Opened,
     tail: Sequence[Table],
     sealed: Sequence[tuple[SegmentRow, Rollup]],
     query: Query,
 ) -> Buckets:
-    parts = [_sealed_part(sources, row, rollup, query) for row, rollup in sealed if len(rollup)]
+    parts = [_sealed_part(opened, row, rollup, query) for row, rollup in sealed if len(rollup)]
     live = points.join([points.of_table(table, query.key) for table in tail]).latest()
     if len(live):
         parts.append(_live_part(live, query))
@@ -141,16 +155,13 @@ def _answer(
     return _from_groups(groups, query)
 
 
-def _sealed_part(sources: Sources, row: SegmentRow, rollup: Rollup, query: Query) -> _Part:
+def _sealed_part(opened: Opened, row: SegmentRow, rollup: Rollup, query: Query) -> _Part:
     system = (STEP,) if query.axis == STEP else (STEP, TIME)
 
     def load(wanted: Callable[[Group], bool]) -> Points:
-        segment = sources.open(row)
-        try:
-            groups = [group.index for group in segment.groups if wanted(group)]
-            columns = segment.read(groups, (query.key,), system) if groups else {}
-        finally:
-            segment.close()
+        segment = opened.segment(row)
+        groups = [group.index for group in segment.groups if wanted(group)]
+        columns = segment.read(groups, (query.key,), system) if groups else {}
         if not columns:
             return points.NONE
         steps = columns[STEP, "i"].values

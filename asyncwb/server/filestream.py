@@ -17,7 +17,6 @@ its state.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from asyncwb.server import bodies, lines, posts, spans
 from asyncwb.server.access import Action, require_run, run_not_found
 from asyncwb.server.edits import summary_event
 from asyncwb.server.errors import ApiError, repeatable
-from asyncwb.server.ingest import FoldCache, read_fold
+from asyncwb.server.ingest import FoldCache, aside, read_fold
 from asyncwb.server.ledger import Ledger, ReceivedFrame
 from asyncwb.server.posts import Post
 from asyncwb.server.state import STATE, USER, State
@@ -51,7 +50,6 @@ _HEADS: Final = "heads"
 _ALIVE: Final = ("running", "preempting")
 _ENDED: Final = ("finished", "failed", "killed", "preempted")
 """ended for good, where nobody that has not finished speaks: who crashed was only slow"""
-_THREAD_ABOVE: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ class FileStream:
         body = await bodies.read(request, state.config.max_body)
         state.metrics.add("asyncwb_ingest_bytes_total", len(body))
         async with self._turns.turn():
-            post = await _aside(len(body), posts.parse, body, state.clock())
+            post = await aside(state, len(body), posts.parse, body, state.clock())
             base = spans.writer_of(request.headers.get(CLIENT_HEADER))
             ledger = await self._commit(state, path, post, base, len(body))
         self._after(state, ledger, time.perf_counter() - began)
@@ -184,10 +182,10 @@ class FileStream:
             ledger = Ledger(record, state.clock(), state.config.crash_after, fold=fold)
             main = await _generation(connection, ledger, post, base)
             news = _has_new_rows(ledger, main, post)
-            gone = await _aside(size, _take, ledger, main, post, news)
+            gone = await aside(state, size, _take, ledger, main, post, news)
             await _write_lines(connection, state, ledger, post)
             if ledger.touched:
-                change = await _aside(size, ledger.change)
+                change = await aside(state, size, ledger.change)
                 await store.add_frames(connection, ledger.frames)
                 await store.apply(connection, [change])
                 if gone:
@@ -212,10 +210,6 @@ class FileStream:
         state.metrics.add("asyncwb_ingest_frames_total", len(ledger.frames))
         state.metrics.add("asyncwb_ingest_seconds_total", took)
         state.hub.publish([ledger.record.id])
-
-
-async def _aside(size: int, work: Any, *args: Any) -> Any:
-    return await asyncio.to_thread(work, *args) if size > _THREAD_ABOVE else work(*args)
 
 
 def _main(record: RunRecord, base: str) -> str:
@@ -318,13 +312,13 @@ def _take_summary(ledger: Ledger, main: str, summary: Mapping[str, Any]) -> None
 async def _write_lines(
     connection: AsyncConnection, state: State, ledger: Ledger, post: Post
 ) -> None:
-    run_id = ledger.record.id
+    run_id, threads = ledger.record.id, state.writers
     if post.output is not None:
         block = post.output
-        await lines.write(connection, run_id, lines.OUTPUT, block.offset, block.content)
+        await lines.write(connection, threads, run_id, lines.OUTPUT, block.offset, block.content)
     if post.events is not None:
         block = post.events
-        await lines.write(connection, run_id, lines.EVENTS, block.offset, block.content)
+        await lines.write(connection, threads, run_id, lines.EVENTS, block.offset, block.content)
         before = (await state.ingest.systems(connection, [run_id]))[run_id]
         ledger.fields["system"] = dumps(_newer(loads(before), post.system)).decode()
 

@@ -82,6 +82,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
             yield
     finally:
         await app[REWINDS].close()
+        app[SOURCES].threads.close()
 
 
 async def get_series(request: web.Request) -> web.Response:
@@ -149,7 +150,7 @@ async def _stream(
 ) -> None:
     try:
         async for table in tables:
-            data = await asyncio.to_thread(encoder.encode, table)
+            data = await request.app[SOURCES].threads.run(encoder.encode, table)
             if not response.prepared:  # not before: an error of the first window is a 5xx
                 await response.prepare(request)
             await response.write(data)

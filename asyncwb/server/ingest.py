@@ -12,12 +12,11 @@ batch unreadable refuses the request. An answer means that what it acknowledges 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from aiohttp import web
@@ -39,6 +38,8 @@ from asyncwb.wire.frames import Frame, decode, peek
 from asyncwb.wire.ingest import TURN_HEADER, Presence, Stream, decode_batch
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import loads
+
+T = TypeVar("T")
 
 _FOLDS: Final = 256
 _MAX_EVENT: Final = 3 * keys.MAX_DEPTH - 10
@@ -114,7 +115,7 @@ class Ingest:
             await place.until_begun()
             async with self._turns.turn():
                 place.begin()
-                streams = await _aside(len(body), receive, body, user, state.config.max_raw)
+                streams = await aside(state, len(body), receive, body, user, state.config.max_raw)
                 await place.until_done()
                 ledgers = await self._commit(state, streams, len(body), user)
         self._after(state, streams, ledgers, time.perf_counter() - began)
@@ -130,7 +131,7 @@ class Ingest:
             return []
         async with state.database.transaction() as connection:
             ledgers = await self._ledgers(connection, state, good, user)
-            changes = await _aside(size, _apply, ledgers, good)
+            changes = await aside(state, size, _apply, ledgers, good)
             store = state.ingest
             await store.add_frames(connection, [f for led in ledgers.values() for f in led.frames])
             await store.apply(connection, changes)
@@ -206,8 +207,12 @@ def read_fold(text: str) -> Fold:
     return Fold.from_state(state) if state else Fold()
 
 
-async def _aside(size: int, work: Any, *args: Any) -> Any:
-    return await asyncio.to_thread(work, *args) if size > _THREAD_ABOVE else work(*args)
+async def aside(state: State, size: int, work: Callable[..., T], *args: Any) -> T:
+    """Do the work of a request of so many bytes; in a writer's thread where it is worth the hop.
+
+    Also for work in the midst of a transaction: it waits for no thread (`threads`).
+    """
+    return await state.writers.run(work, *args) if size > _THREAD_ABOVE else work(*args)
 
 
 def receive(body: bytes, user: User, max_raw: int) -> list[Incoming]:

@@ -11,7 +11,6 @@ on a block is bounded by the block and two chunks.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -21,6 +20,7 @@ from asyncwb.server.state import State
 from asyncwb.server.store import lines as store
 from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.lines import Chunk
+from asyncwb.server.threads import Threads
 
 EVENTS: Final = "events"
 OUTPUT: Final = "output"
@@ -35,7 +35,12 @@ _THREAD_ABOVE: Final = 64 * 2**10
 
 
 async def write(
-    connection: AsyncConnection, run_id: int, stream: str, offset: int, content: Sequence[str]
+    connection: AsyncConnection,
+    threads: Threads,
+    run_id: int,
+    stream: str,
+    offset: int,
+    content: Sequence[str],
 ) -> None:
     """Put lines at `offset`, over what is there.
 
@@ -44,6 +49,7 @@ async def write(
 
     Args:
         connection: of the caller's transaction.
+        threads: where much is packed; one must be free, for the transaction waits for it.
         run_id: the run's inner id.
         stream: EVENTS or OUTPUT.
         offset: number of the first line, from 0.
@@ -55,7 +61,7 @@ async def write(
     stop = offset + len(content)
     old = await store.between(connection, run_id, stream, max(0, offset - 1), stop + 1)
     if sum(map(len, content)) > _THREAD_ABOVE:
-        new = await asyncio.to_thread(_merged, old, offset, content)
+        new = await threads.run(_merged, old, offset, content)
     else:
         new = _merged(old, offset, content)
     await store.replace(connection, run_id, stream, old, new)

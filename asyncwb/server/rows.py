@@ -10,7 +10,6 @@ before its turn came, a new view is taken and reading goes on at the step where 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -72,8 +71,8 @@ async def read(
         view = await sources.view(run.id)
         plan = _Plan(sources, view, selection, at)
         try:
-            for lo, hi in await asyncio.to_thread(plan.windows):
-                table = await asyncio.to_thread(plan.load, lo, hi)
+            for lo, hi in await sources.threads.run(plan.windows):
+                table = await sources.threads.run(plan.load, lo, hi)
                 at, retried_at = hi, False
                 if table.n:
                     yield with_runtime(table, run.began)

@@ -12,7 +12,6 @@ more; a single one is the first).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -60,7 +59,7 @@ async def _from_kept(sources: Sources, view: View, samples: int) -> Table | None
     kept = await sources.samples([row.id for row in view.segments])
     if len(kept) < len(view.segments):
         return None
-    return await asyncio.to_thread(_thinned, view, kept, samples)
+    return await sources.threads.run(_thinned, view, kept, samples)
 
 
 def _thinned(view: View, kept: dict[int, Table], samples: int) -> Table | None:
@@ -106,7 +105,7 @@ async def table_with_keys(sources: Sources, run: RunRef, spec: Spec) -> Table:
     wanted = tuple(dict.fromkeys(path for some in paths for path in some))
     selection = Selection(wanted or (STEP,), spec.min_step, spec.max_step)
     found = await _complete(rows.read(sources, run, selection), paths)
-    return await asyncio.to_thread(_picked, found, spec, paths)
+    return await sources.threads.run(_picked, found, spec, paths)
 
 
 def paths_of(key: str) -> tuple[str, ...]:

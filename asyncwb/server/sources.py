@@ -7,10 +7,9 @@ only the frames of that second. Both caches have a bound.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from asyncwb.server.objects import Objects
 from asyncwb.server.parquet import Segment
 from asyncwb.server.series import Rollup
 from asyncwb.server.store.segments import FrameRow, SegmentRow, Segments
+from asyncwb.server.threads import READERS, Threads
 from asyncwb.wire import frames
 from asyncwb.wire.columns import Table
 
@@ -35,10 +35,14 @@ class View:
 
 
 class Sources:
-    """Opens a server's history. Its coroutines belong to one loop; `open` may run anywhere."""
+    """Opens a server's history. Its coroutines belong to one loop; `open` may run anywhere.
+
+    `threads` are those of everybody who reads.
+    """
 
     def __init__(self, store: Segments, objects: Objects, memory: int = _MEMORY) -> None:
         self.store = store
+        self.threads = Threads("reader", READERS)
         self._objects = objects
         self._memory = memory
         # State of the loop: decoded frames by run, the run read last at the end; rollups; samples.
@@ -54,7 +58,7 @@ class Sources:
         have = self._tails.get(run_id, {})
         holdings = await self.store.holdings(run_id, have)
         new = [row for row in holdings.frames if row.data is not None and row.rows]
-        decoded = dict(zip((r.id for r in new), await asyncio.to_thread(_decode, new), strict=True))
+        decoded = dict(zip((r.id for r in new), await self.threads.run(_decode, new), strict=True))
         tables = {
             row.id: decoded[row.id] if row.id in decoded else have[row.id]
             for row in holdings.frames
@@ -72,17 +76,16 @@ class Sources:
             _, dropped = self._tails.popitem(last=False)
             total -= sum(_size(table) for table in dropped.values())
 
-    async def rollups(self, segment_ids: Sequence[int], key: str) -> dict[int, Rollup]:
-        """Return one key's rollup of each segment that has one."""
-        have = {i: self._rollups[i, key] for i in segment_ids if (i, key) in self._rollups}
-        missing = [i for i in segment_ids if i not in have]
+    async def rollups(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Rollup]:
+        """Return the rollup of each (segment, key) that has one."""
+        have = {place: self._rollups[place] for place in wanted if place in self._rollups}
+        missing = [place for place in wanted if place not in have]
         if missing:
-            data = await self.store.rollups(missing, key)
-            rollups = await asyncio.to_thread(lambda: [Rollup.decode(d) for d in data.values()])
-            have.update(zip(data, rollups, strict=True))
-        for i, rollup in have.items():
-            self._rollups[i, key] = rollup
-            self._rollups.move_to_end((i, key))
+            data = await self.store.rollups(missing)
+            have.update(zip(data, await self.threads.run(_rollups, data.values()), strict=True))
+        for place, rollup in have.items():
+            self._rollups[place] = rollup
+            self._rollups.move_to_end(place)
         total = sum(80 * len(rollup) for rollup in self._rollups.values())
         while total > self._memory:
             total -= 80 * len(self._rollups.popitem(last=False)[1])
@@ -93,7 +96,7 @@ class Sources:
         missing = [i for i in segment_ids if i not in self._samples]
         if missing:
             data = await self.store.samples(missing)
-            decoded = await asyncio.to_thread(_decode_all, list(data.values()))
+            decoded = await self.threads.run(_decode_all, list(data.values()))
             self._samples.update(zip(data, decoded, strict=True))
         have = {i: self._samples[i] for i in segment_ids if i in self._samples}
         for i in have:
@@ -118,6 +121,35 @@ class Sources:
             while len(self._footers) > _FOOTERS:
                 self._footers.popitem(last=False)
         return segment
+
+
+class Opened:
+    """The segments that one reader has open, each once. Belongs to one thread; closes them."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._segments: dict[int, Segment] = {}
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for segment in self._segments.values():
+            segment.close()
+
+    def segment(self, row: SegmentRow) -> Segment:
+        """Return an open segment.
+
+        Raises:
+            FileNotFoundError: it was merged into another one meanwhile.
+        """
+        if row.id not in self._segments:
+            self._segments[row.id] = self._sources.open(row)
+        return self._segments[row.id]
+
+
+def _rollups(data: Iterable[bytes]) -> list[Rollup]:
+    return [Rollup.decode(one) for one in data]
 
 
 def _decode(rows: Sequence[FrameRow]) -> list[Table]:

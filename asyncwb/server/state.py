@@ -22,6 +22,7 @@ from asyncwb.server.store.runs import Runs
 from asyncwb.server.store.sweeps import Sweeps
 from asyncwb.server.store.teams import Teams
 from asyncwb.server.store.users import User, Users
+from asyncwb.server.threads import Threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class State:
     hub: Hub
     metrics: Metrics
     clock: Callable[[], float]
+    writers: Threads
 
 
 STATE: web.AppKey[State] = web.AppKey("state", State)

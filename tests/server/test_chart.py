@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from asyncwb.server import chart, series
 from asyncwb.server.chart import Query
@@ -177,3 +178,34 @@ async def test_rows_without_a_time_are_left_off_a_time_axis(lab: Lab) -> None:
         assert (await ask(lab, run, Query("loss"))).count.sum() == 12
         assert (await ask(lab, run, Query("loss", "_timestamp"))).count.sum() == 10
         await seal_all(lab)
+
+
+@pytest.mark.anyio
+async def test_many_charts_of_a_run_cost_one_statement_and_one_opened_file(lab: Lab) -> None:
+    run, keys = await lab.run(), [f"m{i}" for i in range(50)]
+    values = [{key: step + n for n, key in enumerate(keys)} for step in range(90)]
+    logged: list[Row] = list(enumerate(values))
+    await lab.log(run, logged)
+    assert await lab.sealer().turn()
+    opened, statements = list[str](), list[str]()
+    reader = lab.objects.reader
+
+    def counted(name: str, size: int) -> Any:
+        opened.append(name)
+        return reader(name, size)
+
+    lab.objects.reader = counted  # type: ignore[method-assign]
+    engine = lab.database.engine.sync_engine
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    # A zoom into a part: it takes the rows themselves.
+    queries = [Query(key, lo=10.0, hi=20.5, buckets=100) for key in keys]
+    answers = await chart.read(lab.sources, run.id, queries)
+    event.remove(engine, "before_cursor_execute", note)
+    for n, answer in enumerate(answers):
+        assert answer.last.tolist() == [step + n for step in range(10, 21)]
+    assert len(opened) == 1
+    assert sum("FROM rollups" in statement for statement in statements) == 1

@@ -37,7 +37,9 @@ class Stream:
     def write(self, offset: int, *content: str) -> None:
         async def work(state: State) -> None:
             async with state.database.transaction() as connection:
-                await lines.write(connection, self.run_id, lines.OUTPUT, offset, content)
+                await lines.write(
+                    connection, state.writers, self.run_id, lines.OUTPUT, offset, content
+                )
 
         self.on(work)
 

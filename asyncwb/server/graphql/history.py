@@ -88,7 +88,7 @@ async def _history_tail(run: StoredRun, info: Info) -> str:
     if last is None:
         return "[]"
     found = await _read(info.context, run, Selection(None, last, last + 1), 1)
-    return dumps(await _texts(found)).decode()
+    return dumps(await _texts(info.context, found)).decode()
 
 
 @run_type.field("eventsTail")
@@ -159,7 +159,7 @@ async def _history(
         table = await sample.whole(info.context.app[SOURCES], _ref(run), size)
     else:
         table = await _read(info.context, run, Selection(None, min_step, max_step), size)
-    return await _texts(table)
+    return await _texts(info.context, table)
 
 
 async def _read(context: Context, run: StoredRun, selection: Selection, size: int) -> Table:
@@ -178,10 +178,10 @@ def _ref(run: StoredRun) -> RunRef:
     return RunRef(run.id, run.columns["started_at"] or run.columns["created_at"])
 
 
-async def _texts(table: Table) -> list[str]:
+async def _texts(context: Context, table: Table) -> list[str]:
     """Return rows as JSON texts; NaN and infinities are bare tokens, as clients log them."""
     if table.n * len(table.columns) > _THREAD_ABOVE:
-        return await asyncio.to_thread(_encoded, table)
+        return await context.app[SOURCES].threads.run(_encoded, table)
     return _encoded(table)
 
 

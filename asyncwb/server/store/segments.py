@@ -9,7 +9,7 @@ whatever moment each of its statements sees.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -181,19 +181,23 @@ class Segments:
         )
         return [_segment(row) for row in await connection.execute(statement)]
 
-    async def rollups(self, segment_ids: Sequence[int], key: str) -> dict[int, bytes]:
-        """Return the encoded rollups of one key by segment; a segment without the key has none."""
-        found: dict[int, bytes] = {}
+    async def rollups(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], bytes]:
+        """Return the encoded rollup of each (segment, key) that has one, by both."""
+        stored = {(segment, _indexed(key)): key for segment, key in wanted}
+        segment_ids = sorted({segment for segment, _ in stored})
+        keys = sorted({key for _, key in stored})
+        found: dict[tuple[int, str], bytes] = {}
         async with self._database.connect() as connection:
-            for some in _chunks(segment_ids):
-                statement = select(rollups.c.segment_id, rollups.c.data).where(
-                    rollups.c.segment_id.in_(some),
-                    rollups.c.key == _indexed(key),
-                    rollups.c.kind != SAMPLE,
-                )
-                found.update(
-                    (row.segment_id, row.data) for row in await connection.execute(statement)
-                )
+            for ids in _chunks(segment_ids):
+                for some in _chunks(keys):
+                    statement = select(rollups.c.segment_id, rollups.c.key, rollups.c.data).where(
+                        rollups.c.segment_id.in_(ids),
+                        rollups.c.key.in_(some),
+                        rollups.c.kind != SAMPLE,
+                    )
+                    for segment, key, data in await connection.execute(statement):
+                        if (segment, key) in stored:
+                            found[segment, stored[segment, key]] = data
         return found
 
     async def samples(self, segment_ids: Sequence[int]) -> dict[int, bytes]:
