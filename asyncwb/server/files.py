@@ -30,6 +30,7 @@ from urllib.parse import quote
 from aiohttp import web
 from obstore.exceptions import BaseError
 
+from asyncwb.server import sweep as sweeping
 from asyncwb.server.access import Action, require_run
 from asyncwb.server.auth import public
 from asyncwb.server.background import TASKS, whole
@@ -37,6 +38,7 @@ from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.signing import new_secret
 from asyncwb.server.state import STATE, USER, State
+from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import UncertainCommitError
 from asyncwb.server.store.files import StoredFile
 from asyncwb.server.store.records import RunPath
@@ -100,8 +102,11 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     state = app[STATE]
     state.signer.use(await state.files.secret("signing", new_secret(), state.clock()))
 
+    claims = Claims(state.database)
+
     async def turn() -> float:
-        await whole(sweep(app))
+        if await whole(sweeping.is_due(claims, FOLDER, state.clock(), _SWEEP_EVERY)):
+            await whole(sweep(app))
         return _SWEEP_EVERY
 
     async with app[TASKS].keep("sweeping files", turn, after=_SWEEP_EVERY):
@@ -370,15 +375,7 @@ def _no_file() -> ApiError:
 
 
 async def sweep(app: web.Application) -> int:
-    """Delete objects of uploads that were never finished; return how many.
-
-    Only old ones: a younger object may belong to an upload that is about to be finished.
-    """
-    state, objects = app[STATE], app[OBJECTS]
+    """Delete objects of uploads that were never finished; return how many."""
+    state = app[STATE]
     before = state.clock() - _SWEEP_AGE
-    stored = await asyncio.to_thread(lambda: list(objects.list(FOLDER)))
-    old = [found.name for found in stored if found.modified < before]
-    known = await state.files.known_objects(old)
-    orphans = [name for name in old if name not in known]
-    await discard(objects, orphans)
-    return len(orphans)
+    return await sweeping.sweep(app[OBJECTS], FOLDER, before, state.files.known_objects)

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncwb.server import parquet
+from asyncwb.server import sweep as sweeping
 from asyncwb.server.background import whole
 from asyncwb.server.claims import held
 from asyncwb.server.metrics import Metrics
@@ -141,9 +142,11 @@ class Sealer:
         """Seal a part of what is due; returns for how many seconds to rest."""
         began = time.monotonic()
         busy = await whole(self.turn())
-        if self._clock() - self._swept > self._policy.grace / 2:
-            self._swept = self._clock()
-            await whole(self.sweep())
+        now, every = self._clock(), self._policy.grace / 2
+        if now - self._swept > every:
+            self._swept = now
+            if await whole(sweeping.is_due(self._store.claims, FOLDER, now, every)):
+                await whole(self.sweep())
         # At most half of the time, so that ingest beside it keeps its share of a core.
         took = time.monotonic() - began
         return min(took, self._policy.pause) if busy else self._policy.pause
@@ -253,13 +256,8 @@ class Sealer:
         longer than any claim is renewed, and a commit needs a valid one.
         """
         before = self._clock() - self._policy.grace
-        stored = await asyncio.to_thread(lambda: list(self._objects.list(FOLDER)))
-        old = [found.name for found in stored if found.modified < before]
-        known = await self._store.known_paths(old)
-        for name in old:
-            if name not in known:
-                await asyncio.to_thread(self._objects.delete, name)
-                self._counts["orphans"] += 1
+        gone = await sweeping.sweep(self._objects, FOLDER, before, self._store.known_paths)
+        self._counts["orphans"] += gone
 
 
 def claim_of(run_id: int) -> str:

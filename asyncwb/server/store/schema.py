@@ -101,6 +101,7 @@ members = Table(
     Column("user_id", BigId, ForeignKey("users.id"), primary_key=True),
     Column("role", String(8), nullable=False),  # "admin", "member" or "viewer"
     Column("created_at", Double, nullable=False),
+    Index(None, "user_id"),
 )
 
 # An invitation makes an account, and a member of a team where it names one.
@@ -139,6 +140,7 @@ api_keys = Table(
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
     Column("description", Text),
+    Index(None, "user_id"),
 )
 
 sessions = Table(
@@ -149,6 +151,7 @@ sessions = Table(
     Column("key_id", BigId, ForeignKey("api_keys.id")),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
+    Index(None, "user_id"),
 )
 
 login_links = Table(
@@ -328,6 +331,7 @@ files = Table(
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     UniqueConstraint("run_id", "name"),
+    Index(None, "object"),
     sqlite_autoincrement=True,
 )
 
