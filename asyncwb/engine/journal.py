@@ -37,10 +37,12 @@ def is_disk_full(error: OSError | None) -> bool:
 class Journal:
     """The segments of one writer, oldest first; the last one is being written.
 
-    Mutable state, guarded by `lock` (never held while a row is packed): `segments`; `spares`, made
+    Mutable state, guarded by `lock` (never held while a row is packed, nor by the engine while the
+    disk is at work): `segments`; `spares`, made
     ahead, ascending, all behind them; `_used`, how many segments were started since spares were
     made; `next_index`, `next_capacity`, and `_gaps`: [first, end) of the sequence numbers that went
     with dropped segments, ascending. `_synced_names`: of how many files the disk has the names.
+    `_making` is held while spares are made; `log()` never asks for it.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Journal:
         self.segments: deque[Segment] = deque()
         self.spares: deque[Segment] = deque()
         self.lock = threading.Lock()
+        self._making = threading.Lock()
         self._next_index = 0
         self._used = 0
         self._synced_names = 0
@@ -121,16 +124,34 @@ class Journal:
         Raises:
             OSError: the disk is full.
         """
-        with self.lock:
-            want = min(max(1, self._used), _MOST_SPARES)
-            self._used = 0
-        for _ in range(want):
+        with self._making:
             with self.lock:
-                if len(self.spares) >= want or not self.segments or not self.has_room():
+                want = min(max(1, self._used), _MOST_SPARES)
+                self._used = 0
+            for _ in range(want):
+                with self.lock:
+                    if len(self.spares) >= want or not self.segments or not self.has_room():
+                        return
+                    path, capacity = self._next_path(), self._next_capacity
+                # Without the lock, for which log() would have to wait.
+                spare = Segment.create(path, capacity, use_map=self._use_map)
+                try:
+                    spare.populate()
+                    self._put_behind(spare)
+                except OSError:
+                    spare.discard()
+                    raise
+
+    def _put_behind(self, spare: Segment) -> None:
+        """Put a new segment behind all others; log() may have started some meanwhile."""
+        while True:
+            with self.lock:
+                if spare.index > self.segments[-1].index:
+                    self.spares.append(spare)
+                    self._next_capacity = min(2 * spare.capacity, self._max_capacity)
                     return
-                spare = self._make(self._next_capacity)
-                spare.populate()
-                self.spares.append(spare)
+                path = self._next_path()
+            spare.rename(path)
 
     def _discard_spares(self) -> None:
         while self.spares:
@@ -148,12 +169,14 @@ class Journal:
                 capacity = max(least, _round_up(capacity // 4))
 
     def _make(self, capacity: int) -> Segment:
-        index = self._next_index
-        path = self.folder / f"{index:08d}{_SUFFIX}"
-        segment = Segment.create(path, index, capacity, use_map=self._use_map)
-        self._next_index += 1
+        segment = Segment.create(self._next_path(), capacity, use_map=self._use_map)
         self._next_capacity = min(2 * capacity, self._max_capacity)
         return segment
+
+    def _next_path(self) -> Path:
+        path = self.folder / f"{self._next_index:08d}{_SUFFIX}"
+        self._next_index += 1
+        return path
 
     def trim(self, next_seq: int) -> bool:
         """Delete closed segments whose records are all below `next_seq`; True if any went."""
@@ -216,7 +239,7 @@ class Journal:
 
     def close(self, *, delete: bool = False) -> None:
         """Close every file; with `delete` also remove the folder."""
-        with self.lock:
+        with self._making, self.lock:
             segments, self.segments = list(self.segments), deque()
             self._discard_spares()
         for segment in segments:

@@ -119,7 +119,10 @@ class LiveSegments:
 
     def view(self, segment: Segment) -> memoryview | None:
         with self._journal.lock:
-            return segment.view() if segment in self._journal.segments else None
+            if segment not in self._journal.segments:
+                return None
+            view = segment.viewer()
+        return view()
 
 
 class FoundSegments:

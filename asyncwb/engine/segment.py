@@ -8,6 +8,8 @@ import mmap
 import os
 import struct
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -56,13 +58,13 @@ class Segment:
         self._was_mapped = False
 
     @classmethod
-    def create(cls, path: Path, index: int, capacity: int, *, use_map: bool = True) -> Segment:
+    def create(cls, path: Path, capacity: int, *, use_map: bool = True) -> Segment:
         """Allocate the file in full and map it; its sequence starts with `start()`.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
-        segment = cls(path, index, 0, capacity)
+        segment = cls(path, int(path.stem), 0, capacity)
         segment.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             if use_map:
@@ -80,6 +82,11 @@ class Segment:
             if error.errno not in _NO_MAPPING:
                 raise
             os.ftruncate(self.fd, 0)  # no mapping on this file system: pwrite serves
+
+    def rename(self, path: Path) -> None:
+        """Give a segment that is not started another place in the order."""
+        self.path.rename(path)
+        self.path, self.index = path, int(path.stem)
 
     def start(self, first_seq: int) -> None:
         """Write the header; from now on the segment holds sequence numbers from `first_seq`."""
@@ -113,16 +120,16 @@ class Segment:
         if self.map is not None:
             np.frombuffer(self.map, np.uint8)[::PAGE] = 0
 
-    def view(self) -> memoryview:
-        """Return the bytes used so far; a copy where the file cannot be mapped."""
+    def viewer(self) -> Callable[[], memoryview]:
+        """Return what gives the bytes used so far: a copy where the file cannot be mapped.
+
+        Made under the journal's lock, at once; to be called once, without it: it may read the disk.
+        """
         if self.map is not None:
-            return memoryview(self.map)[: self.end]
-        if self.fd >= 0:
-            return memoryview(os.pread(self.fd, self.end, 0))
-        with self.path.open("rb") as file:
-            if self._was_mapped:  # the mapping goes when the view does
-                return memoryview(mmap.mmap(file.fileno(), self.end, access=mmap.ACCESS_READ))
-            return memoryview(file.read(self.end))
+            view = memoryview(self.map)[: self.end]
+            return lambda: view
+        fd = os.dup(self.fd) if self.fd >= 0 else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        return partial(_read, fd, self.end, self._was_mapped)
 
     def sync(self, end: int) -> None:
         """Force all that was written before `end` to the disk; blocks for milliseconds.
@@ -145,7 +152,7 @@ class Segment:
         self.synced = max(self.synced, end)
 
     def park(self) -> None:
-        """Let go of the mapping and the file until somebody asks for `view()`.
+        """Let go of the mapping and the file until somebody asks for a `viewer()`.
 
         A backlog is on disk, and must weigh neither on the process's memory nor on its files.
         """
@@ -195,6 +202,16 @@ class Segment:
         segment.fd = fd
         segment.end = os.fstat(fd).st_size
         return segment
+
+
+def _read(fd: int, end: int, use_map: bool) -> memoryview:
+    """Return the first bytes of a file, and close it."""
+    try:
+        if use_map:  # the mapping goes when the view does
+            return memoryview(mmap.mmap(fd, end, access=mmap.ACCESS_READ))
+        return memoryview(os.pread(fd, end, 0))
+    finally:
+        os.close(fd)
 
 
 def _header_is_good(head: bytes) -> bool:

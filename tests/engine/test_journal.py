@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import threading
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Any
+
 import pytest
 
 from asyncwb.engine.journal import find_segments
+from asyncwb.engine.segment import Segment
 from tests.engine.lab import SMALL, Writer, writer
 from tests.fix_disk import Disk
 
@@ -51,3 +59,56 @@ def test_a_segment_that_somebody_deleted_is_not_on_the_disk() -> None:
         find_segments(w.journal.folder)[0].unlink()
         with pytest.raises(FileNotFoundError):
             w.journal.sync()
+
+
+def held(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> tuple[Event, Event]:
+    """Hold up whoever calls this in another thread; returns (it has come, let it go on)."""
+    original, come, go_on = getattr(owner, name), Event(), Event()
+
+    def hold(*args: Any, **more: Any) -> Any:
+        if threading.current_thread().name == "engine":
+            come.set()
+            assert go_on.wait(20)
+        return original(*args, **more)
+
+    monkeypatch.setattr(owner, name, hold)
+    return come, go_on
+
+
+def while_engine(
+    work: Callable[[], Any], come: Event, go_on: Event, then: Callable[[], Any]
+) -> None:
+    """Do `then` while the engine is held up in `work`; fails where it has to wait."""
+    engine = Thread(target=work, name="engine")
+    logs = Thread(target=then)
+    engine.start()
+    try:
+        assert come.wait(10)
+        logs.start()
+        logs.join(10)
+        assert not logs.is_alive(), "log() waits for the engine"
+    finally:
+        go_on.set()
+        engine.join(20)
+        logs.join(20)
+
+
+@pytest.mark.parametrize("slow", [(os, "posix_fallocate"), (Segment, "populate")])
+def test_log_does_not_wait_while_the_next_segment_is_made(
+    slow: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writer(first_capacity=SMALL, max_capacity=SMALL) as w:
+        fill(w, 1)
+        come, go_on = held(monkeypatch, *slow)
+        while_engine(w.journal.prepare, come, go_on, lambda: fill(w, 4))
+        assert len(w.journal.spares) == 1, "what log() has overtaken comes behind it"
+        fill(w, 8)
+        assert [row["i"] for row in w.rows()] == [*range(w.inbox.accepted)]
+        assert w.found() == w.rows()
+
+
+def test_log_does_not_wait_while_an_old_segment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with writer(first_capacity=SMALL, max_capacity=SMALL) as w:
+        fill(w, 5)
+        come, go_on = held(monkeypatch, mmap, "mmap")
+        while_engine(w.rows, come, go_on, lambda: fill(w, 8))
