@@ -17,6 +17,7 @@
     offline    frames -> a sealed file on disk, in place of the uplink
     embedded   finds or starts the server of this machine
     notices    what is said to the user, on a thread that alone waits for stderr
+    upkeep     of the journals: room ahead, nothing old, bytes on the disk
     thread     the thread, its loop, and how the faces talk to them
 
 The caller's thread only ever touches `inbox` and `journal`; numpy, aiohttp and the codecs are

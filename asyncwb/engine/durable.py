@@ -36,9 +36,15 @@ def force_names(folder: Path) -> None:
 
 
 def force_path(folder: Path) -> None:
-    """Force the names in a folder and in those above it: any of them may be new."""
+    """Force the names in a folder and in those above it, as far as the file system reaches.
+
+    Any of them may be new.
+    """
     folder = folder.resolve()
+    device = folder.stat().st_dev
     for path in (folder, *folder.parents):
+        if path.stat().st_dev != device:
+            return
         try:
             force_names(path)
         except PermissionError:  # one that we may not list, and so have not made

@@ -81,6 +81,17 @@ class Journal:
         """Tell whether another segment fits under the bound."""
         return self.size + (capacity or self._next_capacity) <= self.max_bytes
 
+    @property
+    def lacks_spares(self) -> bool:
+        """Whether segments were started, so that others should be made ahead of time."""
+        return self._used > 0 or not self.spares
+
+    def has_old(self, next_seq: int) -> bool:
+        """Tell whether there is something to trim."""
+        with self.lock:
+            first = self.segments[0] if len(self.segments) > 1 else None
+            return first is not None and _is_old(first, next_seq)
+
     def rotate(self, first_seq: int, need: int, *, force: bool = False) -> Segment | None:
         """Close the current segment and start the next; None where the bound forbids it.
 
@@ -183,8 +194,7 @@ class Journal:
         gone = []
         with self.lock:
             while len(self.segments) > 1:
-                first = self.segments[0]
-                if not first.closed or first.first_seq + first.count > next_seq:
+                if not _is_old(self.segments[0], next_seq):
                     break
                 gone.append(self.segments.popleft())
         for segment in gone:
@@ -247,6 +257,10 @@ class Journal:
         if delete:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
+
+
+def _is_old(segment: Segment, next_seq: int) -> bool:
+    return segment.closed and segment.first_seq + segment.count <= next_seq
 
 
 def _joined(gaps: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -18,8 +18,6 @@ from typing import Any, Final, cast
 from asyncwb.engine.dialect import Dialects
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.http import Http
-from asyncwb.engine.inbox import NEGATIVE
-from asyncwb.engine.journal import Journal
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.offline import Sealer
 from asyncwb.engine.outbox import Outbox
@@ -27,6 +25,7 @@ from asyncwb.engine.pipeline import LiveSegments, Reader
 from asyncwb.engine.resume import find_run
 from asyncwb.engine.session import Session
 from asyncwb.engine.source import JournalSource
+from asyncwb.engine.upkeep import INTERVAL, Upkeep, sync
 from asyncwb.engine.uplink import Uplink
 from asyncwb.engine.uploads import Uploader
 from asyncwb.errors import EngineStopped
@@ -42,9 +41,7 @@ except ImportError:  # no uvloop on this platform
 _IMPORTED: Final = (Fold, encodings.idna)
 """what the first frame and the first connection need: imported now, while a fork waits for the
 engine's imports"""
-_CARE_INTERVAL: Final = 0.1
 _HTTP_TIMEOUT: Final = 30.0
-_SYNC_AT_LEAST: Final = 0.05
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -118,6 +115,7 @@ class Worker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._https: dict[float, Http] = {}
         self._dialects = Dialects()
+        self._upkeep = Upkeep(self._spawn)
 
     @property
     def http(self) -> Http:
@@ -136,12 +134,12 @@ class Worker:
             while not self.stopping.is_set():
                 for session in list(self.sessions):
                     try:
-                        await self._care(session)
+                        self._upkeep.look(session)
                         session.obey_stop()
                     except Exception as error:  # must not die: the other runs need it
                         session.notices.warn_once("care", f"the journal is not well: {error!r}.")
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.stopping.wait(), _CARE_INTERVAL)
+                    await asyncio.wait_for(self.stopping.wait(), INTERVAL)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -275,18 +273,7 @@ class Worker:
         """Force what was logged so far to the disk; False where that fails, and it is said."""
         if session not in self.sessions:  # finished: its journal is closed
             return max(session.synced_seq, session.progress.next_seq) >= session.inbox.next_seq
-        session.inbox.flush_deferred()
-        goal, complete = session.inbox.next_seq, not session.inbox.holds_back
-        try:
-            await asyncio.to_thread(session.sync)
-        except OSError as error:
-            if session.progress.next_seq < goal:  # if not, it is safe elsewhere
-                session.sync_error = error
-                session.notices.warn_once("sync", f"the journal cannot be forced to disk: {error}")
-                return False
-        session.sync_error = None
-        session.synced_seq = max(goal, session.synced_seq)
-        return complete
+        return await sync(session)
 
     async def finish(self, session: Session, timeout: float) -> bool:
         """Send the rest of a closed session; True once all of it is acknowledged."""
@@ -356,40 +343,3 @@ class Worker:
     def _wake(self) -> None:
         for uplink in self._uplinks.values():
             uplink.wake.set()
-
-    async def _care(self, session: Session) -> None:
-        """Keep a journal fit: room ahead, nothing kept that is acknowledged, bytes on the disk."""
-        journal = session.journal
-        session.inbox.flush_deferred()
-        session.progress.mark(session.inbox.next_seq, self.loop.time())
-        with contextlib.suppress(OSError):  # a full disk: log() counts what it costs
-            more = not session.inbox.closed
-            await asyncio.to_thread(_make_room, journal, session.progress.next_seq, more=more)
-        if session.inbox.disk_error is not None:
-            session.notices.warn_once(
-                "disk",
-                f"the journal cannot grow: {session.inbox.disk_error}. The run goes on; rows are "
-                "dropped, and counted, until there is room.",
-            )
-        if session.inbox.dropped[NEGATIVE]:
-            session.notices.warn_once(
-                "step",
-                "a step below 0 has no place in a run: such rows are dropped, and counted.",
-                advise=False,
-            )
-        await self._group_sync(session)
-
-    async def _group_sync(self, session: Session) -> None:
-        now = asyncio.get_running_loop().time()
-        interval = session.settings.sync_interval
-        if not interval or now < session.next_sync or session.synced_seq == session.inbox.next_seq:
-            return
-        session.next_sync = now + max(interval - _CARE_INTERVAL, _SYNC_AT_LEAST)
-        await self.sync(session)
-
-
-def _make_room(journal: Journal, next_seq: int, *, more: bool) -> None:
-    """Delete what is acknowledged, and make what will be written next, if there is `more`."""
-    journal.trim(next_seq)
-    if more:
-        journal.prepare()
