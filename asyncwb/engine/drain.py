@@ -89,6 +89,8 @@ async def drain(
         )
         error = await _send(outbox, where, http, news, memory=memory, patience=patience)
         damage = error or next(iter([*sealed.damage, *segments.damage.values()]), None)
+        if damage is None and not live:
+            damage = _overstated(outbox)
         saved, files = Saved(folder), 0
         if error is None:
             head, run = description.head, progress.run_path
@@ -104,6 +106,15 @@ async def drain(
         return Drained(progress.rows, lost, live, damage, files, unreachable)
     finally:
         folder.unlock()
+
+
+def _overstated(outbox: Outbox) -> str | None:
+    """Tell that the server claims more than this folder holds, whose end has been read."""
+    told = outbox.overstated(outbox.sent_to)
+    return told and (
+        f"{told}. If this machine lost power while the run logged, the server has what is missing "
+        "here: then delete the folder"
+    )
 
 
 def _first_seq(folder: RunFolder, known: int) -> int:

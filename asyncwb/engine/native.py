@@ -24,8 +24,9 @@ from asyncwb.wire.stream import Presence, StreamHead
 
 _MAX_REQUEST: Final = 8 * 2**20
 """raw bytes of frames in one request: 70,000 rows of ten floats."""
-_LOST_TRACK: Final = {"sequence_gap", "writer_not_found"}
-"""errors that say from where to send again: the server was restored, or a frame went missing."""
+_LOST_TRACK: Final = {"sequence_gap", "writer_not_found", "run_not_found"}
+"""errors that say from where to send again: the server was restored or emptied, or a frame went
+missing."""
 
 
 class NativeSpeaker:
@@ -64,29 +65,40 @@ class NativeSpeaker:
         judged = verdict(reply.status, reply.headers, reply.error[1] or None, now=time.time())
         if judged.action is not Action.DONE:
             raise Undelivered(judged)
-        return _answers(reply, heads, address)
+        return _answers(reply, batch, heads, address)
 
 
-def _answers(reply: Reply, heads: list[StreamHead], address: Address) -> list[Answer]:
+def _answers(reply: Reply, batch: Batch, heads: list[StreamHead], address: Address) -> list[Answer]:
     try:
         streams = reply.json()["streams"]
         if len(streams) != len(heads):
             raise ValueError("it answers for another number of runs")
-        return [_answer(*pair, address) for pair in zip(streams, heads, strict=True)]
+        return [
+            _answer(stream, head, bool(frames) and frames[0].first_seq == 0, address)
+            for stream, head, (_, frames) in zip(streams, heads, batch, strict=True)
+        ]
     except (CommError, ValueError, KeyError, TypeError) as error:
         reason = f"{address.url} gave an answer that makes no sense: {error}"
         raise Undelivered(verdict(None, error=reason, now=time.time())) from error
 
 
-def _answer(stream: dict[str, Any], head: StreamHead, address: Address) -> Answer:
+def _answer(stream: dict[str, Any], head: StreamHead, first: bool, address: Address) -> Answer:
+    """Read the word on one stream; `first`: it was sent from its beginning."""
     error = stream.get("error")
     if error is None:
         run, stop = str(stream["run"]), bool(stream.get("stop"))
         more = head.presence is Presence.GONE
-        return Taken(int(stream["next"]), run, address.url, stop, holds=more)
+        return Taken(_number(stream["next"]), run, address.url, stop, holds=more)
     code, message = str(error["code"]), str(error["message"])
-    if code in _LOST_TRACK:
-        return Elsewhere(int(stream["next"]))
+    if code in _LOST_TRACK and not (first and code == "run_not_found"):  # that: resume="must"
+        return Elsewhere(_number(stream["next"]))
     if error.get("retry"):
         return NotNow(message, smaller=code == "frame_too_large")
     return Refused(message)
+
+
+def _number(value: Any) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError(f"{number} is no sequence number")
+    return number

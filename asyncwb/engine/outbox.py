@@ -33,13 +33,16 @@ class Outbox:
         found: some other process has written this journal, or still writes it (`live`).
         say: prints one line for the user, the first time it is called with a topic; None: nobody
             wants to hear of this run.
+        written: tells one past the last sequence number that there is; None: nobody knows before
+            all is read.
 
     Mutable state, touched by the engine's loop only: `pending` with its size in bytes; what of it
     lies before `_sent` (a sequence number) is on its way, the rest has `waiting` raw bytes; the
     source, `closed` (no more rows will come), `not_before` (monotonic time before which nothing is
     sent), `rejections` (answers in a row that refused what was sent), `holds` (the
     server has to hear once more when this has ended: rows wait at the speaker for their step to be
-    closed, or it does not know that a writer which died has said all).
+    closed, or it does not know that a writer which died has said all), `claimed` (the highest
+    number below which the server said it has all), `sent_to` (one past the last that it was sent).
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Outbox:
         found: bool = False,
         live: bool = False,
         say: Callable[[str, str], None] | None = None,
+        written: Callable[[], int] | None = None,
     ) -> None:
         self.head = head
         self.folder = folder
@@ -72,6 +76,9 @@ class Outbox:
         self.waiting = 0
         self.rejections = 0
         self.holds = False
+        self.claimed = 0
+        self.sent_to = 0
+        self._written = written
         self._source = source
         self._sent = 0
         self._idle = False
@@ -127,6 +134,7 @@ class Outbox:
         """Note that these frames, which `take` gave, are on their way."""
         if frames:
             self._sent = frames[-1].end_seq
+            self.sent_to = max(self.sent_to, self._sent)
             self.waiting -= sum(prepared.raw for prepared in frames)
 
     def unsend(self) -> None:
@@ -157,6 +165,28 @@ class Outbox:
         if prepared.lost and prepared.end_seq > self._lost_to:  # once, however often it is sent
             self.progress.lost += prepared.lost
             self._lost_to = prepared.end_seq
+
+    def hear(self, next_seq: int) -> int:
+        """Note what the server says that it has; returns how much of that can be believed.
+
+        What another process of this machine has sent it may know, too, and is sent once more.
+        """
+        self.claimed = max(self.claimed, next_seq)
+        return min(next_seq, self.sent_to)
+
+    def overstated(self, written: int | None = None) -> str | None:
+        """Tell in words that the server claims more than was ever written, if it does.
+
+        `written`: one past the last sequence number, where the caller knows it.
+        """
+        if written is None and self._written is not None:
+            written = self._written()
+        if written is None or self.claimed <= written:
+            return None
+        return (
+            f"the server acknowledges {self.claimed} records of a writer that has written "
+            f"{written}: it is not believed, and nothing is deleted"
+        )
 
     def acknowledge(self, next_seq: int) -> None:
         """Let go of everything below `next_seq`: the server has committed it."""

@@ -17,7 +17,8 @@ clients let them: the time between two heartbeats.
 | outcome | then |
 | --- | --- |
 | taken | the outbox lets go of what is below `next` |
-| hole in the sequence | the outbox rewinds to what the server expects |
+| hole in the sequence, nothing there | the outbox rewinds to what the server expects |
+| more than was written | that writer stops; its data stays in the journal; said once |
 | no answer, busy | the same batch again, after a backoff |
 | key not accepted | the same again, slowly; said once |
 | too large | smaller batches |
@@ -331,11 +332,16 @@ class Uplink:
     def _apply(self, box: Outbox, answer: Answer) -> None:
         progress, now = box.progress, time.monotonic()
         box.sent_at = now
+        believed = box.hear(answer.next_seq) if isinstance(answer, (Taken, Elsewhere)) else 0
+        if (overstated := box.overstated()) is not None:
+            box.refuse(overstated)
+            box.say("overstated", f"run {box.head.project}/{box.head.run}: {overstated}.")
+            return
         match answer:
             case Taken():
-                self._take(box, answer, now)
-            case Elsewhere(next_seq):
-                box.rewind(next_seq)
+                self._take(box, answer, believed, now)
+            case Elsewhere():
+                box.rewind(believed)
                 box.not_before = now + self._backoff.next_wait()
             case NotNow(reason, smaller) if box.rejections < _MAX_REJECTIONS:
                 box.rejections += 1
@@ -348,7 +354,7 @@ class Uplink:
             case NotNow(reason) | Refused(reason):
                 self._refuse(box, reason)
 
-    def _take(self, box: Outbox, answer: Taken, now: float) -> None:
+    def _take(self, box: Outbox, answer: Taken, believed: int, now: float) -> None:
         progress = box.progress
         self._taken = True
         progress.connected, progress.error = True, None
@@ -359,7 +365,7 @@ class Uplink:
             progress.lost += answer.lost
             progress.rows -= answer.lost  # acknowledged, but only as gone
             box.say("lost", f"{answer.lost} rows were larger than the server takes: dropped.")
-        box.acknowledge(answer.next_seq)
+        box.acknowledge(believed)
 
     def _wait(self, box: Outbox, reason: str, now: float) -> None:
         """Let a writer wait its turn; one that has ended does not hold its process up for that."""

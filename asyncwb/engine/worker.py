@@ -176,7 +176,14 @@ class Worker:
         """Start sending (or sealing) what a session logs."""
         source = JournalSource(Reader(LiveSegments(session.journal)), session.summary.fold)
         say = None if session.settings.silent else session.notices.warn_once
-        outbox = Outbox(session.head, source, session.progress, folder=session.folder, say=say)
+        outbox = Outbox(
+            session.head,
+            source,
+            session.progress,
+            folder=session.folder,
+            say=say,
+            written=lambda: session.inbox.next_seq,
+        )
         self.sessions[session] = outbox
         if session.settings.mode == "offline":
             self._spawn(Sealer(session.folder.sealed, outbox).run(session.settings.flush_interval))

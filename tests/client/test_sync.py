@@ -13,6 +13,8 @@ import pytest
 
 import asyncwb
 from asyncwb.client.sync import SyncProgress, SyncResult, sync
+from asyncwb.engine import native
+from asyncwb.engine.journal import Segment, find_segments
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
 
@@ -174,3 +176,44 @@ async def test_a_row_whose_names_alone_fill_a_frame_arrives(to_server: Settings)
     await asyncio.to_thread(run.finish, timeout=0)
     (result,) = await send(to_server, run._session.folder.path)
     assert (result.sent, result.lost, result.error) == (2, 0, None)
+
+
+def left_behind(rows: int) -> Path:
+    """Log a run whose server is away; return its folder."""
+    nowhere = {"base_url": "http://127.0.0.1:9", "api_key": "k", "detach_uploader": False}
+    run = asyncwb.init("p", id="r", settings=nowhere)
+    for i in range(rows):
+        run.log({"i": i})
+    run.finish(timeout=0)
+    return run._session.folder.path
+
+
+async def test_a_server_without_the_run_is_sent_what_there_still_is(
+    to_server: Settings, ask: Ask
+) -> None:
+    folder = await asyncio.to_thread(left_behind, 20_000)
+    first, second, *_ = find_segments(folder / "journal")
+    segment = Segment.open(second)
+    assert segment is not None
+    segment.close()
+    first.unlink()  # which a server had acknowledged, before it lost what it had
+    (result,) = await send(to_server, folder)
+    assert (result.error, result.lost) == (None, segment.first_seq)
+    info = await asyncio.to_thread(ask, "runs/{entity}/p/r")
+    assert (info["rows"], info["lost"]) == (20_001 - segment.first_seq, segment.first_seq)
+    assert info["summary"]["i"] == 19_999
+
+
+async def test_a_server_that_claims_more_than_there_is_has_nothing_deleted(
+    to_server: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = await asyncio.to_thread(left_behind, 100)
+    before = find_segments(folder / "journal")
+    monkeypatch.setattr(native, "_number", lambda number: int(number) + 1)
+    (result,) = await send(to_server, folder)
+    assert "acknowledges 103 records of a writer that has written 102" in str(result.error)
+    assert find_segments(folder / "journal") == before
+    monkeypatch.undo()
+    (result,) = await send(to_server, folder)
+    assert result.error is None
+    assert not find_segments(folder / "journal")

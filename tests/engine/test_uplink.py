@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,7 +126,13 @@ class Site:
         self.writers[name] = w
         source = JournalSource(Reader(LiveSegments(w.journal)))
         head = StreamHead(None, "p", name, "w1")
-        return Outbox(head, source, Progress(), say=lambda *said: self.said.append((name, *said)))
+        return Outbox(
+            head,
+            source,
+            Progress(),
+            say=lambda *said: self.said.append((name, *said)),
+            written=lambda: w.inbox.next_seq,
+        )
 
     def send(self, *boxes: Outbox) -> None:
         for box in boxes:
@@ -285,6 +293,101 @@ async def test_a_server_restored_from_a_backup_is_sent_what_it_lacks(
     info = await site.info("r")
     assert (info["rows"], info["lost"], info["summary"]["i"]) == (501 - gone, gone, 500)
     assert (box.progress.rows, box.progress.lost) == (501, gone)
+
+
+@pytest.mark.parametrize("trimmed", [False, True], ids=["all kept", "trimmed"])
+async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
+    site: Site,
+    start_server: Callable[..., ServerHandle],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trimmed: bool,
+) -> None:
+    box = site.run("r", 500)
+    w = site.writers["r"]
+    site.uplink.add(box)
+    arrived = asyncio.Event()
+
+    def moved(next_seq: int) -> None:
+        if next_seq == w.inbox.next_seq:
+            arrived.set()
+
+    box.progress.moved.append(moved)
+    async with asyncio.timeout(20):
+        await arrived.wait()
+    gone = 0
+    if trimmed:
+        w.journal.trim(w.inbox.next_seq)
+        gone = w.journal.segments[0].first_seq
+        assert gone > 0
+    empty = start_server(data=tmp_path / "empty")
+    site.uplink._address = Address(empty.url, empty.api_key)
+    site.server = empty
+    rewound, rewind = asyncio.Event(), box.rewind
+
+    def noted(next_seq: int) -> None:
+        rewind(next_seq)
+        rewound.set()
+
+    monkeypatch.setattr(box, "rewind", noted)
+    site.uplink._heartbeat = 0.01  # nothing more is logged: the next word is that the run lives
+    async with asyncio.timeout(20):
+        await rewound.wait()
+    box.close()
+    site.uplink.wake.set()
+    await site.settle(box)
+    info = await site.info("r")
+    kept = 501 - gone if trimmed else 500  # the first number is the start of the run
+    assert (info["rows"], info["lost"], info["summary"]["i"]) == (kept, gone, 499)
+    assert (box.progress.refused, box.progress.lost) == (None, gone)
+
+
+def claims(count: int, code: str | None = None) -> Answer:
+    """An answer that says of every stream that the server has `count` records of it."""
+
+    def answer(_line: Line, streams: list[Stream]) -> Reply:
+        entry: dict[str, Any] = {"run": "e/p/r", "next": count}
+        if code is not None:
+            entry["error"] = {"code": code, "message": "no"}
+        return Reply(200, {}, json.dumps({"streams": [entry] * len(streams)}).encode())
+
+    return answer
+
+
+@pytest.mark.parametrize("code", [None, "sequence_gap"])
+async def test_more_than_was_written_is_not_believed(site: Site, code: str | None) -> None:
+    bad, good = site.run("bad", 500), site.run("good")
+    site.line.failures = [claims(502, code)]
+    site.send(bad)
+    await site.settle(bad)
+    w = site.writers["bad"]
+    assert (bad.progress.next_seq, bad.progress.rows) == (0, 0)
+    assert "502 records of a writer that has written 501" in str(bad.progress.refused)
+    assert [(run, topic) for run, topic, _ in site.said] == [("bad", "overstated")]
+    assert not w.journal.trim(bad.progress.next_seq)
+    site.send(good)
+    await site.settle(good)
+    assert (await site.info("good"))["rows"] == 10
+
+
+async def test_what_was_not_sent_is_not_let_go(site: Site) -> None:
+    site.uplink._max_request = 4096
+    box = site.run("r", SEVERAL)
+    site.line.failures = [claims(SEVERAL)]  # of which it was sent a part
+    site.send(box)
+    await site.line.sent_at_least(2)
+    assert 0 < box.progress.next_seq < SEVERAL
+    await site.settle(box)
+    assert (await site.info("r"))["rows"] == SEVERAL
+
+
+@pytest.mark.parametrize("number", [-1, None, "x"])
+async def test_an_answer_without_a_number_is_none(site: Site, number: Any) -> None:
+    site.line.failures = [claims(number), claims(number, "sequence_gap")]
+    box = site.run("r")
+    site.send(box)
+    await site.settle(box)
+    assert (await site.info("r"))["rows"] == 10
 
 
 async def test_a_silent_run_says_that_it_lives(site: Site) -> None:
