@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -68,7 +69,7 @@ class Outbox:
         self.settled = asyncio.Event()
         """set once nothing more will be sent: all is acknowledged, or refused."""
         self.closed = False
-        self.urgent = False
+        self._hurries = 0
         self.not_before = 0.0
         self.sent_at = float("-inf")
         self.pending: deque[Prepared] = deque()
@@ -233,8 +234,22 @@ class Outbox:
 
     def close(self) -> None:
         """No more rows will come: once all is acknowledged, the outbox is settled."""
-        self.closed = self.urgent = True
+        self.closed = True
         self._idle = False
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody waits for what was logged: then it is sent without gathering more."""
+        return self.closed or self._hurries > 0
+
+    @contextmanager
+    def hurry(self) -> Iterator[None]:
+        """Somebody waits for what was logged, for as long as the block lasts."""
+        self._hurries += 1
+        try:
+            yield
+        finally:
+            self._hurries -= 1
 
     @property
     def ended(self) -> bool:

@@ -261,19 +261,18 @@ class Worker:
 
         session.progress.moved.append(moved)
         moved(session.progress.next_seq)
-        outbox.urgent = True
-        self._wake()
         settled = asyncio.ensure_future(outbox.settled.wait())
         reached = asyncio.ensure_future(done.wait())
         try:
-            await asyncio.wait(
-                {settled, reached}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            with outbox.hurry():
+                self._wake()
+                await asyncio.wait(
+                    {settled, reached}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                )
             return done.is_set()
         finally:
             settled.cancel()
             reached.cancel()
-            outbox.urgent = outbox.closed
             session.progress.moved.remove(moved)
 
     async def sync(self, session: Session) -> bool:
@@ -328,15 +327,16 @@ class Worker:
             room.set()
 
         session.progress.moved.append(moved)
-        if session in self.sessions:  # if not, it has finished meanwhile, and the inbox says so
-            self.sessions[session].urgent = True
-        self._wake()
+        outbox = self.sessions.get(session)  # None: it has finished, and the inbox says so
         patience = 0.0 if session.overflowing else session.settings.overflow_timeout
         try:
+            hurry = contextlib.nullcontext() if outbox is None else outbox.hurry()
             async with asyncio.timeout(patience):
-                while not session.inbox.log(data, step, commit):
-                    room.clear()
-                    await room.wait()
+                with hurry:
+                    self._wake()
+                    while not session.inbox.log(data, step, commit):
+                        room.clear()
+                        await room.wait()
             session.overflowing = False
         except TimeoutError:
             session.overflowing = True

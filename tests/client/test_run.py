@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ import asyncwb
 from asyncwb.client.run import Run
 from asyncwb.client.run_async import AsyncRun
 from asyncwb.client.sync import sync
+from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.segment import Segment
 from asyncwb.engine.thread import Engine
 from asyncwb.errors import LogTypeError, SettingsError, UsageError
@@ -273,8 +274,17 @@ def test_block_waits_for_room_until_its_deadline(to_server: Settings, rows_of: R
     with asyncwb.init("p", id="r", settings=settings) as run:
         for i in range(20_000):  # many times the bound
             run.log({"i": i})
+        assert run.flush()
+        assert not _outbox_of(run).urgent, "from then on rows gather again"
     assert run.status().lost == 0
     assert [row["i"] for row in rows_of("r")] == list(range(20_000))
+
+
+def _outbox_of(run: Run) -> Outbox:
+    async def find(worker: Any) -> Outbox:
+        return cast("Outbox", worker.sessions[run._session])
+
+    return run._session.engine.submit(find).result(10)
 
 
 @pytest.mark.parametrize("rows", [500, 3000])

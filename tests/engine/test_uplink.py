@@ -400,6 +400,17 @@ async def test_a_silent_run_says_that_it_lives(site: Site) -> None:
     assert box.progress.rows == 10
 
 
+async def test_haste_ends_with_the_last_who_waits(site: Site) -> None:
+    box = site.run("r")
+    with box.hurry():
+        with box.hurry():
+            assert box.urgent
+        assert box.urgent, "another one waits still"
+    assert not box.urgent
+    box.close()
+    assert box.urgent
+
+
 SEVERAL = 2000
 """rows that make some twenty requests of the size below"""
 

@@ -174,8 +174,7 @@ def until(last: int, what: str) -> Plan:
 
 async def _send_and_vanish(cloud: Cloud, w: Writer, requests: int) -> None:
     """Send rows as they come, until so many requests were answered; then vanish."""
-    box = w.outbox()
-    box.urgent = True
+    box = w.outbox(urgent=True)
     async with uplink(cloud) as up:
         up.add(box)
         for _ in log(w):
@@ -188,8 +187,7 @@ async def _send_and_vanish(cloud: Cloud, w: Writer, requests: int) -> None:
 async def test_an_open_step_waits_for_its_end(cloud: Cloud, tmp_path: Path) -> None:
     with writer(tmp_path) as w:
         w.inbox.log({"a": 1}, commit=False)
-        box = w.outbox()
-        box.urgent = True
+        box = w.outbox(urgent=True)
         async with uplink(cloud) as up:
             up.add(box)
             await up.until(lambda: box.progress.next_seq == 2)
@@ -246,8 +244,7 @@ async def test_writers_of_one_run_wait_for_each_other(cloud: Cloud, tmp_path: Pa
         parent.inbox.log({"x": 1})
         child.inbox.log({"y": 1})
         async with uplink(cloud) as up:
-            mine, theirs = parent.outbox(), child.found()
-            mine.urgent = True
+            mine, theirs = parent.outbox(urgent=True), child.found()
             up.add(mine)
             await cloud.heard(3)
             up.add(theirs)
@@ -284,8 +281,7 @@ async def test_an_interrupted_run_behind_the_one_that_resumed_it(
         for n in range(10):
             killed.inbox.log({"x": n})
         async with uplink(cloud) as up:
-            box = killed.outbox()
-            box.urgent = True
+            box = killed.outbox(urgent=True)
             up.add(box)
             await up.until(lambda: box.progress.next_seq == 11)
         for n in range(10, 15):
@@ -321,8 +317,7 @@ async def test_nothing_is_acknowledged_that_could_not_be_written_down(
 async def test_a_run_that_was_deleted_is_made_anew(cloud: Cloud, tmp_path: Path) -> None:
     with writer(tmp_path, config={"a": 1}) as w:
         w.inbox.log({"x": 1})
-        box = w.outbox()
-        box.urgent = True
+        box = w.outbox(urgent=True)
         async with uplink(cloud) as up:
             up.add(box)
             await up.until(lambda: box.progress.next_seq == 2)

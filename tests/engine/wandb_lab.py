@@ -192,6 +192,14 @@ async def uplink(cloud: Cloud, *, heartbeat: float = 1e9) -> AsyncIterator[Uphil
         await asyncio.gather(task, return_exceptions=True)
 
 
+class Hurried(Outbox):
+    """An outbox for which somebody always waits."""
+
+    @property
+    def urgent(self) -> bool:
+        return True
+
+
 @dataclass
 class Writer:
     """One writer with a folder of its own; its clock counts rows, ten a second, from 1000."""
@@ -200,11 +208,12 @@ class Writer:
     journal: Journal
     inbox: Inbox
 
-    def outbox(self) -> Outbox:
-        """What an uplink of this process sends."""
+    def outbox(self, *, urgent: bool = False) -> Outbox:
+        """What an uplink of this process sends; `urgent`: somebody waits for it all the time."""
         source = JournalSource(Reader(LiveSegments(self.journal)))
         head = self.folder.describe().head
-        return Outbox(head, source, Progress(), folder=self.folder)
+        kind = Hurried if urgent else Outbox
+        return kind(head, source, Progress(), folder=self.folder)
 
     def found(self) -> Outbox:
         """What somebody sends who finds the folder later."""
