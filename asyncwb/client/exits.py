@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NoReturn
 
 from asyncwb.client import current
-from asyncwb.client.state import EXIT_CODES, RunState
+from asyncwb.client.state import EXIT_CODES, RunState, under_way, with_others
 from asyncwb.client.waiting import wait
+from asyncwb.engine.ending import Ending
 from asyncwb.engine.thread import at_exit
 from asyncwb.errors import EngineStopped
 
@@ -40,13 +42,25 @@ class _Watch:
     def _leave(self, state: RunState) -> None:
         """Send what a forked child has logged; the run is its parent's to finish."""
         session = state.session
-        complete = False
+        ending = None
         try:
-            complete = wait(session.finish(None, session.settings.finish_timeout))
+            ending = wait(session.finish(None, session.settings.finish_timeout))
         except EngineStopped as error:
             session.notices.warn(error.message)
         finally:
-            session.release(complete=complete)
+            if ending is None:
+                session.release(complete=False)
+
+    def _finish(self, state: RunState) -> Future[Ending] | None:
+        return state.finish(self.exit_code, state.session.settings.finish_timeout, None)
+
+    def _see_to_others(self) -> None:
+        """Send what children left that were at work when their run was finished, and have ended."""
+        states, with_others[:] = [*with_others], []
+        for state in states:
+            with contextlib.suppress(EngineStopped):  # then it waits on the disk, as was said
+                session = state.session
+                state.end_others(wait(session.send_others(session.settings.finish_timeout)))
 
     def install(self) -> None:
         if self.installed:
@@ -75,17 +89,25 @@ class _Watch:
         for state in children:
             if not state.finished:
                 self._leave(state)
-        futures = [(run, run._state.start_finish(self.exit_code)) for run in current.open_runs()]
-        for run, future in futures:
-            complete = False
+        runs = current.open_runs()
+        if runs or under_way or with_others:
+            _end_children()
+        begun = [] if self.interrupted else [*under_way]
+        for state in [*under_way] if self.interrupted else []:
+            state.end(None)  # whoever interrupted finish() does not want to wait for it
+        for run in runs:
+            current.leave(run)
+        states = [*begun, *(run._state for run in runs)]
+        for state, future in [(state, self._finish(state)) for state in states]:
+            ending = None
             try:
-                complete = future is not None and wait(future)
+                ending = future and wait(future)
             except EngineStopped as error:
-                run._session.notices.warn(error.message)
+                state.session.notices.warn(error.message)
             finally:
-                current.leave(run)
                 if future is not None:
-                    run._state.end_finish(complete)
+                    state.end(ending)
+        self._see_to_others()
         if self.interrupted and not (sys.flags.interactive or hasattr(sys, "ps1")):
             _stay_interrupted()
 
@@ -128,7 +150,26 @@ def _stay_interrupted() -> None:
         exec("raise KeyboardInterrupt")
 
 
+def _end_children() -> None:
+    """Have multiprocessing end its children now, as it does at the exit of every program.
+
+    Its own turn may come after this one, and what its pools and daemons have logged and not sent
+    can be sent once they are dead.
+    """
+    children = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    if util is None or children is None or children.parent_process() is not None:
+        return
+    ours = [child._parent_pid == os.getpid() for child in children.active_children()]
+    if ours and all(ours):  # a forked child has its parent's children in the list
+        util._exit_function()
+
+
 def _forget_all() -> None:
+    for state in under_way:
+        state.forget_ending()
+    under_way.clear()
+    with_others.clear()
     current.forget_all()
     _watch.children.clear()
 

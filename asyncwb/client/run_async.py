@@ -115,7 +115,10 @@ class AsyncRun:
         """Mark the run as finished and send what is left; always returns in time.
 
         Past the deadline the rest stays in the journal on disk, a process of its own goes on
-        sending it, and the command that resumes is printed. Finishing twice does nothing.
+        sending it, and the command that resumes is printed. What processes that logged to the run
+        (children, most of the time) left behind when they ended is sent, too. If this is cancelled
+        or interrupted the engine goes on; a second call waits for what is under way, and once the
+        run has ended it does nothing.
 
         Args:
             exit_code: int of 32 bits; 0 (the default) is success, anything else a failure.
@@ -132,16 +135,16 @@ class AsyncRun:
             warnings.warn(deprecated, DeprecationWarning, stacklevel=2)
         state, code = self._state, check_exit_code(exit_code)
         seconds = check_timeout(timeout, self._session.settings.finish_timeout, "finish")
-        if not state.begin_finish(quiet):
+        future = state.finish(code, seconds, quiet)
+        if future is None:
             return
         current.leave(self)
-        complete = False
+        ending = None
         try:
-            complete = await wait_async(self._session.finish(code, seconds))
+            ending = await wait_async(future)
         except EngineStopped as error:
             self._session.notices.warn(error.message)
-        finally:
-            state.end_finish(complete)
+        state.end(ending)
 
     def define_metric(
         self,
@@ -229,7 +232,10 @@ class AsyncRun:
         return await asyncio.to_thread(work, glob_str, base_path, policy, glob)  # sync: drop
 
     def status(self) -> RunStatus:
-        """Count rows accepted, acknowledged and dropped, the server's lag, and saved files."""
+        """Count rows accepted, acknowledged and dropped, the server's lag, and saved files.
+
+        After `finish()` it is the final record of what this process has brought to the server.
+        """
         return self._session.status()
 
     @property

@@ -6,13 +6,14 @@ import contextlib
 import numbers
 import operator
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
 from asyncwb.client.config import Config
 from asyncwb.client.summary import Summary
+from asyncwb.engine.ending import Ending, Others
 from asyncwb.engine.session import Session
 from asyncwb.errors import ArgumentError, SettingsError, UsageError
 from asyncwb.settings import default_entity
@@ -22,6 +23,8 @@ from asyncwb.wire import names
 EXIT_CODES: Final = range(-(2**31), 2**31)
 """what a run's exit code may be: it is stored in 32 bits"""
 _LONGEST_SHOWN: Final = 200
+_MOST_SHOWN: Final = 8
+"""run folders that a line may name"""
 _LONGEST_WAIT: Final = 365 * 86400.0
 """seconds; timers cannot count to infinity"""
 
@@ -39,8 +42,8 @@ class Attrs(TypedDict):
 class RunState:
     """One run in this process.
 
-    Mutable state: `attrs` (the last value of each), `_finish` (guarded by `_lock`): whether
-    finishing has begun.
+    Mutable state: `attrs` (the last value of each); guarded by `_lock`, `finished` (finishing has
+    begun) and `_ended` (and it was said how it went); `_ending`, what the engine makes of it.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class RunState:
         self.summary = Summary(lambda: session.summary.read(), self._summary_changed)
         self._lock = threading.Lock()
         self._quiet = False
+        self._ending: Future[Ending] | None = None
+        self._ended = False
 
     @property
     def files_dir(self) -> Path:
@@ -118,58 +123,104 @@ class RunState:
     def _summary_changed(self, values: dict[str, Any], deleted: list[str]) -> None:
         self.session.inbox.event({"t": "summary", "set": values, "delete": deleted})
 
-    def begin_finish(self, quiet: bool | None) -> bool:
-        """Tell whether this call is the one that finishes the run."""
+    def finish(self, exit_code: int, timeout: float, quiet: bool | None) -> Future[Ending] | None:
+        """Begin to finish the run, or join what is under way; None: there is nothing to wait for.
+
+        Whoever gives up waiting leaves the work to the engine. Who has waited calls `end`.
+        """
         if self.session.inbox.is_interrupted():
             self.session.notices.warn_once(
                 "interrupted",
                 "finish() was called by a signal handler in the middle of log(): the run finishes "
                 "when the program ends, or when finish() is called outside of the handler.",
             )
-            return False
-        with self._lock:
-            if self.finished:
-                return False
-            self.finished = True
-            self._quiet = bool(quiet)
-            return True
-
-    def start_finish(self, exit_code: int) -> Future[bool] | None:
-        """Begin to finish without waiting; None where somebody else has begun."""
-        if not self.begin_finish(None):
             return None
-        return self.session.finish(exit_code, self.session.settings.finish_timeout)
+        with self._lock:
+            begins, self.finished = not self.finished, True
+        if begins:
+            self._quiet = bool(quiet)
+            under_way.append(self)
+            self._ending = self.session.finish(exit_code, timeout)
+        return None if self._ending is None else _follow(self._ending)
 
-    def end_finish(self, complete: bool) -> None:
-        """Let go of the journal, or leave what is in it to others, and say which."""
+    def forget_ending(self) -> None:
+        """In a forked child: the parent's engine is not here, and nobody may wait for it."""
+        self._ending = None
+
+    def end(self, ending: Ending | None) -> None:
+        """Say how it went, once; `ending` None: nobody waits for it any longer."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+        under_way.remove(self)
+        session = self.session
+        if ending is None:
+            ending = Ending(session.has_arrived)
+            session.release(complete=ending.complete)
+        left = [] if ending.complete else [session.folder.path]
+        self._tell(ending)
+        self._leave([*left, *ending.others.waiting])
+        if ending.others.live:
+            with_others.append(self)
+
+    def end_others(self, others: Others) -> None:
+        """Say what became of the others that were at work when the run was finished."""
+        told = _left_behind(others)
+        if told and not self._quiet:
+            self.session.notices.tell(f"run {self.session.head.run}: {told}.")
+        self._warn_of_others(others)
+        self._leave([*others.waiting])
+
+    def _tell(self, ending: Ending) -> None:
         session = self.session
         status = session.status()
-        complete = complete or session.has_arrived  # whoever waited for it may have been cancelled
-        session.release(complete=complete)
         notices = session.notices
-        if complete:
+        if ending.complete:
             if not self._quiet:
-                notices.tell(self._summary_line())
-            notices.advice = ""  # nothing is left to be sent
-        if status.lost:
-            notices.warn(f"{status.lost} rows were lost: {dict(status.dropped)}.")
+                notices.tell(self._summary_line(ending.others))
+            notices.advice = ""  # nothing of this process is left to be sent
+        lost = status.lost + ending.others.lost
+        if lost:
+            whose = f", {ending.others.lost} of them by other processes" * bool(ending.others.lost)
+            notices.warn(f"{lost} rows were lost: {dict(status.dropped)}{whose}.")
         if status.files_failed:
             notices.warn(f"{_files(len(status.files_failed))} could not be sent.")
-        if complete:
+        if not ending.complete:
+            unsaid = not status.journaled and not status.lost and not status.files_waiting
+            notices.warn(
+                f"{status.acknowledged} of {status.accepted} rows have arrived"
+                + (", but not that the run has ended" if unsaid else "")
+                + (f", {_files(status.files_waiting)} wait" if status.files_waiting else "")
+                + (f" ({status.last_error})" if status.last_error else "")
+                + (f"; {status.journaled} are" if status.lost else "; the rest is")
+                + (" safe on disk." if session.sync_error is None else " in the journal for now.")
+            )
+        self._warn_of_others(ending.others)
+
+    def _warn_of_others(self, others: Others) -> None:
+        """Say what exactly waits of other processes, and how to send it."""
+        if not others.waiting:
             return
-        unsaid = not status.journaled and not status.lost and not status.files_waiting
-        notices.warn(
-            f"{status.acknowledged} of {status.accepted} rows have arrived"
-            + (", but not that the run has ended" if unsaid else "")
-            + (f", {_files(status.files_waiting)} wait" if status.files_waiting else "")
-            + (f" ({status.last_error})" if status.last_error else "")
-            + (f"; {status.journaled} are" if status.lost else "; the rest is")
-            + (" safe on disk." if session.sync_error is None else " in the journal for now.")
+        from asyncwb.client.backlog import look  # which imports numpy: for the bad case only
+
+        rows = sum(run.rows for path in others.waiting if (run := look(path)) is not None)
+        paths = [*others.waiting]
+        shown = paths if len(paths) <= _MOST_SHOWN else [self.session.settings.runs_dir]
+        self.session.notices.warn(
+            f"{rows} rows of {_processes(len(paths))} that logged to the run and ended are not "
+            f"known to have arrived ({others.waiting[paths[0]]}). They are safe on disk; send them "
+            f"with: asyncwb sync {' '.join(map(str, shown))}",
+            advise=False,
         )
-        if session.settings.mode == "online" and session.settings.detach_uploader:
+
+    def _leave(self, folders: Sequence[Path]) -> None:
+        """Leave the rest to a process that goes on by itself."""
+        session = self.session
+        if folders and session.settings.mode == "online" and session.settings.detach_uploader:
             session.detach_uploader()
 
-    def _summary_line(self) -> str:
+    def _summary_line(self, others: Others) -> str:
         session = self.session
         status = session.status()
         rows, waiting, sent = status.accepted, status.files_waiting, status.files_uploaded
@@ -177,7 +228,48 @@ class RunState:
             files = f" and {_files(waiting)}" if waiting else ""
             return f"{rows} rows{files} are in {session.folder.path}; send them: asyncwb sync"
         files = f", {_files(sent)} uploaded" if sent else ""
-        return f"run {session.head.run} finished: {rows} rows, all acknowledged{files}."
+        partly = " of this process" if others.waiting or others.live else ""
+        told = _left_behind(others)
+        return (
+            f"run {session.head.run} finished: {rows} rows{partly}, all acknowledged{files}"
+            + (f"; {told}" if told else "")
+            + "."
+        )
+
+
+under_way: Final[list[RunState]] = []
+"""runs that have begun to finish, and of which it is not said yet how it went"""
+with_others: Final[list[RunState]] = []
+"""finished runs that other processes were at work on still"""
+
+
+def _follow(future: Future[Ending]) -> Future[Ending]:
+    """Return a future of one's own: cancelling it cancels nobody else's."""
+    mine: Future[Ending] = Future()
+
+    def copy(done: Future[Ending]) -> None:
+        if mine.set_running_or_notify_cancel():
+            error = done.exception()
+            if error is None:
+                mine.set_result(done.result())
+            else:
+                mine.set_exception(error)
+
+    future.add_done_callback(copy)
+    return mine
+
+
+def _left_behind(others: Others) -> str:
+    told = []
+    if others.sent:
+        told.append(f"what {_processes(others.sent)} had left behind was sent")
+    if others.live:
+        told.append(f"{_processes(others.live)} still log to it")
+    return "; ".join(told)
+
+
+def _processes(count: int) -> str:
+    return "1 other process" if count == 1 else f"{count} other processes"
 
 
 def _files(count: int) -> str:

@@ -18,6 +18,9 @@
     embedded   finds or starts the server of this machine
     notices    what is said to the user, on a thread that alone waits for stderr
     upkeep     of the journals: room ahead, nothing old, bytes on the disk
+    others     what children left that could not send it: sent by whoever finishes the run
+    ending     how that went, as plain values
+    handover   what is left at a deadline, given to a process of its own
     thread     the thread, its loop, and how the faces talk to them
 
 The caller's thread only ever touches `inbox` and `journal`; numpy, aiohttp and the codecs are

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, TypeVar
 
+from asyncwb.engine.ending import Ending
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.progress import Progress
 from asyncwb.engine.session import RunStatus
@@ -94,10 +95,10 @@ class MutedSession:
         del durable, timeout  # there is nothing to flush, wherever to
         return _done(True)
 
-    def finish(self, exit_code: int | None, timeout: float) -> Future[bool]:
+    def finish(self, exit_code: int | None, timeout: float) -> Future[Ending]:
         del exit_code, timeout  # nobody is told, and nothing has to be waited for
         self._closed = True
-        return _done(True)
+        return _done(Ending(complete=True))
 
     def release(self, *, complete: bool) -> None:
         del complete

@@ -15,9 +15,9 @@ from urllib.parse import quote
 from asyncwb.engine.dialect import Dialect, Dialects
 from asyncwb.engine.drain import drain
 from asyncwb.engine.embedded import Address, Embedded
-from asyncwb.engine.folder import Description, RunFolder, folders_of
 from asyncwb.engine.http import Http, Reply
 from asyncwb.engine.notices import Notices
+from asyncwb.engine.others import folders_left
 from asyncwb.engine.speaker import Undelivered
 from asyncwb.engine.wandb import find
 from asyncwb.errors import AuthenticationError, CommError, Error
@@ -62,7 +62,7 @@ async def _send_what_is_left(
     where: Address | Embedded, http: Http, settings: Settings, head: StreamHead
 ) -> None:
     patience = settings.init_timeout
-    for folder, described in await asyncio.to_thread(_left, settings, head):
+    for folder, described in await asyncio.to_thread(folders_left, settings, head):
         try:
             # A process that is at work on it may log faster than this reads.
             async with asyncio.timeout(None if folder.lock() else patience):
@@ -85,16 +85,6 @@ async def _send_what_is_left(
                 f"at the server ({problem}). It is kept in {folder.path}; send it with: "
                 f"asyncwb sync {folder.path}"
             )
-
-
-def _left(settings: Settings, head: StreamHead) -> list[tuple[RunFolder, Description]]:
-    """Find the folders of the run that are for this server, oldest first."""
-    return [
-        (folder, described)
-        for folder, described in folders_of(settings.runs_dir, head.project, head.run)
-        if described.base_url == settings.base_url
-        and (described.entity == head.entity or None in (described.entity, head.entity))
-    ]
 
 
 async def _ask(http: Http, address: Address, head: StreamHead) -> dict[str, Any] | None:

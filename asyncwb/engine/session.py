@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 from asyncwb.engine import stopping
+from asyncwb.engine.ending import Ending, Others
 from asyncwb.engine.folder import Description, RunFolder, new_writer
 from asyncwb.engine.inbox import Inbox, check_event
 from asyncwb.engine.journal import Journal
@@ -169,6 +170,7 @@ class Session:
                 f"no folder for the run can be made in {settings.runs_dir}: {error}. Nothing was "
                 "logged. Set `dir` or `data_dir` to a place with room that can be written."
             ) from error
+        self.opened_at = description.started_at
         self.notices.advice = (
             f"The data is in {folder.path}; send it with: asyncwb sync {folder.path}"
         )
@@ -296,8 +298,8 @@ class Session:
         self.journal.sync()
         self.folder.sync()
 
-    def finish(self, exit_code: int | None, timeout: float) -> Future[bool]:
-        """Close the inbox and send the rest; the result says whether all of it arrived.
+    def finish(self, exit_code: int | None, timeout: float) -> Future[Ending]:
+        """Close the inbox, send the rest, and what ended children left; then let go of the folder.
 
         `exit_code` None closes this writer and leaves the run to the others that write to it.
         """
@@ -305,7 +307,12 @@ class Session:
         if exit_code is not None:
             last |= {"t": "finish", "exit_code": exit_code}
         self.inbox.close(last)
-        return self.engine.submit(lambda worker: worker.finish(self, timeout))
+        ends = exit_code is not None
+        return self.engine.submit(lambda worker: worker.finish(self, timeout, ends_run=ends))
+
+    def send_others(self, timeout: float) -> Future[Others]:
+        """Send what processes that have ended meanwhile left of the run."""
+        return self.engine.submit(lambda worker: worker.send_others(self, timeout))
 
     def release(self, *, complete: bool) -> None:
         """Let go of the folder after `finish`; what is not acknowledged stays in it."""

@@ -17,9 +17,11 @@ from typing import Any, Final, cast
 
 from asyncwb.engine.dialect import Dialects
 from asyncwb.engine.embedded import Address, Embedded
+from asyncwb.engine.ending import Ending, Others
 from asyncwb.engine.http import Http
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.offline import Sealer
+from asyncwb.engine.others import send_others
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import LiveSegments, Reader
 from asyncwb.engine.resume import find_run
@@ -281,9 +283,33 @@ class Worker:
             return max(session.synced_seq, session.progress.next_seq) >= session.inbox.next_seq
         return await sync(session)
 
-    async def finish(self, session: Session, timeout: float) -> bool:
-        """Send the rest of a closed session; True once all of it is acknowledged."""
+    async def finish(self, session: Session, timeout: float, *, ends_run: bool) -> Ending:
+        """Send the rest of a closed session and let go of its folder; then see to the others."""
         deadline = self.loop.time() + timeout
+        complete = await self._finish(session, timeout, deadline)
+        # Before the others are sent: a W&B server takes one writer at a time.
+        await asyncio.to_thread(session.release, complete=complete)
+        if not ends_run:
+            return Ending(complete)
+        left = deadline - self.loop.time() if complete else 0.0
+        return Ending(complete, await self.send_others(session, left))
+
+    async def send_others(self, session: Session, timeout: float) -> Others:
+        """Send what other processes left of a session's run; see `others.send_others`."""
+        settings = session.settings
+        if settings.mode != "online":
+            return Others()
+        return await send_others(
+            self._where(settings),
+            self.http,
+            settings,
+            session.head,
+            since=session.opened_at,
+            deadline=self.loop.time() + timeout,
+        )
+
+    async def _finish(self, session: Session, timeout: float, deadline: float) -> bool:
+        """Send the rest of a closed session; True once all of it is acknowledged."""
         outbox = self.sessions[session]
         outbox.close()
         if session in self._uploads:

@@ -29,6 +29,7 @@ from asyncwb.errors import LogTypeError, SettingsError, UsageError
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
 from tests.fix_disk import Disk
+from tests.fix_server import ServerHandle
 
 Rows = Callable[[str], list[dict[str, Any]]]
 
@@ -241,6 +242,36 @@ def test_finish_returns_in_time_and_says_how_to_go_on(
     assert said.count("asyncwb sync") <= 2
     assert run.status().journaled == 100
     assert list(run._session.folder.journal.iterdir())
+
+
+@pytest.mark.anyio
+async def test_a_second_finish_waits_for_what_a_cancelled_one_has_begun(
+    server: ServerHandle, to_server: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    object.__setattr__(server.config, "port", int(server.url.rpartition(":")[2]))
+    await asyncio.to_thread(server.stop)
+    run = await asyncwb.init_async("p", id="r", settings=to_server)
+    for i in range(100):
+        await run.log({"i": i})
+    first = asyncio.ensure_future(run.finish())
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    status = run.status()
+    assert (status.accepted, status.acknowledged, status.journaled) == (100, 0, 100)
+    assert status.lag > 0
+    assert "have arrived" not in capfd.readouterr().err
+    await asyncio.to_thread(server.start)
+    await asyncio.gather(run.finish(), asyncio.to_thread(Run(run._state).finish))
+    final = run.status()
+    assert (final.accepted, final.acknowledged, final.journaled, final.lag) == (100, 100, 0, 0.0)
+    assert (final.lost, final.last_error) == (0, None)
+    said = capfd.readouterr().err
+    assert said.count("finished: 100 rows, all acknowledged.") == 1
+    await run.finish()
+    assert run.status() == final, "the final record, however often it is asked for"
+    assert not run._session.folder.path.exists()
 
 
 def test_an_engine_that_cannot_start_is_a_warning(

@@ -14,7 +14,8 @@ import pytest
 import asyncwb
 from asyncwb.client.sync import SyncProgress, SyncResult, sync
 from asyncwb.engine import native
-from asyncwb.engine.journal import Segment, find_segments
+from asyncwb.engine.journal import find_segments
+from asyncwb.engine.segment import Segment
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
 

@@ -52,6 +52,24 @@ def test_a_run_that_nobody_finishes_ends_with_its_process(
     assert err.count("Traceback") == ("boom" in ending)
 
 
+def test_a_finish_that_was_cancelled_is_waited_for_at_the_end(script: Script, ask: Ask) -> None:
+    code = """
+import asyncio, asyncwb
+async def main():
+    run = await asyncwb.init_async()
+    for i in range(100):
+        await run.log({"i": i})
+    finish = asyncio.ensure_future(run.finish(7))
+    await asyncio.sleep(0)
+    finish.cancel()
+asyncio.run(main())
+"""
+    _, err = end(script(code))
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["state"], info["exit_code"]) == (100, "failed", 7)
+    assert err.count("finished: 100 rows, all acknowledged.") == 1
+
+
 def test_ctrl_c_is_exit_code_255(script: Script, ask: Ask) -> None:
     process = script(_LOGS + "print('ready', flush=True)\nwhile True: run.log({'i': 0})")
     assert process.stdout is not None

@@ -1,0 +1,30 @@
+"""How a run ended as far as this process goes: plain values, for whoever waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Processes of this machine that logged to the same run: children, most of the time.
+
+    `sent`: how many had left something when they ended, which has been sent by now; `lost`: rows
+    of theirs that are gone; `waiting`: run folders that they left and that are not all at the
+    server, with the reason; `live`: how many are at work on it still.
+    """
+
+    sent: int = 0
+    lost: int = 0
+    waiting: Mapping[Path, str] = field(default_factory=dict)
+    live: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Whether the server has all that this process said (offline: the disk), and of the others."""
+
+    complete: bool
+    others: Others = Others()

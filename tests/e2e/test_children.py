@@ -1,0 +1,113 @@
+"""What children leave that did not end by themselves: their parent sends it, or says what waits."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwb.client.sync import sync
+from asyncwb.settings import Settings
+from tests.client.conftest import Ask
+from tests.e2e.conftest import Script, end
+from tests.fix_server import ServerHandle
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+Rows = Callable[[str], list[dict[str, Any]]]
+
+_BEGIN = """
+import asyncwb, multiprocessing, os, time
+fork = multiprocessing.get_context("fork")
+run = asyncwb.init()
+def work(n):
+    run.log({f"process {os.getpid()}": n})  # rows of one step are merged
+def leaves():
+    for n in range(200):
+        work(n)
+    os._exit(0)
+def stays(ready):
+    for n in range(200):
+        work(n)
+    ready.set()
+    time.sleep(60)
+"""
+_ENDINGS = {
+    "a pool that is left": """
+with fork.Pool(2) as pool:
+    pool.map(work, range(200))
+run.finish()
+""",
+    "a pool that nobody ends": """
+pool = fork.Pool(2)
+pool.map(work, range(200))
+""",
+    "a pool that works when the run is finished": """
+pool = fork.Pool(2)
+pool.map(work, range(200))
+run.finish()
+""",
+    "a daemon": """
+ready = fork.Event()
+fork.Process(target=stays, args=(ready,), daemon=True).start()
+ready.wait()
+""",
+    "os._exit": """
+child = fork.Process(target=leaves)
+child.start()
+child.join()
+run.finish()
+""",
+}
+
+
+@pytest.mark.parametrize("ending", _ENDINGS)
+@pytest.mark.parametrize("interval", [0.01, 60.0], ids=["some sent", "nothing sent"])
+def test_what_children_leave_is_sent(
+    script: Script, ask: Ask, rows_of: Rows, data_folder: Path, ending: str, interval: float
+) -> None:
+    _, err = end(script(_BEGIN + _ENDINGS[ending], flush_interval=interval))
+    found = [row[key] for row in rows_of("r") for key in row if key.startswith("process")]
+    assert sorted(found) == list(range(200)), err
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["lost"]) == (200, 0), err
+    if "still log to it" in err:  # and may have been heard after the end of the run
+        assert info["state"] in ("finished", "crashed")
+    else:
+        assert (info["state"], info["exit_code"]) == ("finished", 0), err
+    assert not [*(data_folder / "runs").iterdir()], err
+    assert "left behind was sent" in err
+    assert "asyncwb sync" not in err
+
+
+_AWAY = """
+pool = fork.Pool(2)
+with pool:
+    pool.map(work, range(200))
+run.log({"parent": 1})
+run.finish()
+"""
+
+
+def test_what_cannot_be_sent_is_said_to_the_row(
+    script: Script, ask: Ask, server: ServerHandle, data_folder: Path
+) -> None:
+    _, err = end(script(_BEGIN + _AWAY, base_url="http://127.0.0.1:9", finish_timeout=0.2))
+    assert "0 of 1 rows have arrived" in err
+    assert "finished" not in err
+    found = re.search(r"(\d+) rows of \d other process\w* that logged .* asyncwb sync (.*)", err)
+    assert found is not None, err
+    assert found[1] == "200"
+    own = re.search(r"The data is in (\S+);", err)
+    assert own is not None
+    folders = [Path(path) for path in [own[1], *found[2].split()]]
+    assert sorted(folders) == sorted((data_folder / "runs").iterdir())
+    settings = Settings(base_url=server.url, api_key=server.api_key)
+    results = asyncio.run(sync(folders, settings=settings, jobs=2, report=lambda _: None))
+    assert [result.error for result in results] == [None] * len(folders)
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["lost"], info["state"]) == (201, 0, "finished")
