@@ -217,8 +217,16 @@ class RunState:
     def _leave(self, folders: Sequence[Path]) -> None:
         """Leave the rest to a process that goes on by itself."""
         session = self.session
-        if folders and session.settings.mode == "online" and session.settings.detach_uploader:
-            session.detach_uploader()
+        if not (folders and session.settings.mode == "online" and session.settings.detach_uploader):
+            return
+        from asyncwb.engine.handover import hand_over  # for the bad case only
+
+        try:
+            hand_over(session.settings, folders)
+        except OSError as error:
+            session.notices.warn(
+                f"no process could be started that goes on sending: {error}.", advise=False
+            )
 
     def _summary_line(self, others: Others) -> str:
         session = self.session

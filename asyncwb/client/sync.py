@@ -36,8 +36,8 @@ class SyncProgress:
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What became of one folder: rows `sent` and `lost`, what went wrong, if anything, and `files`
-    that were sent."""
+    """What became of one folder: rows `sent` and `lost`, what went wrong, if anything, `files`
+    that were sent, and whether the server was `unreachable`."""
 
     path: Path
     run: str
@@ -45,6 +45,7 @@ class SyncResult:
     lost: int
     error: str | None
     files: int = 0
+    unreachable: bool = False
 
 
 Report = Callable[[SyncProgress], None]
@@ -107,7 +108,8 @@ async def _one(
         where = _where(description, settings, http)
         server = where.url if isinstance(where, Address) else "the embedded server"
         if server in gone:
-            return SyncResult(waiting.path, waiting.run, 0, 0, f"not tried: {gone[server]}")
+            reason = f"not tried: {gone[server]}"
+            return SyncResult(waiting.path, waiting.run, 0, 0, reason, unreachable=True)
         report(SyncProgress(waiting.path, waiting.run, 0, waiting.rows))
         drained = await drain(
             folder,
@@ -119,11 +121,19 @@ async def _one(
             say=say,
         )
     except (Error, OSError) as error:
-        return SyncResult(waiting.path, waiting.run, 0, 0, str(error))
+        there = await asyncio.to_thread(waiting.path.exists)  # if not, somebody else has sent it
+        return SyncResult(waiting.path, waiting.run, 0, 0, str(error) if there else None)
     if drained.unreachable and drained.error is not None:
         gone[server] = drained.error
-    sent, lost, files = drained.sent, drained.lost, drained.files
-    return SyncResult(waiting.path, waiting.run, sent, lost, drained.error, files)
+    return SyncResult(
+        waiting.path,
+        waiting.run,
+        drained.sent,
+        drained.lost,
+        drained.error,
+        drained.files,
+        drained.unreachable,
+    )
 
 
 def _where(description: Description, settings: Settings, http: Http) -> Address | Embedded:

@@ -303,7 +303,6 @@ def _clear(folder: RunFolder, saved: Saved) -> None:
             for path in place.iterdir():
                 path.unlink(missing_ok=True)
             place.rmdir()
-    (folder.path / "sync.log").unlink(missing_ok=True)
     folder.remove_if_empty()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -32,9 +31,6 @@ from asyncwb.wire.metrics import MetricRule, MetricRules
 from asyncwb.wire.stream import StreamHead
 
 T = TypeVar("T")
-
-_PATIENCE: Final = 24 * 3600.0
-"""seconds for which a detached uploader goes on without an acknowledgement."""
 
 _live: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
 
@@ -325,30 +321,6 @@ class Session:
         if complete and self.settings.mode != "offline":
             self.folder.remove_if_empty()
 
-    def detach_uploader(self) -> None:
-        """Leave the rest to a process that goes on by itself when this one is gone."""
-        command = [sys.executable, "-m", "asyncwb", "sync", str(self.folder.path)]
-        env = {
-            **os.environ,  # the key goes by the environment: a command line is public
-            **({"ASYNCWB_API_KEY": key} if (key := self.settings.api_key) else {}),
-            "ASYNCWB_BASE_URL": self.settings.base_url or "embedded",
-            "ASYNCWB_DATA_DIR": str(self.settings.data_dir),
-            "ASYNCWB_FINISH_TIMEOUT": str(_PATIENCE),
-        }
-        import subprocess  # 5 ms that a run which ends well need not wait for
-
-        with (self.folder.path / "sync.log").open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder.path,
-                env=env,
-                start_new_session=True,
-            )
-        _uploaders.append(process)
-
     def after_fork(self) -> None:
         """In a forked child: become another writer of the run, from the first row it logs."""
         self.progress = Progress()
@@ -376,10 +348,6 @@ class Session:
 
 def _text(error: OSError | None) -> str | None:
     return None if error is None else str(error)
-
-
-_uploaders: Final[list[Any]] = []
-"""kept, since collecting a live Popen is a warning."""
 
 
 def _after_fork() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,33 +225,6 @@ def test_spawned_children_have_runs_of_their_own(script: Script, ask: Ask) -> No
     for name, rows in (("r", 1), ("child0", 50), ("child1", 50)):
         info = ask(f"runs/{{entity}}/p/{name}")
         assert (info["rows"], info["state"]) == (rows, "finished")
-
-
-def test_the_detached_uploader_delivers_once_the_server_is_there(
-    script: Script, server: ServerHandle, ask: Ask, data_folder: Path
-) -> None:
-    # The server is told in code, not in the environment: the uploader must know all the same.
-    url, key, port = server.url, server.api_key, int(server.url.rpartition(":")[2])
-    server.stop()
-    code = f"""
-import asyncwb
-run = asyncwb.init("p", id="r", settings={{"base_url": {url!r}, "api_key": {key!r}}})
-for i in range(100):
-    run.log({{"i": i}})
-run.finish(timeout=0.2)
-"""
-    process = script(code, base_url="http://127.0.0.1:9", api_key="wrong", detach_uploader="true")
-    _, err = end(process)
-    (folder,) = (data_folder / "runs").iterdir()
-    assert f"asyncwb sync {folder}" in err
-    object.__setattr__(server.config, "port", port)
-    server.start()
-    assert server.url == url
-    deadline = time.monotonic() + 40
-    while (info := ask("runs/{entity}/p/r")) is None or folder.exists():
-        assert time.monotonic() < deadline, (folder / "sync.log").read_text()
-        time.sleep(0.05)
-    assert (info["rows"], info["state"]) == (100, "finished")
 
 
 def test_without_an_address_a_server_is_started(

@@ -18,10 +18,9 @@ import pytest
 import asyncwb
 from asyncwb.client import saving
 from asyncwb.client.backlog import look
-from asyncwb.engine import uploads
+from asyncwb.engine import handover, uploads
 from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.saved import Saved
-from asyncwb.engine.session import _uploaders
 from asyncwb.errors import Error
 from tests.engine.uploads_lab import Decide, FileFront, hashes, md5, stored
 from tests.fix_faults import (
@@ -256,7 +255,7 @@ def test_a_process_of_its_own_goes_on(
     wait_for(lambda: front.seen["put"] == 2)
     network.loop.call_soon_threadsafe(release.set)
     wait_for(lambda: not folder_of(run).exists())
-    assert _uploaders[-1].wait(30) == 0
+    assert handover.started[-1].wait(30) == 0
     assert stored(target, "r") == hashes({"a": b"a"})
 
 
