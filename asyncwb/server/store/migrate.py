@@ -15,7 +15,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 from asyncwb.server.store.database import Database
 
-HEAD: Final = "0004"
+HEAD: Final = "0006"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
