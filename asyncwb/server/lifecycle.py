@@ -29,6 +29,7 @@ from aiohttp import web
 
 from asyncwb.errors import UsageError
 from asyncwb.private import close_to_others, make_private_folder, write_private
+from asyncwb.server import room
 from asyncwb.server.activity import ACTIVITY
 from asyncwb.server.app import READY, create_app
 from asyncwb.server.background import TASKS
@@ -36,6 +37,7 @@ from asyncwb.server.config import ServerConfig
 from asyncwb.server.connection import connections
 from asyncwb.server.errors import log
 from asyncwb.server.state import STATE
+from asyncwb.server.store.database import DatabaseError
 from asyncwb.version import __version__
 
 _SHUTDOWN_SECONDS: Final = 15.0
@@ -108,19 +110,23 @@ async def run_server(
     """
     _make_folder(config.data)
     with _folder_lock(config.data / _LOCK), _listen(config) as listener:
+        room.give_back(config.data)
         app = create_app(config, clock=clock)
         runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS, handle_signals=False)
         url = _url(config, listener)
         about = config.data / "server.json"
         accepting: asyncio.Server | None = None
         try:
-            await runner.setup()
+            about.unlink(missing_ok=True)  # of one that was killed
+            with _in_words(config.data):
+                await runner.setup()
             assert runner.server is not None
             accepting = await asyncio.get_running_loop().create_server(
                 connections(runner.server, config.patience), sock=listener, backlog=_BACKLOG
             )
             app[READY].set()
             await _announce(about, url, app)
+            room.keep(config.data)
             yield RunningServer(url, config, app)
         finally:
             app[READY].clear()
@@ -128,6 +134,21 @@ async def run_server(
             if accepting is not None:
                 accepting.close()
             await runner.cleanup()
+            room.keep(config.data)  # what closing the database has freed
+
+
+@contextmanager
+def _in_words(data: Path) -> Iterator[None]:
+    try:
+        yield
+    except (DatabaseError, OSError, UsageError) as error:
+        if not room.is_full(error):
+            raise
+        raise UsageError(
+            f"the disk of {data} is full: the server cannot be started. What is in the folder is "
+            "untouched, and can be read again once there is some room; free a few megabytes and "
+            "start it once more."
+        ) from error
 
 
 def _make_folder(path: Path) -> None:
@@ -146,7 +167,7 @@ def _make_folder(path: Path) -> None:
 
 @contextmanager
 def _folder_lock(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
+    with _in_words(path.parent), path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -191,7 +212,17 @@ async def _announce(path: Path, url: str, app: web.Application) -> None:
         "started_at": state.clock(),
         "entity": admin.name if admin else None,
     }
-    write_private(path, orjson.dumps(about))
+    try:
+        write_private(path, orjson.dumps(about))
+    except OSError as error:
+        log.error(
+            "%s cannot be written: %s. The server works and shows what it has, at %s; it takes no "
+            "rows where the disk is full, and clients that look for it in this folder do not find "
+            "it. Make room, and start it again.",
+            path,
+            error.strerror or error,
+            url,
+        )
 
 
 @asynccontextmanager
