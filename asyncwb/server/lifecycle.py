@@ -29,7 +29,7 @@ from aiohttp import web
 
 from asyncwb.errors import UsageError
 from asyncwb.private import close_to_others, make_private_folder, write_private
-from asyncwb.server import room
+from asyncwb.server import reserve
 from asyncwb.server.activity import ACTIVITY
 from asyncwb.server.app import READY, create_app
 from asyncwb.server.background import TASKS
@@ -110,7 +110,7 @@ async def run_server(
     """
     _make_folder(config.data)
     with _folder_lock(config.data / _LOCK), _listen(config) as listener:
-        room.give_back(config.data)
+        reserve.give_back(config.data)
         app = create_app(config, clock=clock)
         runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS, handle_signals=False)
         url = _url(config, listener)
@@ -126,7 +126,7 @@ async def run_server(
             )
             app[READY].set()
             await _announce(about, url, app)
-            room.keep(config.data)
+            reserve.keep(config.data)
             yield RunningServer(url, config, app)
         finally:
             app[READY].clear()
@@ -134,7 +134,7 @@ async def run_server(
             if accepting is not None:
                 accepting.close()
             await runner.cleanup()
-            room.keep(config.data)  # what closing the database has freed
+            reserve.keep(config.data)  # what closing the database has freed
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def _in_words(data: Path) -> Iterator[None]:
     try:
         yield
     except (DatabaseError, OSError, UsageError) as error:
-        if not room.is_full(error):
+        if not reserve.is_full(error):
             raise
         raise UsageError(
             f"the disk of {data} is full: the server cannot be started. What is in the folder is "

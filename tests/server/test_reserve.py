@@ -49,7 +49,7 @@ async def test_a_server_on_a_full_disk_shows_what_it_has(
         server.start()
     else:  # a copy of what lies there while it runs is what a kill leaves
         shutil.copytree(disk.path / "server", disk.path / "killed")
-        for name in (".room", "server.json"):  # of an older server; each would give a page
+        for name in (".reserve", "server.json"):  # of an older server; each would give a page
             (disk.path / "killed" / name).unlink()
         server.stop()
         fill(disk.path)
@@ -70,7 +70,7 @@ async def test_a_server_that_cannot_start_on_a_full_disk_says_so(
     disk = small_disk(24)
     server = start_server(data=disk.path / "server")
     server.stop()
-    (disk.path / "server" / ".room").unlink()
+    (disk.path / "server" / ".reserve").unlink()
     full = fill(disk.path)
     with pytest.raises(UsageError, match=r"the disk of .* is full: the server cannot be started"):
         server.start()

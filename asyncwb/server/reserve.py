@@ -1,4 +1,4 @@
-"""Room for a start: a server whose disk is full still starts, to show what it has.
+"""A reserve on the disk: a server whose disk is full still starts, to show what it has.
 
 SQLite needs a little room to be opened at all, even to read. So a small file lies in the data
 folder that takes room while there is some, and gives it back at a start that finds none.
@@ -15,7 +15,7 @@ from typing import Final
 
 SIZE: Final = 256 * 2**10
 """bytes; SQLite's shared memory takes 32 KiB, `server.json` and the lock a page each"""
-_NAME: Final = ".room"
+_NAME: Final = ".reserve"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
