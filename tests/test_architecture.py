@@ -15,10 +15,11 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "asyncwb"
-FOR_EVERYONE = {"errors", "private", "settings", "typing", "version"}
+FOR_EVERYONE = {"errors", "printable", "private", "settings", "typing", "version"}
 MAY_IMPORT = {
     "errors": set(),
     "typing": set(),
+    "printable": set(),
     "private": set(),
     "settings": {"wire"},
     "version": set(),

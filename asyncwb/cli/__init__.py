@@ -18,6 +18,7 @@ import typer
 from asyncwb.cli import importing
 from asyncwb.cli.demo import demo
 from asyncwb.cli.login import login
+from asyncwb.cli.output import say
 from asyncwb.cli.people import invite, join, keys, teams, users
 from asyncwb.cli.server import server
 from asyncwb.cli.status import status
@@ -72,7 +73,7 @@ def main() -> None:
 
 def _fail(message: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody can be told
-        typer.echo(f"asyncwb: {message}", err=True)
+        say(f"asyncwb: {message}", err=True)
     _leave(1)
 
 

@@ -42,7 +42,7 @@ def demo(
     on this machine that starts by itself. At the end all rows are read back and counted.
     """
     settings = Settings.resolve({"base_url": "embedded", "mode": "online", "project": project})
-    show = Show(Console(), settings)
+    show = Show(Console(markup=False), settings)
     try:
         loops = asyncio.run(_train_all(show, settings, seconds, runs, rate))
     except ExceptionGroup as group:

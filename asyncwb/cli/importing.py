@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
-from rich.text import Text
+from rich.progress import Progress, SpinnerColumn, TaskID
 
-from asyncwb.cli import progress as shown
+from asyncwb.cli.output import progress_column, progress_console, say
 from asyncwb.cli.usage import refuse
 from asyncwb.errors import UsageError
+from asyncwb.printable import printable
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
@@ -187,17 +186,16 @@ def _show(
     run: Callable[[Callable[[ImportProgress], None]], Coroutine[Any, Any, list[ImportResult]]],
 ) -> None:
     """Run an import with its progress on stderr, then print what became of every run."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"))
-    with Progress(*columns, console=shown.console()) as progress:
+    columns = (SpinnerColumn(), progress_column("description"), progress_column("completed:,"))
+    with Progress(*columns, console=progress_console()) as progress:
         results = asyncio.run(run(Lines(progress).report))
     if not results:
-        typer.echo("There is no run to import.")
+        say("There is no run to import.")
         return
-    console = Console()
     for result in results:
-        console.print(outcome(result), soft_wrap=True)
+        say(outcome(result), style="red" if result.error else "")
         for line in remarks(result):
-            console.print(Text(f"    {line}", style="yellow"), soft_wrap=True)
+            say(f"    {line}", style="yellow")
     if any(result.error for result in results):
         raise typer.Exit(1)
 
@@ -212,18 +210,18 @@ class Lines:
     def report(self, state: ImportProgress) -> None:
         """Show how far a run has come."""
         if state.label not in self._lines:
-            self._lines[state.label] = self._progress.add_task(state.label, total=None)
+            self._lines[state.label] = self._progress.add_task(printable(state.label), total=None)
         self._progress.update(self._lines[state.label], completed=state.done)
 
 
-def outcome(result: ImportResult) -> Text:
+def outcome(result: ImportResult) -> str:
     """Say what became of a run: a whole line, so that a path in it can be copied."""
     where = "" if result.path is None else f" -> {result.path}"
     counts = [f"{result.rows:,} new rows"] + [f"{result.files:,} new files"] * bool(result.files)
     said = f"{result.label}{where}: {', '.join(counts)}"
     if result.error:
-        return Text(f"{said}; failed: {result.error}", style="red")
-    return Text(said)
+        return f"{said}; failed: {result.error}"
+    return said
 
 
 def remarks(result: ImportResult) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from asyncwb.cli.native import ask
+from asyncwb.cli.output import say
 from asyncwb.cli.usage import refuse
 from asyncwb.errors import AuthenticationError, UsageError
 from asyncwb.settings import Settings, read_credentials, write_credentials
@@ -50,16 +51,16 @@ def login(
     for entry in stored.values():
         entry.pop("default", None)
     path = write_credentials(settings.data_dir, stored | {url: {"key": chosen, "default": True}})
-    typer.echo(f"Logged in to {url} as {viewer.get('username')}; the key is in {path}.")
+    say(f"Logged in to {url} as {viewer.get('username')}; the key is in {path}.")
     if chosen == kept:
-        typer.echo("It was stored already and the server accepts it. To replace it: --relogin")
-    typer.echo("Runs go there now. Back to this machine: asyncwb login --host embedded")
+        say("It was stored already and the server accepts it. To replace it: --relogin")
+    say("Runs go there now. Back to this machine: asyncwb login --host embedded")
 
 
 def _use_embedded(settings: Settings, stored: dict[str, dict[str, Any]]) -> None:
     if any(entry.pop("default", None) for entry in stored.values()):
         write_credentials(settings.data_dir, stored)
-    typer.echo(
+    say(
         f"Runs go to the server on this machine, which starts by itself and needs no login "
         f"(its data and its key are in {settings.server_dir}).\n"
         "For another server: asyncwb login --host URL"
@@ -91,5 +92,5 @@ def _checked_key(
         try:
             return viewer(kept)
         except AuthenticationError:
-            typer.echo(f"The stored key for {url} is no longer accepted.", err=True)
+            say(f"The stored key for {url} is no longer accepted.", err=True)
     return viewer(given or _read_key(url))

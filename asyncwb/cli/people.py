@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from asyncwb.cli.native import ask
+from asyncwb.cli.output import say, show_table
 from asyncwb.cli.usage import only_one, refuse
 from asyncwb.errors import CommError, UsageError
 from asyncwb.settings import Settings, read_credentials, write_credentials
@@ -41,18 +38,18 @@ def users(
     if add is not None:
         body = {"name": add, "email": email, "admin": admin}
         made = server.ask("POST", "users", body)
-        typer.echo(f"{made['user']['username']} may use {server.url} with this key:\n{made['key']}")
+        say(f"{made['user']['username']} may use {server.url} with this key:\n{made['key']}")
         return
     for name, off in ((disable, True), (enable, False)):
         if name is not None:
             server.ask("PATCH", f"users/{_part(name)}", {"disabled": off})
-            typer.echo(f"{name} is {'disabled' if off else 'enabled'}.")
+            say(f"{name} is {'disabled' if off else 'enabled'}.")
             return
     rows = [
         (one["username"], one["email"] or "", _what(one), ", ".join(one["teams"]))
         for one in server.ask("GET", "users?limit=1000")["users"]
     ]
-    _show(("user", "email", "", "teams"), rows)
+    show_table(("user", "email", "", "teams"), rows)
 
 
 def teams(
@@ -78,12 +75,12 @@ def teams(
     server = _Server()
     if team is None:
         found = server.ask("GET", "teams")["teams"]
-        _show(("team", "your role"), [(one["name"], one["role"] or "") for one in found])
+        show_table(("team", "your role"), [(one["name"], one["role"] or "") for one in found])
         return
     members = f"teams/{_part(team)}/members"
     if create:
         server.ask("POST", "teams", {"name": team})
-        typer.echo(f"The team {team} is there, and you are its admin.")
+        say(f"The team {team} is there, and you are its admin.")
     if add is not None:
         server.ask("POST", members, {"user": add, "role": role or "member"})
     if remove is not None:
@@ -92,13 +89,13 @@ def teams(
         path = f"teams/{_part(team)}/service-accounts"
         made = server.ask("POST", path, {"description": service})
         name = made["user"]["username"]
-        typer.echo(f"{name} may log to {team} with this key:\n{made['key']}")
+        say(f"{name} may log to {team} with this key:\n{made['key']}")
         return
     rows = [
         (one["username"], one["email"] or "", one["role"], _what(one))
         for one in server.ask("GET", members)["members"]
     ]
-    _show(("member", "email", "role", ""), rows)
+    show_table(("member", "email", "role", ""), rows)
 
 
 def invite(
@@ -118,8 +115,8 @@ def invite(
     server = _Server()
     body = {"team": team, "role": role or "member", "email": email}
     made = server.ask("POST", "invitations", body)
-    typer.echo(f"Good once, for 7 days:\n{made['url']}")
-    typer.echo("In a terminal it is taken up with: asyncwb join LINK --name NAME")
+    say(f"Good once, for 7 days:\n{made['url']}")
+    say("In a terminal it is taken up with: asyncwb join LINK --name NAME")
 
 
 def join(
@@ -141,7 +138,7 @@ def join(
     for entry in stored.values():
         entry.pop("default", None)
     kept = write_credentials(folder, stored | {url: {"key": made["key"], "default": True}})
-    typer.echo(f"You are {name} at {url}; the key is in {kept}. Runs go there now.")
+    say(f"You are {name} at {url}; the key is in {kept}. Runs go there now.")
 
 
 def keys(
@@ -158,11 +155,11 @@ def keys(
     server = _Server()
     path = "keys" if user is None else f"users/{_part(user)}/keys"
     if create is not None:
-        typer.echo(server.ask("POST", path, {"description": create})["key"])
+        say(server.ask("POST", path, {"description": create})["key"])
         return
     if revoke is not None:
         server.ask("DELETE", f"keys/{revoke}")
-        typer.echo(f"The key {revoke} is worthless now.")
+        say(f"The key {revoke} is worthless now.")
         return
     rows = [
         (
@@ -173,7 +170,7 @@ def keys(
         )
         for key in server.ask("GET", path)["keys"]
     ]
-    _show(("id", "ends in", "for", "made"), rows)
+    show_table(("id", "ends in", "for", "made"), rows)
 
 
 class _Server:
@@ -212,12 +209,3 @@ def _part(name: str) -> str:
 def _what(user: dict[str, Any]) -> str:
     words = [word for word in ("admin", "service", "disabled") if user[word]]
     return ", ".join(words)
-
-
-def _show(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from asyncwb.cli.output import say
 from asyncwb.errors import UnsupportedError
 from asyncwb.settings import Settings
 
@@ -80,7 +81,7 @@ def server(
 
 def _announce(url: str, folder: Path) -> None:
     with contextlib.suppress(OSError, ValueError):  # it serves, whether or not that can be read
-        typer.echo(
+        say(
             f"Serving at {url}, data in {folder}. The admin's API key is in {folder / 'api_key'}.\n"
             f"To send runs here: asyncwb login --host {url}"
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asyncwb.cli.output import say
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ def status(
     if as_json:
         typer.echo(json.dumps([_plain(run) for run in runs], indent=2))
     elif not runs:
-        typer.echo(f"Nothing waits in {settings.runs_dir}.")
+        say(f"Nothing waits in {settings.runs_dir}.")
     else:
         for run in runs:
-            typer.echo("\n".join(_lines(run)))
-        typer.echo("To send all of it: asyncwb sync")
+            say("\n".join(_lines(run)))
+        say("To send all of it: asyncwb sync")
         if any(run.error for run in runs):
-            typer.echo("To give up what can never be sent: delete the folder.")
+            say("To give up what can never be sent: delete the folder.")
 
 
 def _lines(run: UnsentRun) -> Iterator[str]:

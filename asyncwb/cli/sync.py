@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID
 from rich.text import Text
 
-from asyncwb.cli.progress import console
+from asyncwb.cli.output import progress_column, progress_console, say
 from asyncwb.errors import UsageError
+from asyncwb.printable import printable
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,17 +43,17 @@ def sync(
             f"No such folder: {', '.join(missing)}. Nothing was sent; see: asyncwb status"
         )
     engine = importlib.import_module("asyncwb.client.sync")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console()) as progress:
+    columns = (progress_column("description"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=progress_console()) as progress:
         bars = Bars(progress, settings.finish_timeout)
         results: list[SyncResult] = asyncio.run(
             engine.sync(paths, settings=settings, jobs=jobs, report=bars.report)
         )
     if not results:
-        typer.echo(f"Nothing waits in {', '.join(map(str, paths))}.")
+        say(f"Nothing waits in {', '.join(map(str, paths))}.")
         return
     for result in results:
-        Console().print(outcome(result), soft_wrap=True)
+        say(outcome(result), style="red" if result.error or result.lost else "")
     if any(result.error for result in results):
         raise typer.Exit(1)
 
@@ -70,21 +70,22 @@ class Bars:
     def report(self, state: SyncProgress) -> None:
         """Show how far a run has come."""
         if state.path not in self._bars:
-            self._bars[state.path] = self._progress.add_task(state.run or state.path.name)
+            self._bars[state.path] = self._progress.add_task(
+                printable(state.run or state.path.name)
+            )
         self._progress.update(self._bars[state.path], completed=state.sent, total=state.total)
         if state.trouble is not None and state.trouble not in self._said:
             self._said.add(state.trouble)
-            self._progress.console.print(
-                f"{state.trouble} It is tried again for {self._patience:.0f} s.", highlight=False
-            )
+            said = f"{state.trouble} It is tried again for {self._patience:.0f} s."
+            self._progress.console.print(Text(printable(said)), highlight=False)
 
 
-def outcome(result: SyncResult) -> Text:
+def outcome(result: SyncResult) -> str:
     """Say what became of a run: a whole line, so that a folder in it can be copied."""
     counts = [f"{result.sent:,} rows sent"]
     counts += [f"{result.files:,} files sent"] * bool(result.files)
     counts += [f"{result.lost:,} rows lost"] * bool(result.lost)
     said = f"{result.run or result.path}: {', '.join(counts)}"
     if result.error:
-        return Text(f"{said}; failed: {result.error}", style="red")
-    return Text(said, style="red" if result.lost else "")
+        return f"{said}; failed: {result.error}"
+    return said

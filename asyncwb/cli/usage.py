@@ -6,10 +6,12 @@ from typing import NoReturn
 
 import typer
 
+from asyncwb.cli.output import say
+
 
 def refuse(message: str) -> NoReturn:
     """End the command with exit code 2 and a line that says what to write instead."""
-    typer.echo(f"asyncwb: {message} Nothing was done.", err=True)
+    say(f"asyncwb: {message} Nothing was done.", err=True)
     raise typer.Exit(2)
 
 

@@ -17,6 +17,8 @@ import warnings
 from queue import SimpleQueue
 from typing import Any, Final
 
+from asyncwb.printable import printable
+
 _PREFIX: Final = "asyncwb: "
 _MOST_WAITING: Final = 100
 _MOMENT: Final = 0.25
@@ -109,19 +111,24 @@ class Notices:
     def tell(self, text: str) -> None:
         """Print a line that is no warning."""
         if not self._silent and not self._quiet:
-            _printer.say(f"{_PREFIX}{text}")
+            _say(text)
 
     def warn(self, text: str, *, advise: bool = True) -> None:
         """Print a warning; `advise`: with the advice that stands for this run."""
         if not self._silent:
             line = f"{text} {self.advice}".rstrip() if advise else text
-            _printer.say(f"{_PREFIX}{line}")
+            _say(line)
 
     def warn_once(self, topic: str, text: str, *, advise: bool = True) -> None:
         """Print a warning the first time that its topic comes up."""
         if topic not in self._said:
             self._said.add(topic)
             self.warn(text, advise=advise)
+
+
+def _say(text: str) -> None:
+    # Servers and other people's runs have their words in it.
+    _printer.say(f"{_PREFIX}{printable(text, lines=True)}")
 
 
 def caution(text: str) -> None:

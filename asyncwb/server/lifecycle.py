@@ -21,13 +21,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import uvloop
 from aiohttp import web
 
 from asyncwb.errors import UsageError
+from asyncwb.printable import printable
 from asyncwb.private import close_to_others, make_private_folder, write_private
 from asyncwb.server import reserve
 from asyncwb.server.activity import ACTIVITY
@@ -71,9 +72,9 @@ def serve(config: ServerConfig, announce: Callable[[str], None] | None = None) -
             since whoever started it can use the other one).
         UsageError: the address is taken, or not one of this machine's.
     """
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
     os.umask(0o077)  # for files outside the data folder too: a database or objects elsewhere
     try:
@@ -97,6 +98,16 @@ async def _serve(config: ServerConfig, announce: Callable[[str], None] | None) -
             await stop.wait()
         log.info("stopping")
     log.info("stopped")
+
+
+class _Plain(logging.Formatter):
+    """Writes paths and names of requests so that a terminal only shows them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return printable(super().formatException(ei), lines=True)
 
 
 @asynccontextmanager

@@ -7,12 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+from asyncwb.cli.native import ask
 from tests.cli.conftest import Cli
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_what_others_are_called_is_no_order_to_a_terminal(
+    cli: Cli, served: tuple[str, str]
+) -> None:
+    url, key = served
+    said(cli("login", "--host", url, "--key", key))
+    odd = "\x1b]0;mine\x07\x1b[2J \u202eevil [/b][red]"
+    ask(url, "/api/v1/users", key=key, method="POST", body={"name": "eve", "email": "[/b]a@x.org"})
+    said(cli("keys", "--create", odd))
+    listed = said(cli("users")) + said(cli("keys"))
+    assert "[/b]a@x.org" in listed
+    assert r"\x1b]0;mine\x07\x1b[2J \u202eevil [/b][red]" in listed
+    assert not set("\x1b\x07\u202e") & set(listed)
 
 
 def test_an_admin_lets_a_colleague_in(

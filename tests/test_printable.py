@@ -1,0 +1,26 @@
+"""What is others' is shown by a terminal, and does nothing to it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncwb.printable import printable
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
+    shown = printable(text)
+    assert shown.replace("\u200c", "").replace("\u200d", "").isprintable()
+    assert printable(shown) == shown
+    shown.encode()  # no lone surrogate
+
+
+def test_what_people_write_stays_as_it_is() -> None:
+    for text in ("loss/train", "[bold]x[/b]", "Zoë", "日本語", "👩\u200d🔬", "a\x1b"):
+        assert printable(text) == text
+
+
+def test_escapes_say_what_was_there() -> None:
+    assert printable("a\x1b]0;x\x07b\u202ec\nd\te") == "a\\x1b]0;x\\x07b\\u202ec\\nd\\te"
+    assert printable("a\n\x1bb", lines=True) == "a\n\\x1bb"
