@@ -118,6 +118,8 @@ class Engine:
         self._helpers = Helpers()  # now: a program may end before the engine's imports have
         self._thread = threading.Thread(target=self._main, name="asyncwb-engine", daemon=True)
         self._thread.start()
+        if _fork.in_thread:
+            threading.Thread(target=_end_the_child, name="asyncwb-exit", daemon=True).start()
 
     @classmethod
     def current(cls) -> Engine:
@@ -193,14 +195,37 @@ def _stopped_by(error: BaseException | None) -> EngineStopped:
     )
 
 
+class _Fork:
+    """Remembers of a forked child whether it, or its parent, was forked in a thread.
+
+    Mutable state: `in_thread`.
+    """
+
+    def __init__(self) -> None:
+        self.in_thread = False
+        self._by_thread = False
+
+    def before(self) -> None:
+        self._by_thread = threading.current_thread() is not threading.main_thread()
+
+    def in_child(self) -> None:
+        self.in_thread = self.in_thread or self._by_thread
+
+
+_fork = _Fork()
+_callbacks: Final[list[Callable[[], None]]] = []
+"""what `at_exit` was given"""
+
+
 def _forget_after_fork() -> None:
     """A child has none of its parent's threads: the guard may be held by one that is gone."""
     Engine._guard = threading.Lock()
     Engine._current = None
+    _fork.in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(before=_fork.before, after_in_child=_forget_after_fork)
 
 
 def at_exit(callback: Callable[[], None]) -> None:
@@ -211,6 +236,7 @@ def at_exit(callback: Callable[[], None]) -> None:
     for, once all others that it waits for have ended. The callback may come twice.
     """
     atexit.register(callback)
+    _callbacks.append(callback)
     # Without it, or too late for it: the child of a foreign implementation, or nearly gone.
     with contextlib.suppress(AttributeError, RuntimeError):
         threading._register_atexit(_in_child, callback)  # type: ignore[attr-defined]
@@ -223,11 +249,29 @@ def _in_child(callback: Callable[[], None]) -> None:
 
 
 def _after_others(callback: Callable[[], None]) -> None:
-    me = (threading.current_thread(), threading.main_thread())
-    while others := [t for t in threading.enumerate() if not t.daemon and t not in me]:
+    _join_all_but(threading.current_thread(), threading.main_thread())
+    callback()
+
+
+def _join_all_but(*these: threading.Thread) -> None:
+    while others := [t for t in threading.enumerate() if not t.daemon and t not in these]:
         for thread in others:
             thread.join()
-    callback()
+
+
+def _end_the_child() -> None:
+    """End a child that was forked in a thread once that thread and all others have ended.
+
+    It has no interpreter's exit: it ends with the last of its threads, with code 0 whatever that
+    one raised, so it would go on as long as the engine's do.
+    """
+    threading.main_thread().join()  # which is now the one that forked
+    _join_all_but(threading.current_thread(), threading.main_thread())
+    for callback in reversed(_callbacks):
+        with contextlib.suppress(Exception):  # the next one has rows to send, too
+            callback()
+    _stop_at_exit()
+    os._exit(0)
 
 
 def _stop_at_exit() -> None:

@@ -299,5 +299,43 @@ def test_a_forked_child_ends_as_it_says(
     assert (info["state"], info["rows"]) == ("finished", rows)
 
 
+_FORKS_IN_A_THREAD = """
+import os, sys, threading
+import asyncwb
+run = asyncwb.init()
+run.log({"i": 0})
+
+def late():
+    threading.main_thread().join()
+    run.log({"late": 1})
+
+def work():
+    child = os.fork()
+    if not child:
+        for i in range(50):
+            run.log({"child": i})
+        threading.Thread(target=late).start()
+        %s
+    else:
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("ending", ["return", "sys.exit(0)", "raise ValueError('boom')"])
+def test_a_child_that_a_thread_forked_ends_with_it(
+    script: Script, ask: Ask, rows_of: Rows, ending: str
+) -> None:
+    out, err = end(script(_FORKS_IN_A_THREAD % ending), 0)
+    assert out == "0\n", err
+    info = ask("runs/{entity}/p/r")
+    assert (info["state"], info["rows"], info["lost"]) == ("finished", 52, 0)
+    assert [row["child"] for row in rows_of("r") if "child" in row] == list(range(50))
+
+
 def test_the_engine_imports_nothing_that_a_fork_could_fall_into(script: Script) -> None:
     end(script(_IMPORTS))
