@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -186,9 +185,9 @@ def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 def _login_link(folder: Path) -> str:
-    server = json.loads((folder / "server.json").read_text())
-    key = (folder / "api_key").read_text().strip()
-    answer = ask(server["url"], "/api/v1/login/links", key=key, method="POST", timeout=5)
+    url, key, opener = importlib.import_module("asyncwb.client.local_server").announced(folder)
+    place = "/api/v1/login/links"
+    answer = ask(url, place, key=key, method="POST", timeout=5, opener=opener)
     return str(answer["url"])
 
 

@@ -28,10 +28,12 @@ def ask(
     method: str = "GET",
     timeout: float = 10.0,
     body: Mapping[str, Any] | None = None,
+    opener: OpenerDirector | None = None,
 ) -> dict[str, Any]:
     """Send one request and return the JSON object of its answer.
 
-    Blocks for at most about `timeout` seconds. Raises AuthenticationError when the server refuses
+    Blocks for at most about `timeout` seconds. `opener` makes the connection, where it is no usual
+    one. Raises AuthenticationError when the server refuses
     the key, CommError when the server says that it will not (with its words), when there is no
     server, no answer in time, or one that is no JSON object.
     """
@@ -41,7 +43,7 @@ def ask(
         request.data = json.dumps(body or {}).encode()
         request.add_header("Content-Type", "application/json")
     try:
-        with _opener(base_url).open(request, timeout=timeout) as response:
+        with (opener or _opener(base_url)).open(request, timeout=timeout) as response:
             answer = json.loads(response.read())
     except HTTPError as error:
         with error:

@@ -6,17 +6,18 @@ somebody may do, the server says. Keys and links are printed once: nobody can re
 
 from __future__ import annotations
 
-import json
+import importlib
 import time
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote, urlsplit
+from urllib.request import OpenerDirector
 
 import typer
 
 from asyncwb.cli.native import ask
 from asyncwb.cli.output import say, show_table
 from asyncwb.cli.usage import only_one, refuse
-from asyncwb.errors import CommError, UsageError
+from asyncwb.errors import UsageError
 from asyncwb.settings import Settings, read_credentials, write_credentials
 
 
@@ -178,28 +179,20 @@ class _Server:
 
     def __init__(self) -> None:
         settings = Settings.resolve()
+        self._opener: OpenerDirector | None = None
         if settings.base_url is not None:
             stored = read_credentials(settings.data_dir).get(settings.base_url, {})
             self.url, self._key = settings.base_url, settings.api_key or stored.get("key")
         else:
-            self.url, self._key = _embedded(settings)
+            local = importlib.import_module("asyncwb.client.local_server")
+            self.url, self._key, self._opener = local.announced(settings.server_dir)
         if not self._key:
             raise UsageError(f"No API key for {self.url}. Run: asyncwb login --host {self.url}")
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send a request to the native API."""
-        return ask(self.url, f"/api/v1/{path}", key=self._key, method=method, body=body)
-
-
-def _embedded(settings: Settings) -> tuple[str, str]:
-    try:
-        announced = json.loads((settings.server_dir / "server.json").read_text())
-        return announced["url"], (settings.server_dir / "api_key").read_text().strip()
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CommError(
-            "No server runs on this machine. Nothing was done; for another one: "
-            "asyncwb login --host URL"
-        ) from None
+        place = f"/api/v1/{path}"
+        return ask(self.url, place, key=self._key, method=method, body=body, opener=self._opener)
 
 
 def _part(name: str) -> str:

@@ -4,11 +4,16 @@ One server a data folder, however many processes start at once: each looks for `
 where nothing answers starts a detached server process; the server that gets the folder's lock
 lives on and announces itself in `server.json`, the others leave at once. Nobody's training waits
 for any of this: it happens on the engine's thread, while rows go to the journal.
+
+A server that was killed leaves `server.json` behind, and its port to whoever takes it. So it is
+believed only while somebody holds the folder's lock, and what listens there is told nothing before
+it has proved to hold the folder's secret (`wire.proof`), on each connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
@@ -21,6 +26,7 @@ from asyncwb.engine.forks import fork_waits
 from asyncwb.engine.http import Http, NoAnswer
 from asyncwb.errors import CommError
 from asyncwb.private import make_private_folder
+from asyncwb.wire.proof import SECRET_FILE
 from asyncwb.wire.values import loads
 
 START_TIMEOUT: Final = 30.0
@@ -31,6 +37,20 @@ _LOG_TAIL: Final = 2000
 _SERVERS_OWN: Final = ("ASYNCWB_API_KEY", "ASYNCWB_SERVER_")
 _children: Final[list[subprocess.Popen[bytes]]] = []
 """servers that this process started: kept, since collecting a live Popen is a warning."""
+
+
+def _is_locked(path: Path) -> bool:
+    """Tell whether a server holds the lock of its folder; True where that cannot be told."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError:  # a file system without locks: its proof decides
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +75,16 @@ class Embedded:
             announced = loads((self._folder / "server.json").read_bytes())
             url = str(announced["url"])
             key = (self._folder / "api_key").read_text().strip()
+            secret = (self._folder / SECRET_FILE).read_text().strip()
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        if not _is_locked(self._folder / "server.lock"):
+            return None
         try:
-            reply = await self._http.request("GET", f"{url}/ready")
+            proved = await self._http.prove(url, secret)
         except NoAnswer:
             return None
-        return Address(url, key) if reply.status == 200 else None
+        return Address(url, key) if proved else None
 
     async def find_or_start(self) -> Address:
         """Return the address of the running server, starting it first where none answers.

@@ -1,29 +1,81 @@
 """The one place that speaks HTTP as a client; foreign exceptions end here.
 
 A request either gives a `Reply`, whatever its status, or raises `NoAnswer`.
+
+Where the server is that of a data folder (`Http.prove`), each new connection has it prove that
+before anything is sent: a port that was the server's may be anybody's once that has died.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from os import SEEK_END
+from secrets import token_hex
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 
 from asyncwb.errors import CommError
 from asyncwb.errors import NoAnswer as NoAnswer
 from asyncwb.version import __version__
+from asyncwb.wire import proof
 from asyncwb.wire.values import loads
 
 _FAILURES: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 _PIECE: Final = 256 * 2**10
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+_PROOF_TIMEOUT: Final = 10.0
+_STRANGER: Final = "what listens there is not the server of this data folder"
+
+_secrets: Final[dict[tuple[str | None, int | None], str]] = {}
+"""by host and port: the secret that a server has proved to hold, and has to prove again"""
+
+
+class Unproved(aiohttp.ClientConnectionError):
+    """Somebody else listens there. As when nobody does, nothing was sent."""
+
+    errno = errno.ECONNREFUSED
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections to servers that prove who they are, where that is expected of them."""
+
+    async def _create_connection(
+        self, req: Any, traces: Any, timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        made = await super()._create_connection(req, traces, timeout)
+        secret = _secrets.get((req.url.host, req.url.port))
+        if secret is not None:
+            try:
+                async with asyncio.timeout(_PROOF_TIMEOUT):
+                    await _have_proved(made, req.url.host, req.url.port, secret)
+            except BaseException:
+                made.close()
+                raise
+        return made
+
+
+async def _have_proved(made: ResponseHandler, host: str, port: int, secret: str) -> None:
+    challenge = token_hex(32)
+    assert made.transport is not None
+    made.set_response_params()
+    asked = f"GET {proof.PATH} HTTP/1.1\r\nHost: {host}:{port}\r\n{proof.CHALLENGE}: {challenge}"
+    made.transport.write(f"{asked}\r\n\r\n".encode())
+    try:
+        answer, body = await made.read()
+    except (aiohttp.ClientError, HttpProcessingError) as error:
+        raise Unproved(_STRANGER) from error
+    if not proof.proves(secret, port, challenge, answer.headers.get(proof.PROOF)):
+        raise Unproved(_STRANGER)
+    await body.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +128,36 @@ class Http:
         outside = urlsplit(url).hostname not in _LOOPBACK
         if outside not in self._pools:
             self._pools[outside] = aiohttp.ClientSession(
+                connector=None if outside else _Connector(),
                 trust_env=outside,
                 auto_decompress=True,
                 headers={"User-Agent": f"asyncwb/{__version__}"},
                 max_line_size=64 * 1024,
             )
         return self._pools[outside]
+
+    async def prove(self, url: str, secret: str) -> bool:
+        """Ask whether a server of this machine is ready and holds a secret; tells it nothing.
+
+        If it does, each connection to it asks again from now on, whichever pool it belongs to.
+        Raises NoAnswer where nobody answers.
+        """
+        challenge, parts = token_hex(32), urlsplit(url)
+        closing = aiohttp.TCPConnector(force_close=True)  # not to be used for what is no question
+        asked = {proof.CHALLENGE: challenge}
+        timeout = aiohttp.ClientTimeout(total=_PROOF_TIMEOUT)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=closing, timeout=timeout) as session,
+                session.get(url + proof.PATH, headers=asked, allow_redirects=False) as answer,
+            ):
+                shown = answer.headers.get(proof.PROOF) if answer.status == 200 else None
+        except _FAILURES as error:
+            raise NoAnswer(f"no answer from {_origin(url)}: {error}") from error
+        proved = proof.proves(secret, parts.port or 80, challenge, shown)
+        if proved:
+            _secrets[parts.hostname, parts.port or 80] = secret
+        return proved
 
     async def request(
         self,

@@ -54,9 +54,12 @@ from asyncwb.server.store.users import Users
 from asyncwb.server.threads import WRITERS, Threads
 from asyncwb.settings import default_entity
 from asyncwb.version import __version__
+from asyncwb.wire.proof import CHALLENGE, PROOF, prove
 
 INGEST_VERSION: Final = 1
 READY: web.AppKey[asyncio.Event] = web.AppKey("ready", asyncio.Event)
+SECRET: web.AppKey[str] = web.AppKey("secret", str)
+"""the data folder's, by which clients know its server"""
 
 
 def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) -> web.Application:
@@ -134,13 +137,25 @@ def _own_routes(config: ServerConfig) -> list[web.RouteDef]:
 
 @public
 async def ready(request: web.Request) -> web.Response:
-    """Say whether the server takes requests, and what of its own work fails at present."""
-    if not request.app[READY].is_set():
-        return error_response(503, "unavailable", "The server is starting or stopping.")
-    offered = {"ingest": INGEST_VERSION} if request.app[STATE].config.native else {}
-    failing = request.app[TASKS].failing
-    told = {"failing": failing} if failing else {}
-    return web.json_response({"status": "ready", "version": __version__, **offered, **told})
+    """Say whether the server takes requests and what of its work fails, and prove whose it is."""
+    if request.app[READY].is_set():
+        offered = {"ingest": INGEST_VERSION} if request.app[STATE].config.native else {}
+        failing = request.app[TASKS].failing
+        told = {"failing": failing} if failing else {}
+        answer = web.json_response({"status": "ready", "version": __version__, **offered, **told})
+    else:
+        answer = error_response(503, "unavailable", "The server is starting or stopping.")
+    if shown := _proof(request):
+        answer.headers[PROOF] = shown
+    return answer
+
+
+def _proof(request: web.Request) -> str | None:
+    challenge, transport = request.headers.get(CHALLENGE), request.transport
+    if challenge is None or transport is None:
+        return None
+    port = transport.get_extra_info("sockname")[1]
+    return prove(request.app[SECRET], port, challenge)
 
 
 async def _metrics(request: web.Request) -> web.Response:

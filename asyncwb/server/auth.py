@@ -25,6 +25,7 @@ from asyncwb.server.errors import ApiError
 from asyncwb.server.open_requests import OPEN_REQUESTS
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.users import User, Users, digest
+from asyncwb.wire.proof import SECRET_FILE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 H = TypeVar("H", bound=Callable[..., Any])
@@ -175,6 +176,16 @@ async def ensure_admin(state: State, name: str) -> None:
     write_private(path, key.encode() + b"\n")
     if not await state.users.create_first_admin(name, key, state.clock()):
         path.unlink()
+
+
+def ensure_secret(folder: Path) -> str:
+    """Return the secret of a data folder, by which clients know its server; made where it lacks."""
+    path = folder / SECRET_FILE
+    secret = read_key(path)
+    if secret is None:
+        secret = secrets.token_hex(32)
+        write_private(path, secret.encode() + b"\n")
+    return secret
 
 
 def read_key(path: Path) -> str | None:

@@ -32,7 +32,8 @@ from asyncwb.printable import printable
 from asyncwb.private import close_to_others, make_private_folder, write_private
 from asyncwb.server import reserve
 from asyncwb.server.activity import ACTIVITY
-from asyncwb.server.app import READY, create_app
+from asyncwb.server.app import READY, SECRET, create_app
+from asyncwb.server.auth import ensure_secret
 from asyncwb.server.background import TASKS
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.connection import connections
@@ -44,6 +45,9 @@ from asyncwb.version import __version__
 _SHUTDOWN_SECONDS: Final = 15.0
 _BACKLOG: Final = 512
 _LOCK: Final = "server.lock"
+_LOCK_TRIES: Final = 5
+_LOCK_PAUSE: Final = 0.02
+"""seconds between them: a client that asks for the lock holds it for some microseconds"""
 _ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -123,6 +127,7 @@ async def run_server(
     with _folder_lock(config.data / _LOCK), _listen(config) as listener:
         reserve.give_back(config.data)
         app = create_app(config, clock=clock)
+        app[SECRET] = ensure_secret(config.data)
         runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS, handle_signals=False)
         url = _url(config, listener)
         about = config.data / "server.json"
@@ -179,14 +184,18 @@ def _make_folder(path: Path) -> None:
 @contextmanager
 def _folder_lock(path: Path) -> Iterator[None]:
     with _in_words(path.parent), path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlreadyRunning(
-                f"a server runs already on {path.parent}. Its data is untouched; use that one "
-                f"(its address is in {path.parent / 'server.json'}), stop it, or give another "
-                "--data."
-            ) from error
+        for left in reversed(range(_LOCK_TRIES)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if not left:
+                    raise AlreadyRunning(
+                        f"a server runs already on {path.parent}. Its data is untouched; use that "
+                        f"one (its address is in {path.parent / 'server.json'}), stop it, or give "
+                        "another --data."
+                    ) from error
+                time.sleep(_LOCK_PAUSE)
         yield
 
 

@@ -228,9 +228,14 @@ def test_spawned_children_have_runs_of_their_own(script: Script, ask: Ask) -> No
 
 
 def test_without_an_address_a_server_is_started(
-    script: Script, data_folder: Path, request: pytest.FixtureRequest
+    script: Script, data_folder: Path, server: ServerHandle, request: pytest.FixtureRequest
 ) -> None:
-
+    # One that was killed left its address, where another user's server listens by now.
+    left = data_folder / "server"
+    left.mkdir(parents=True)
+    (left / "server.json").write_bytes((server.data / "server.json").read_bytes())
+    (left / "api_key").write_text("k" * 40)
+    (left / "server.lock").touch()
     request.addfinalizer(lambda: stop_embedded(data_folder))
     code = """
 import asyncwb

@@ -147,6 +147,7 @@ async def test_a_clean_stop(spawn: Callable[..., Process], number: signal.Signal
     said = orjson.loads(about.read_bytes())
     assert (said["url"], said["pid"]) == (url, process.child.pid)
     assert {"version", "started_at", "entity"} <= said.keys()
+    assert stat.S_IMODE((process.data / "secret").stat().st_mode) == 0o600
     status, log = process.end(number)
     assert status == 0, log
     assert "Traceback" not in log
