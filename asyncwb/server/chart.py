@@ -21,6 +21,7 @@ import numpy as np
 from asyncwb.server import points, series
 from asyncwb.server.parquet import Group
 from asyncwb.server.points import Points
+from asyncwb.server.rows import runtimes
 from asyncwb.server.series import Buckets, Floats, Grid, Rollup
 from asyncwb.server.sources import Opened, Sources, View
 from asyncwb.server.store.segments import SegmentRow
@@ -44,10 +45,9 @@ class Query:
     hi: float | None = None
     began: float = 0.0
 
-    @property
-    def origin(self) -> float:
-        """What is taken off the times."""
-        return self.began if self.axis == "_runtime" else 0.0
+    def place(self, times: Floats) -> Floats:
+        """Say where on a time axis times are."""
+        return runtimes(times, self.began) if self.axis == "_runtime" else times
 
 
 async def read(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[Buckets]:
@@ -170,7 +170,7 @@ def _sealed_part(opened: Opened, row: SegmentRow, rollup: Rollup, query: Query) 
         return points.of_columns(steps, times, found)
 
     on_steps = query.axis == STEP
-    chunks = rollup.over_steps() if on_steps else rollup.over_times(query.origin)
+    chunks = rollup.over_steps() if on_steps else rollup.over_times(query.place)
     first, last = int(rollup.step_first[0]), int(rollup.step_last[-1])
     return _Part(first, last, rollup.ordered, chunks, rollup.shift, load)
 
@@ -204,7 +204,7 @@ def _in_order(groups: Sequence[Sequence[_Part]]) -> bool:
 def _x(rows: Points, query: Query) -> Floats:
     if query.axis == STEP:
         return rows.steps.astype(np.float64)
-    return rows.times - query.origin
+    return query.place(rows.times)
 
 
 def _from_unordered(parts: Sequence[_Part], query: Query) -> Buckets:
@@ -244,7 +244,8 @@ def _rows(group: Sequence[_Part], on: Grid, query: Query) -> Points:
     def near(found: Group) -> bool:
         if query.axis == STEP:
             return found.max_step >= on.lo and found.min_step < on.hi
-        return found.max_time - query.origin >= on.lo and found.min_time - query.origin < on.hi
+        first, last = query.place(np.array((found.min_time, found.max_time)))
+        return bool(last >= on.lo and first < on.hi)
 
     wanted = [part for part in group if part.last >= on.lo and part.first < on.hi]
     return points.join([part.load(near) for part in wanted]).latest()

@@ -85,9 +85,14 @@ async def read(
             retried_at = True
 
 
+def runtimes(times: NDArray[np.float64], began: float) -> NDArray[np.float64]:
+    """Return the seconds from `began` to each time, at least 0: a clock may have been set back."""
+    return np.maximum(times - began, 0.0)
+
+
 def with_runtime(table: Table, began: float) -> Table:
     """Add the column `_runtime`: seconds from `began` to each row."""
-    words = (table.times - began).view(np.uint64).reshape(1, table.n)
+    words = runtimes(table.times, began).view(np.uint64).reshape(1, table.n)
     return Table(table.n, (*table.blocks, Block((RUNTIME,), FLOAT, words)), table.texts)
 
 

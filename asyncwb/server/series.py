@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -315,9 +315,9 @@ class Rollup:
         """Return the chunks over the step axis."""
         return self._over(self.step_first.astype(np.float64), self.step_last.astype(np.float64))
 
-    def over_times(self, origin: float = 0.0) -> Buckets:
-        """Return the chunks over the time axis, in seconds since `origin`."""
-        return self._over(self.time_first - origin, self.time_last - origin)
+    def over_times(self, place: Callable[[Floats], Floats]) -> Buckets:
+        """Return the chunks over a time axis; `place` says where on it times are, ascending."""
+        return self._over(place(self.time_first), place(self.time_last))
 
     def _over(self, first: Floats, last: Floats) -> Buckets:
         return Buckets(

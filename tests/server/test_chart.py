@@ -148,6 +148,23 @@ async def test_a_clock_that_jumps_back_is_charted_from_the_rows(lab: Lab) -> Non
 
 
 @pytest.mark.anyio
+async def test_what_a_clock_that_was_set_back_puts_before_the_beginning_is_charted_there(
+    lab: Lab,
+) -> None:
+    run = await lab.run()
+    await lab.log(run, wave(0, 3_000))
+    late = BEGAN + 2_500
+    for axis_of in ("tail", "sealed"):
+        for buckets in (10, 5_000):
+            answer = await ask(lab, run, Query("loss", "_runtime", buckets, began=late))
+            assert answer.count.sum() == 3_000, axis_of
+            assert (answer.x_first[0], answer.x_last[-1]) == (0.0, 499.0)
+            inside = Query("loss", "_runtime", buckets, 0.0, 10.0, began=late)
+            assert (await ask(lab, run, inside)).x_first[0] == 0.0
+        await seal_all(lab)
+
+
+@pytest.mark.anyio
 async def test_a_key_without_numbers_is_an_empty_series(lab: Lab) -> None:
     run = await lab.run()
     await lab.log(run, [(0, {"note": "text"})])

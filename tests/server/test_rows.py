@@ -205,3 +205,5 @@ async def test_runtime_counts_from_the_beginning_of_the_run(lab: Lab) -> None:
     column = tables[0].get("_runtime", "f")
     assert column is not None
     assert column.values.tolist() == [60.0, 61.0]
+    late = RunRef(run.id, BEGAN + 0.5)  # the clock was set back after the start
+    assert [row["_runtime"] for row in await lab.read(late)] == [0.0, 0.5]
