@@ -121,7 +121,8 @@ class RunState:
         self.session.inbox.event({"t": "config", "set": values, "delete": deleted})
 
     def _summary_changed(self, values: dict[str, Any], deleted: list[str]) -> None:
-        self.session.inbox.event({"t": "summary", "set": values, "delete": deleted})
+        event = {"t": "summary", "set": values, "delete": deleted, "step": self.session.rule.step}
+        self.session.inbox.event(event)
 
     def finish(self, exit_code: int, timeout: float, quiet: bool | None) -> Future[Ending] | None:
         """Begin to finish the run, or join what is under way; None: there is nothing to wait for.

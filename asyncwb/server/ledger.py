@@ -205,7 +205,7 @@ class Ledger:
             last = self.record.last_step
             self.record.last_step = high if last is None else max(high, last)
         assert self.fold is not None
-        self.fold.apply(frame.table, frame.events, writer.writer, late=self._found)
+        self.fold.apply(frame.table, frame.events, writer.writer)
         self._folded = True
         if self._found and frame.table.n:
             self._spoke(writer, float(frame.table.times.max()))

@@ -5,23 +5,35 @@ what the metric's rule asks for is tracked, from the moment it asks, so that a m
 rule costs one assignment a batch. NaN is skipped by min, max, mean and best (one NaN would
 otherwise poison them for good) but is a last and a first value like any other; None is skipped by
 all. Bools count as 0 and 1.
+
+Which value is the last does not depend on when it came: each has a `Rank`, and the highest wins.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
+from asyncwb.wire.closing import Ends
 from asyncwb.wire.columns import BOOL, FLOAT, INT, JSON, Kind
 from asyncwb.wire.metrics import MetricRule
 
 MISSING: Final[Any] = object()
 """Stands where there is no value, since None can be one."""
 
-_RANK: Final = {"j": 0, "b": 1, "i": 2, "f": 3}
+Order: TypeAlias = tuple[float, str]
+"""One of the writers of a run: when it started (unix), and its name."""
+Rank: TypeAlias = tuple[int, float, str]
+"""The place of a value among all of its path: its step, then its writer's `Order`.
+
+Of two values of one rank, which one writer logged, the later one is the last.
+"""
+
+_NEVER: Final[Rank] = (-(2**64), 0.0, "")
+_WIDTH: Final = {"j": 0, "b": 1, "i": 2, "f": 3}
 _KINDS: Final[dict[str, Kind]] = {"j": JSON, "b": BOOL, "i": INT, "f": FLOAT}
 _JSON_TYPES: Final = {str: "jstring", list: "jlist", type(None): "jnil"}
 _MAX_TYPES: Final = 16
@@ -31,15 +43,26 @@ _LONGEST_TYPE: Final = 64
 class Leaf:
     """The summary of one path.
 
-    `last` is the plain value, MISSING before the first. `stats` holds what rules asked for: "min",
-    "max", "sum" and "n" (of the mean), "first". `explicit` is true once the user has set the value
-    by hand, which switches the rule's ops off for good. `kind`, `count`, `types`, `first_step` and
-    `last_step` describe the rows that hold the key, summarised yet or not. `types` counts them by
-    kind, other JSON by "j" and what it was: "jstring", "jlist", "jmap", "jnil", or the `_type` of
-    a dict ("jhistogram"); "j" alone where nobody knows.
+    `last` is the plain value, MISSING before the first, and `rank` its place. `stats` holds what
+    rules asked for: "min", "max", "sum" and "n" (of the mean), "first" and its rank "first_at".
+    `explicit` is true once the user has set the value by hand, which switches the rule's ops off
+    for good. `kind`, `count`, `types`, `first_step` and `last_step` describe the rows that hold the
+    key, summarised yet or not. `types` counts them by kind, other JSON by "j" and what it was:
+    "jstring", "jlist", "jmap", "jnil", or the `_type` of a dict ("jhistogram"); "j" alone where
+    nobody knows.
     """
 
-    __slots__ = ("count", "explicit", "first_step", "kind", "last", "last_step", "stats", "types")
+    __slots__ = (
+        "count",
+        "explicit",
+        "first_step",
+        "kind",
+        "last",
+        "last_step",
+        "rank",
+        "stats",
+        "types",
+    )
 
     def __init__(self) -> None:
         self.kind: Kind = JSON
@@ -49,7 +72,25 @@ class Leaf:
         self.last_step = 0
         self.explicit = False
         self.last: Any = MISSING
+        self.rank = _NEVER
         self.stats: dict[str, Any] = {}
+
+    def copy(self) -> Leaf:
+        """Return a leaf to fold values into, in place of this one."""
+        twin = Leaf()
+        for name in Leaf.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin.stats = dict(self.stats)
+        return twin
+
+    def put(self, value: Any, rank: Rank) -> None:
+        """Take in a last value, unless there is a later one."""
+        if rank >= self.rank:
+            self.last, self.rank = value, rank
+
+    def _put_first(self, value: Any, rank: Rank) -> None:
+        if "first" not in self.stats or rank < tuple(self.stats["first_at"]):
+            self.stats |= {"first": value, "first_at": list(rank)}
 
     def saw(self, kind: Kind, count: int, low: int, high: int, values: Sequence[Any] = ()) -> None:
         """Count rows that hold the key, at steps from `low` to `high`; `values` of other JSON."""
@@ -57,20 +98,22 @@ class Leaf:
             known = name in self.types or len(self.types) < _MAX_TYPES
             name = name if known else JSON
             self.types[name] = self.types.get(name, 0) + n
-        if _RANK[kind] > _RANK[self.kind] or not self.count:
+        if _WIDTH[kind] > _WIDTH[self.kind] or not self.count:
             self.kind = kind
         self.first_step = min(self.first_step, low) if self.count else low
         self.last_step = max(self.last_step, high) if self.count else high
         self.count += count
 
-    def fold_array(self, values: NDArray[Any], rule: MetricRule | None) -> None:
-        """Take in float64[n], int64[n] or bool[n] in the order of the rows; n > 0."""
-        self.last = values[-1].item()
+    def fold_array(
+        self, values: NDArray[Any], ends: Ends, order: Order, rule: MetricRule | None
+    ) -> None:
+        """Take in float64[n], int64[n] or bool[n] of one writer; n > 0."""
+        self.put(values[ends.last].item(), (ends.high, *order))
         if rule is None or self.explicit:
             return
         tracked = rule.tracked
         if "first" in tracked:
-            self.stats.setdefault("first", values[0].item())
+            self._put_first(values[ends.first].item(), (ends.low, *order))
         if tracked and tracked != ("first",):
             numbers = _numbers(values)
             if len(numbers):
@@ -84,16 +127,19 @@ class Leaf:
         if "mean" in tracked:
             self._add(float(numbers.sum(dtype="float64")), len(numbers))
 
-    def fold_list(self, values: list[Any], rule: MetricRule | None) -> None:
-        """Take in JSON values in the order of the rows."""
-        last = next((value for value in reversed(values) if value is not None), MISSING)
-        if last is MISSING:
+    def fold_list(
+        self, values: list[Any], steps: list[int], order: Order, rule: MetricRule | None
+    ) -> None:
+        """Take in JSON values of one writer, in the order in which it logged them."""
+        held = [at for at, value in enumerate(values) if value is not None]
+        if not held:
             return
-        self.last = last
+        last = max(reversed(held), key=steps.__getitem__)
+        self.put(values[last], (steps[last], *order))
         tracked = () if rule is None or self.explicit else rule.tracked
         if "first" in tracked:
-            first = next(value for value in values if value is not None)
-            self.stats.setdefault("first", first)
+            first = min(held, key=steps.__getitem__)
+            self._put_first(values[first], (steps[first], *order))
         numbers = [v for v in values if isinstance(v, (int, float)) and v == v] if tracked else []
         if not numbers:
             return
@@ -116,15 +162,25 @@ class Leaf:
         self.stats["sum"] = self.stats.get("sum", 0.0) + total
         self.stats["n"] = self.stats.get("n", 0) + count
 
-    def set(self, value: Any) -> None:
-        """Set the value by hand."""
-        self.last = value
+    def set(self, value: Any, rank: Rank) -> None:
+        """Set the value by hand; what has a later place stands, but for the ops."""
+        self.put(value, rank)
         self.explicit = True
         self.stats = {}
 
-    def clear(self) -> None:
-        """Forget the value and what was tracked; the rule starts afresh with the next row."""
-        self.last = MISSING
+    def replace(self, value: Any, rank: Rank) -> None:
+        """Set the value by hand, whatever is there."""
+        self.rank = _NEVER
+        self.set(value, rank)
+
+    def clear(self, rank: Rank | None) -> None:
+        """Forget the value and what was tracked; the rule starts afresh with the next row.
+
+        What has a later place than `rank` stands; None forgets whatever is there.
+        """
+        if rank is None or rank >= self.rank:
+            self.last = MISSING
+            self.rank = self.rank if rank is None else rank
         self.explicit = False
         self.stats = {}
 
@@ -149,24 +205,35 @@ class Leaf:
             op = "max" if goal == "maximize" else "min"
         return self.stats.get(op, MISSING)
 
-    def state(self) -> list[Any]:
-        """Return the leaf as JSON."""
-        last = [] if self.last is MISSING else [self.last]
+    def state(self, places: Mapping[str, int]) -> list[Any]:
+        """Return the leaf as JSON, its value's writer as a number of `places`."""
         plain = self.types.keys() <= {self.kind}
         kind = self.kind if plain else dict(self.types)
         info = [kind, self.count, self.first_step, self.last_step]
-        return [*info, self.explicit, dict(self.stats), *last]
+        held = [*info, self.explicit, dict(self.stats)]
+        if self.rank is _NEVER:
+            return held
+        step, _, writer = self.rank
+        last = [] if self.last is MISSING else [self.last]
+        return [*held, step, places[writer], *last]
 
     @classmethod
-    def from_state(cls, state: list[Any]) -> Leaf:
-        """Return the leaf that `state()` described."""
+    def from_state(cls, state: list[Any], orders: Mapping[int, Order]) -> Leaf:
+        """Return the leaf that `state()` described; `orders` are the writers by their places."""
         leaf = cls()
         kind, leaf.count, leaf.first_step, leaf.last_step, leaf.explicit, stats = state[:6]
         if leaf.count:
             leaf.types = dict(kind) if isinstance(kind, dict) else {kind: leaf.count}
-            leaf.kind = max((_KINDS[name[0]] for name in leaf.types), key=_RANK.__getitem__)
+            leaf.kind = max((_KINDS[name[0]] for name in leaf.types), key=_WIDTH.__getitem__)
         leaf.stats = dict(stats)
-        leaf.last = state[6] if len(state) > 6 else MISSING
+        match state[6:]:
+            case [step, place, *last]:
+                leaf.rank = (step, *orders[place])
+                leaf.last = last[0] if last else MISSING
+            case [last]:  # as it was stored before values had a rank
+                leaf.put(last, (leaf.last_step if leaf.count else -1, 0.0, ""))
+        if "first" in stats:
+            leaf.stats.setdefault("first_at", [leaf.first_step, 0.0, ""])
         return leaf
 
 

@@ -1,28 +1,39 @@
 """The summary of a run: a fold over its rows and events that both ends compute alike.
 
 Theory of operation. The summary holds the last value of every path, or what `define_metric` asked
-for. A row counts once its step is closed: a row with `_open` waits, one row a writer into which
+for. Last is what has the highest step; of two values at one step, the one of the writer that
+started later; of one writer's, the one logged later. First is the reverse. So it does not matter
+when rows arrive: neither a step that goes backwards nor a writer whose rows come late (a forked
+child, a part that was offline, an open row that its writer closes at the end) takes the place of
+what is newer.
+
+Rows of one step are one row while it is open: a row with `_open` waits, one row a writer into which
 later rows of the same step are merged, until that writer
 
-* logs a row of the same step that is not open (it is merged in, then all of it counts),
+* logs a row of the same step that is not open (it is merged in, then all of it is folded in),
 * logs a row of a later step, or
 * finishes.
 
-A row behind the writer's largest step counts at once; it is a late addition to a closed step.
-What counts is folded in per path, in the order of closing, so cutting the same rows into other
-batches changes nothing (but for the rounding of a mean's sum).
+What waits is shown: whoever reads the summary gets what it were if each open row closed now. A row
+behind the writer's largest step is folded in at once; it is a late addition to a closed step.
+Cutting the same rows into other batches changes nothing (but for the rounding of a mean's sum).
 
 A value that the user sets by hand stands until that path is logged again, and switches the
-path's `define_metric` ops off. Whole columns are folded with numpy; no Python code runs per row.
-Nor does any run per column while batches of one shape follow each other and no metric has a rule,
-which is what most training loops log: such a streak keeps its last row, and the leaves hear of it
-when somebody asks, or when something else comes.
+path's `define_metric` ops off. It takes the place of what its writer logged so far, and its step is
+the one that the writer had come to; where the event does not say which (an edit from outside), the
+value takes the place of whatever is there.
+
+Whole columns are folded with numpy; no Python code runs per row. Nor does any run per column while
+batches of one shape follow each other and no metric has a rule, which is what most training loops
+log: such a streak keeps its last row, and the leaves hear of it when somebody asks, or when
+something else comes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -30,17 +41,15 @@ from numpy.typing import NDArray
 
 from asyncwb.errors import UsageError
 from asyncwb.wire import keys
-from asyncwb.wire.columns import BOOL, FLOAT, INT, JSON, OPEN, STEP, TIME, Column, Kind, Table
+from asyncwb.wire.closing import RUNTIME, Index, Kept, by_path, closing_order, merged_row
+from asyncwb.wire.columns import BOOL, FLOAT, INT, JSON, OPEN, STEP, TIME, Kind, Table
 from asyncwb.wire.metrics import MetricRule, MetricRules, metric_event
-from asyncwb.wire.reducers import MISSING, Leaf
+from asyncwb.wire.reducers import MISSING, Leaf, Rank
 
 __all__ = ["Fold", "MetricInfo", "MetricRule", "MetricRules", "metric_event"]
 
-_RUNTIME: Final = "_runtime"
-_COMPUTED: Final = frozenset((STEP, TIME, OPEN, _RUNTIME))
+_COMPUTED: Final = frozenset((STEP, TIME, OPEN, RUNTIME))
 _READ: Final = ("start", "summary", "metric", "finish", "leave")
-
-Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +70,19 @@ class MetricInfo:
 
 @dataclass(slots=True)
 class _Writer:
+    name: str
+    started_at: float = 0.0  # unix, where its first word said so
     top: int = -1  # its largest step
     row: dict[str, Any] | None = None  # the open row at that step
+
+    def rank(self, step: int) -> Rank:
+        """Return the place of a value that it logged at a step."""
+        return step, self.started_at, self.name
 
 
 @dataclass(slots=True)
 class _Streak:
-    """Rows of one shape that count: how many, their steps, and the last one's words."""
+    """Rows of one shape that count: how many, their steps, and the words and rank of the last."""
 
     keys: tuple[str, ...]
     kinds: str
@@ -75,16 +90,18 @@ class _Streak:
     first_step: int
     last_step: int
     words: NDArray[np.uint64]
+    rank: Rank
 
     @classmethod
-    def of(cls, table: Table) -> _Streak | None:
+    def of(cls, table: Table, source: _Writer) -> _Streak | None:
         """Return a batch as a streak; None where its columns have to be looked at one by one."""
         block = table.blocks[0]
         alike = len(table.blocks) == 1 and not table.texts and block.rows is None
         if not alike or block.keys.count(TIME) != 1 or OPEN in block.keys or not table.ascending:
             return None
         first, last = int(table.steps[0]), table.last_step
-        return cls(block.keys, block.kinds, table.n, first, last, block.words[:, -1].copy())
+        words, rank = block.words[:, -1].copy(), source.rank(last)
+        return cls(block.keys, block.kinds, table.n, first, last, words, rank)
 
     def continue_with(self, other: _Streak) -> bool:
         """Add rows of the same shape; False where they have another."""
@@ -93,7 +110,8 @@ class _Streak:
         self.count += other.count
         self.first_step = min(self.first_step, other.first_step)
         self.last_step = max(self.last_step, other.last_step)
-        self.words = other.words
+        if other.rank >= self.rank:
+            self.words, self.rank = other.words, other.rank
         return True
 
     def tell(self, leaf_of: Callable[[str], Leaf]) -> None:
@@ -104,8 +122,9 @@ class _Streak:
                 kind: Any = self.kinds[i]
                 leaf = leaf_of(key)
                 leaf.saw(kind, self.count, self.first_step, self.last_step)
-                leaf.last = floats[i] if kind == FLOAT else ints[i] if kind == INT else ints[i] != 0
-        leaf_of(TIME).last = floats[self.keys.index(TIME)]
+                number = floats[i] if kind == FLOAT else ints[i] if kind == INT else ints[i] != 0
+                leaf.put(number, self.rank)
+        leaf_of(TIME).put(floats[self.keys.index(TIME)], self.rank)
 
 
 class Fold:
@@ -131,20 +150,14 @@ class Fold:
         table: Table,
         events: Iterable[tuple[int, Mapping[str, Any]]] = (),
         writer: str = "",
-        *,
-        late: bool = False,
     ) -> None:
-        """Take in rows and events of one writer, in order.
-
-        `late`: the writer is gone, and others may have logged since. Rows that are older than what
-        those logged count for all but the last values of paths that have a larger step.
+        """Take in rows and events of one writer, in order; writers may come in any order.
 
         Costs some microseconds a column, whatever the number of rows up to thousands. `events`
         are (row position, event), ascending; an event happens before the row at its position.
         Events of unknown types and malformed ones, which only a foreign client can send, are
         passed over: the stream must go on.
         """
-        newer = self._newer_than(table, writer) if late else {}
         done = 0
         with np.errstate(all="ignore"):
             for position, event in events:
@@ -153,34 +166,15 @@ class Fold:
                     done = max(done, position)
                     self._event(event, writer)
             self._rows(table.slice(done, table.n), writer)
-        if newer:
-            self._tell()
-            for path, last in newer.items():
-                self._leaf(path).last = last
-
-    def _newer_than(self, table: Table, writer: str) -> dict[str, Any]:
-        """Return the last values that rows which come late must leave as they are."""
-        if not table.n or self._writers.keys() <= {writer}:
-            return {}
-        self._tell()
-        time = self._leaf(TIME).last
-        if time is MISSING or time <= float(table.times.max()):
-            return {}
-        kept = {TIME: time}
-        for path in {column.key for column in table.columns} - _COMPUTED:
-            leaf = self._leaves.get(path)
-            if leaf is not None and leaf.count and leaf.last_step > table.last_step:
-                kept[path] = leaf.last
-        return kept
 
     # Rows.
 
     def _rows(self, table: Table, writer: str) -> None:
         if not table.n:
             return
-        source = self._writers.setdefault(writer, _Writer())
+        source = self._writer(writer)
         top = max(source.top, table.last_step)
-        streak = None if source.row is not None or self.rules else _Streak.of(table)
+        streak = None if source.row is not None or self.rules else _Streak.of(table, source)
         if streak is not None:
             self._go_on(streak)
             source.top = top
@@ -188,7 +182,7 @@ class Fold:
         self._tell()
         self._count(table)
         if source.row is None and (table.get(OPEN, BOOL) is None or not table.open.any()):
-            self._fold(table)
+            self._fold(table, source)
         else:
             self._rows_with_open(table, source)
         source.top = top
@@ -214,14 +208,14 @@ class Fold:
             table, late, is_open = table.slice(used, table.n), late[used:], is_open[used:]
             if not table.n:
                 return
-        label, order = _closing_order(table.steps, late, is_open)
+        label, order = closing_order(table.steps, late, is_open)
         if order is not None:
             table, label, is_open = table.take(order), label[order], is_open[order]
         waiting = int((label == label[-1]).sum()) if is_open[-1] else 0
         closed = table.n - waiting
-        self._fold(table.slice(0, closed), label[:closed])
+        self._fold(table.slice(0, closed), source, label[:closed])
         if waiting:
-            source.row = _merged_row(table.slice(closed, table.n))
+            source.row = merged_row(table.slice(closed, table.n))
             source.top = int(table.steps[-1])
 
     def _continue_open(
@@ -233,10 +227,10 @@ class Fold:
         closing = np.flatnonzero(~late & ~(same & is_open))
         used = int(closing[0]) + int(same[closing[0]]) if len(closing) else table.n
         if late[:used].any():
-            self._fold(table.take(np.flatnonzero(late[:used])))
+            self._fold(table.take(np.flatnonzero(late[:used])), source)
         joined = np.flatnonzero(~late[:used])
         if len(joined):
-            source.row.update(_merged_row(table.take(joined)))
+            source.row.update(merged_row(table.take(joined)))
         if len(closing):
             self._close(source)
         return used
@@ -247,23 +241,23 @@ class Fold:
             return
         self._step = max(source.top, -1 if self._step is None else self._step)
         for path, value in row.items():
-            self._leaf(path).fold_list([value], self._rule(path))
+            rank = source.rank(source.top)
+            self._leaf(path).fold_list([value], [source.top], rank[1:], self._rule(path))
 
-    def _fold(self, table: Table, label: Index | None = None) -> None:
+    def _fold(self, table: Table, source: _Writer, label: Index | None = None) -> None:
         """Fold in rows that count; neighbours with the same label are one row."""
         if not table.n:
             return
         self._step = max(table.last_step, -1 if self._step is None else self._step)
-        kept = _Kept(table.n, label)
-        for path, columns in _by_path(table):
-            rule = self._rule(path)
-            column = columns[0]
+        kept, order = Kept(table, label), source.rank(0)[1:]
+        for path, columns in by_path(table):
+            leaf, rule, column = self._leaf(path), self._rule(path), columns[0]
             if len(columns) > 1:
-                self._leaf(path).fold_list(kept.mixed(columns), rule)
+                leaf.fold_list(*kept.mixed(columns), order, rule)
             elif column.kind == JSON:
-                self._leaf(path).fold_list(kept.values(column), rule)
+                leaf.fold_list(kept.values(column), kept.steps(column).tolist(), order, rule)
             else:
-                self._leaf(path).fold_array(kept.values(column), rule)
+                leaf.fold_array(kept.values(column), kept.ends(column), order, rule)
 
     def _count(self, table: Table) -> None:
         steps = table.steps
@@ -285,6 +279,16 @@ class Fold:
             leaf = self._leaves[path] = Leaf()
         return leaf
 
+    def _writer(self, name: str, first: Mapping[str, Any] | None = None) -> _Writer:
+        """Return a writer; a new one started when its first event says."""
+        source = self._writers.get(name)
+        if source is None:
+            source = self._writers[name] = _Writer(name)
+            at = first.get("at") if first and first.get("t") == "start" else None
+            if isinstance(at, (int, float)) and math.isfinite(at):
+                source.started_at = float(at)
+        return source
+
     def _rule(self, path: str) -> MetricRule | None:
         return None if path == TIME else self.rules.resolve(path)
 
@@ -293,7 +297,7 @@ class Fold:
     def _event(self, event: Mapping[str, Any], writer: str) -> None:
         self._tell()
         kind = event["t"]
-        source = self._writers.setdefault(writer, _Writer())
+        source = self._writer(writer, event)
         if kind == "start":
             at = event.get("at")
             if isinstance(at, (int, float)):
@@ -304,26 +308,39 @@ class Fold:
             except UsageError:
                 return  # a newer or foreign client's definition: its rows are still good
         elif kind == "summary":
-            self._set(event.get("set"), event.get("delete"), source)
+            self._set(event, source)
         elif kind in ("finish", "leave"):
             self._close(source)
 
-    def _set(self, values: Any, deleted: Any, source: _Writer) -> None:
-        waiting = source.row or {}
+    def _set(self, event: Mapping[str, Any], source: _Writer) -> None:
+        """Change values by hand; without the writer's step, whatever was there before gives way."""
+        values, deleted, step = event.get("set"), event.get("delete"), event.get("step")
+        rank: Rank | None = None
+        if isinstance(step, int) and abs(step) < 2**63:
+            rank = source.rank(max(source.top, step))
+        # What was logged before and waits: the hand-set value is the newer.
+        waiting = list(self._writers.values()) if rank is None else [source]
         for path in deleted if isinstance(deleted, list) else ():
-            if not isinstance(path, str) or path in _COMPUTED:
-                continue
-            inside = f"{path}."
-            for name in [n for n in waiting if n == path or n.startswith(inside)]:
-                del waiting[name]
-            for name in [n for n in self._leaves if n == path or n.startswith(inside)]:
-                self._leaves[name].clear()
-                if not self._leaves[name].count:
-                    del self._leaves[name]
+            if isinstance(path, str) and path not in _COMPUTED:
+                self._delete(path, rank, waiting)
         for path, value in values.items() if isinstance(values, dict) else ():
             if path not in _COMPUTED and not keys.is_too_deep(value):
-                waiting.pop(path, None)  # logged before this: the hand-set value is the newer
-                self._leaf(path).set(value)
+                leaf = self._leaf(path)
+                tops = [w.top for w in waiting if w.row and w.row.pop(path, self) is not self]
+                if rank is None:
+                    leaf.replace(value, source.rank(max(source.top, leaf.rank[0], *tops)))
+                else:
+                    leaf.set(value, rank)
+
+    def _delete(self, path: str, rank: Rank | None, waiting: Iterable[_Writer]) -> None:
+        inside = f"{path}."
+        for row in [source.row for source in waiting if source.row]:
+            for name in [n for n in row if n == path or n.startswith(inside)]:
+                del row[name]
+        for name in [n for n in self._leaves if n == path or n.startswith(inside)]:
+            self._leaves[name].clear(rank)
+            if not self._leaves[name].count:
+                del self._leaves[name]
 
     # Reading.
 
@@ -337,17 +354,32 @@ class Fold:
 
     def values(self) -> dict[str, Any]:
         """Return the summary by path, flat; otherwise as `as_dict`."""
-        self._tell()
+        leaves, step = self._now()
         shown = {}
-        for path, leaf in self._leaves.items():
+        for path, leaf in leaves.items():
             value = leaf.value(self._rule(path))
             if value is not MISSING:
                 shown[path] = value
-        if self._step is not None:
-            shown[STEP] = self._step
+        if step is not None:
+            shown[STEP] = step
         if self._started_at is not None and TIME in shown:
-            shown[_RUNTIME] = max(0.0, shown[TIME] - self._started_at)
+            shown[RUNTIME] = max(0.0, shown[TIME] - self._started_at)
         return shown
+
+    def _now(self) -> tuple[Mapping[str, Leaf], int | None]:
+        """Return the leaves and the step as they were if each open row closed now."""
+        self._tell()
+        waiting = [source for source in self._writers.values() if source.row is not None]
+        if not waiting:
+            return self._leaves, self._step
+        seen = Fold()
+        seen.rules, seen._step, seen._leaves = self.rules, self._step, dict(self._leaves)
+        for path in {path for source in waiting for path in source.row or ()}:
+            if path in seen._leaves:
+                seen._leaves[path] = seen._leaves[path].copy()
+        for source in waiting:
+            seen._close(replace(source))
+        return seen._leaves, seen._step
 
     def metrics(self) -> dict[str, MetricInfo]:
         """Return what was logged, by path; summaries set by hand are not in it."""
@@ -363,14 +395,19 @@ class Fold:
     def state(self) -> dict[str, Any]:
         """Return all of it as JSON (NaN and infinities may be in it: use `values.dumps`)."""
         self._tell()
+        places = {name: place for place, name in enumerate(self._writers)}
         return {
-            "v": 1,
+            "v": 2,
             "started_at": self._started_at,
             "step": self._step,
-            "leaves": {path: leaf.state() for path, leaf in self._leaves.items()},
+            "leaves": {path: leaf.state(places) for path, leaf in self._leaves.items()},
             "rules": self.rules.events(),
             "writers": {
-                name: [source.top, None if source.row is None else dict(source.row)]
+                name: [
+                    source.top,
+                    None if source.row is None else dict(source.row),
+                    source.started_at,
+                ]
                 for name, source in self._writers.items()
             },
         }
@@ -380,95 +417,12 @@ class Fold:
         """Return the fold that `state()` described; it goes on exactly where that one stood."""
         fold = cls()
         fold._started_at, fold._step = state["started_at"], state["step"]
-        fold._leaves = {path: Leaf.from_state(leaf) for path, leaf in state["leaves"].items()}
         fold.rules = MetricRules(state["rules"])
-        fold._writers = {
-            name: _Writer(top, None if row is None else dict(row))
-            for name, (top, row) in state["writers"].items()
-        }
+        for name, (top, row, *started) in state["writers"].items():
+            source = fold._writers[name] = _Writer(name, started[0] if started else 0.0, top)
+            source.row = None if row is None else dict(row)
+        if state["v"] == 1:  # says of no value whose it is
+            fold._writers.setdefault("", _Writer(""))
+        orders = {place: source.rank(0)[1:] for place, source in enumerate(fold._writers.values())}
+        fold._leaves = {p: Leaf.from_state(leaf, orders) for p, leaf in state["leaves"].items()}
         return fold
-
-
-class _Kept:
-    """Which values of a column count, where rows with the same label are one row."""
-
-    def __init__(self, n: int, label: Index | None) -> None:
-        self._n = n
-        merges = label is not None and bool((label[1:] == label[:-1]).any())
-        self._label = label if merges else None
-        self._found: dict[int, Index | None] = {}  # by id of a column's rows, which blocks share
-
-    def values(self, column: Column) -> Any:
-        last = self._last_of_label(column)
-        if last is None:
-            return column.values
-        if column.kind == JSON:
-            return [column.values[i] for i in last.tolist()]
-        return column.values[last]
-
-    def _last_of_label(self, column: Column) -> Index | None:
-        if self._label is None:
-            return None
-        where = id(column.rows)
-        if where not in self._found:
-            label = self._label if column.rows is None else self._label[column.rows]
-            ends = np.concatenate((label[1:] != label[:-1], [True]))
-            self._found[where] = None if ends.all() else np.flatnonzero(ends)
-        return self._found[where]
-
-    def mixed(self, columns: list[Column]) -> list[Any]:
-        """Weave the columns of one key, one a kind, into one list of values."""
-        label = np.arange(self._n) if self._label is None else self._label
-        by_row: dict[int, Any] = {}
-        for column in columns:
-            rows = range(self._n) if column.rows is None else column.rows.tolist()
-            plain = column.values if column.kind == JSON else column.values.tolist()
-            by_row.update(zip(rows, plain, strict=True))
-        return list({int(label[row]): by_row[row] for row in sorted(by_row)}.values())
-
-
-def _closing_order(
-    steps: NDArray[np.int64], late: NDArray[np.bool_], is_open: NDArray[np.bool_]
-) -> tuple[Index, Index | None]:
-    """Return each row's label, equal for rows that are one, and the order in which rows close.
-
-    The order is None where the rows already stand in it. Without late rows they do.
-    """
-    n = len(steps)
-    label = np.arange(n)
-    on_time = np.flatnonzero(~late)
-    joins = np.zeros(len(on_time), dtype=np.bool_)
-    here, before = on_time[1:], on_time[:-1]
-    joins[1:] = (steps[here] == steps[before]) & is_open[before]
-    start = np.maximum.accumulate(np.where(joins, 0, np.arange(len(on_time))))
-    label[on_time] = on_time[start]
-    if len(on_time) == n:
-        return label, None
-    # When each row counts, in half rows: with row i at 2i + 1; an open step just before the row
-    # of a later step, at 2i; the step that is open at the end last of all.
-    when = 2 * np.arange(n) + 1
-    firsts = np.flatnonzero(~joins)
-    lasts = np.append(firsts[1:] - 1, len(on_time) - 1)[: len(firsts)]
-    end = on_time[lasts]
-    follows = np.append(2 * on_time[firsts[1:]], 2 * n + 1)[: len(firsts)]
-    closes = np.where(is_open[end], follows, 2 * end + 1)
-    when[on_time] = closes[np.cumsum(~joins) - 1]
-    return label, np.argsort(when, kind="stable")
-
-
-def _by_path(table: Table) -> Iterable[tuple[str, list[Column]]]:
-    found: dict[str, list[Column]] = {}
-    for column in table.columns:
-        if column.key not in (STEP, OPEN, _RUNTIME) and len(column.values):
-            found.setdefault(column.key, []).append(column)
-    return found.items()
-
-
-def _merged_row(table: Table) -> dict[str, Any]:
-    """Return the rows of one step as one: of each key the value logged last."""
-    row: dict[str, Any] = {}
-    for path, columns in _by_path(table):
-        last = max(columns, key=lambda c: table.n if c.rows is None else int(c.rows[-1]))
-        value = last.values[-1]
-        row[path] = value if last.kind == JSON else value.item()
-    return row

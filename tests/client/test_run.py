@@ -487,6 +487,32 @@ def test_every_public_name_of_a_face_is_documented() -> None:
                 assert inspect.getdoc(member), f"{face.__name__}.{name}"
 
 
+def test_an_open_step_is_in_the_summary_and_found(to_server: Settings, ask: Ask) -> None:
+    api = asyncwb.Api(overrides={"base_url": to_server.base_url}, api_key=to_server.api_key)
+    with asyncwb.init("p", id="r", settings=to_server) as run:
+        run.log({"acc": 0.9, "loss": 1}, step=100)
+        assert run.flush()
+        assert run.summary["acc"] == ask("runs/{entity}/p/r")["summary"]["acc"] == 0.9
+        assert [r.id for r in api.runs("p", {"summary_metrics.acc": {"$gt": 0.8}})] == ["r"]
+        run.summary["loss"] = 2
+        run.log({"acc": 0.1, "loss": 3}, step=7)  # late: what is newer stays
+        assert run.flush()
+        local = run.summary.as_dict()
+        assert (local["acc"], local["loss"], local["_step"]) == (0.9, 2, 100)
+        assert ask("runs/{entity}/p/r")["summary"] == local
+
+
+def test_a_writer_that_ends_late_overwrites_nothing_newer(to_server: Settings, ask: Ask) -> None:
+    more: dict[str, Any] = {"id": "r", "reinit": "create_new", "settings": to_server}
+    with asyncwb.init("p", **more) as first:
+        first.log({"a": 1, "mine": 1}, step=5)
+        first.log({"a": 2}, step=6)
+        with asyncwb.init("p", **more) as second:
+            second.log({"a": 3}, step=9)
+    shown = ask("runs/{entity}/p/r")["summary"]
+    assert (shown["a"], shown["mine"], shown["_step"]) == (3, 1, 9)
+
+
 @pytest.mark.parametrize("name", ["config", "summary"])
 def test_without_a_run_the_module_has_no_config(name: str) -> None:
     assert asyncwb.run is None

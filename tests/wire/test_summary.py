@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -61,10 +62,13 @@ def metric(name: str, **arguments: Any) -> tuple[int, dict[str, Any]]:
 
 
 class Model:
+    """Keeps everything that was logged; the highest step wins, then the writer, then the order."""
+
     def __init__(self) -> None:
         self.rules = MetricRules()
-        self.last: dict[str, Any] = {}
-        self.seen: dict[str, dict[str, list[Any]]] = {}
+        self.started: dict[str, float] = {}
+        self.last: dict[str, tuple[Any, Any]] = {}  # rank and value
+        self.seen: dict[str, dict[str, list[tuple[Any, Any]]]] = {}
         self.explicit: set[str] = set()
         self.top: dict[str, int] = {}
         self.open: dict[str, dict[str, Any]] = {}
@@ -73,11 +77,12 @@ class Model:
 
     def row(self, writer: str, row: Row) -> None:
         step, is_open, values = row
+        self.started.setdefault(writer, 0.0)
         for key in values:
             self.counts.setdefault(key, []).append(step)
         top = self.top.get(writer, -1)
         if step < top:
-            self.close(step, values)
+            self.close(writer, step, values)
             return
         if step > top:
             self.flush(writer)
@@ -86,47 +91,75 @@ class Model:
         if not is_open:
             self.flush(writer)
 
+    def rank(self, writer: str, step: int) -> Any:
+        return step, self.started[writer], writer
+
     def flush(self, writer: str) -> None:
         if writer in self.open:
-            self.close(self.top[writer], self.open.pop(writer))
+            self.close(writer, self.top[writer], self.open.pop(writer))
 
-    def close(self, step: int, values: Mapping[str, Any]) -> None:
+    def close(self, writer: str, step: int, values: Mapping[str, Any]) -> None:
         self.step = max(self.step, step)
+        rank = self.rank(writer, step)
         for key, value in values.items():
             if value is None:
                 continue
-            self.last[key] = value
+            self.put(key, value, rank)
             rule = self.rules.resolve(key)
             if rule is not None and key not in self.explicit:
                 for stat in rule.tracked:
-                    self.seen.setdefault(key, {}).setdefault(stat, []).append(value)
+                    self.seen.setdefault(key, {}).setdefault(stat, []).append((rank, value))
+
+    def put(self, key: str, value: Any, rank: Any) -> None:
+        if key not in self.last or rank >= self.last[key][0]:
+            self.last[key] = rank, value
 
     def event(self, writer: str, event: dict[str, Any]) -> None:
+        self.started.setdefault(writer, event["at"] if event["t"] == "start" else 0.0)
         if event["t"] == "metric":
             self.rules.define(event)
         elif event["t"] == "finish":
             self.flush(writer)
         elif event["t"] == "summary":
-            for path in event["delete"]:
-                for key in {*self.last, *self.open.get(writer, {})}:
-                    if key == path or key.startswith(path + "."):
-                        for place in (self.last, self.seen, self.open.get(writer, {})):
-                            place.pop(key, None)
-                        self.explicit.discard(key)
-            for path, value in event["set"].items():
-                self.last[path] = value
-                self.explicit.add(path)
-                self.seen.pop(path, None)
-                self.open.get(writer, {}).pop(path, None)
+            self.set_by_hand(writer, event)
+
+    def set_by_hand(self, writer: str, event: dict[str, Any]) -> None:
+        told = "step" in event
+        rank = self.rank(writer, max(self.top.get(writer, -1), event.get("step", -1)))
+        rows = [self.open.get(writer, {})] if told else list(self.open.values())
+        for path in event["delete"]:
+            for row in rows:
+                row.pop(path, None)
+            if path in self.last and not (told and rank < self.last[path][0]):
+                self.last[path] = rank if told else self.last[path][0], ()
+            if not self.counts.get(path):
+                self.last.pop(path, None)
+            self.explicit.discard(path)
+            self.seen.pop(path, None)
+        for path, value in event["set"].items():
+            steps = [self.top[name] for name, row in self.open.items() if path in row]
+            for row in rows:
+                row.pop(path, None)
+            if not told:
+                before = self.last.pop(path, ((rank[0],), ()))[0][0]
+                self.put(path, value, (max(rank[0], before, *steps), *rank[1:]))
+            self.put(path, value, rank)
+            self.explicit.add(path)
+            self.seen.pop(path, None)
 
     def shown(self) -> dict[str, Any]:
-        found = {key: self.value(key) for key in self.last}
-        return {key: value for key, value in found.items() if value != ()}
+        """Return the summary and the step if each open row closed now."""
+        now = copy.deepcopy(self)
+        for writer in list(now.open):
+            now.flush(writer)
+        found = {key: now.value(key) for key in now.last}
+        shown = {key: value for key, value in found.items() if value != ()}
+        return shown | ({"_step": now.step} if now.step >= 0 else {})
 
     def value(self, key: str) -> Any:
         rule = self.rules.resolve(key)
         if rule is None or key in self.explicit or not (rule.shown or rule.absent):
-            return self.last[key]
+            return self.last[key][1]
         if rule.absent:
             return ()
         best = "max" if rule.goal == "maximize" else "min"
@@ -135,11 +168,11 @@ class Model:
 
     def op(self, key: str, op: str) -> Any:
         if op == "last":
-            return self.last[key]
+            return self.last[key][1]
         values = self.seen.get(key, {}).get(op, [])
         if op == "first":
-            return values[0] if values else ()
-        numbers = [v for v in values if isinstance(v, (int, float)) and not math.isnan(v)]
+            return min(values, key=lambda entry: entry[0])[1] if values else ()
+        numbers = [v for _, v in values if isinstance(v, (int, float)) and not math.isnan(v)]
         if not numbers:
             return ()
         if op == "mean":
@@ -178,6 +211,16 @@ SETS = st.fixed_dictionaries(
         "t": st.just("summary"),
         "set": st.dictionaries(KEYS, NUMBERS | st.none(), max_size=2),
         "delete": st.lists(KEYS, max_size=1),
+    },
+    optional={"step": st.integers(0, 6)},
+)
+# What a writer of ours sets says its step; deleting takes away what is there by then.
+SETS_OF_WRITERS = st.fixed_dictionaries(
+    {
+        "t": st.just("summary"),
+        "set": st.dictionaries(KEYS, NUMBERS | st.none(), min_size=1, max_size=2),
+        "delete": st.just([]),
+        "step": st.integers(0, 6),
     }
 )
 FINISH: st.SearchStrategy[dict[str, Any]] = st.just({"t": "finish", "exit_code": 0, "at": 1.0})
@@ -222,8 +265,8 @@ def check(made: Fold, said: list[tuple[str, Any, bool]]) -> None:
         else:
             model.row(writer, what)
     summary = made.as_dict()
-    assert same(user(summary), model.shown()), (summary, model.shown())
-    assert summary.get("_step", -1) == model.step
+    shown = {key: value for key, value in summary.items() if key not in ("_timestamp", "_runtime")}
+    assert same(shown, model.shown()), (summary, model.shown())
     found = {k: (i.count, i.first_step, i.last_step) for k, i in made.metrics().items()}
     assert found == {k: (len(s), min(s), max(s)) for k, s in model.counts.items()}
 
@@ -249,12 +292,46 @@ def test_batches_make_no_difference(
 
     def without_times(state: dict[str, Any]) -> dict[str, Any]:
         del state["leaves"]["_timestamp"]  # table() stamps each batch from the start again
-        for _, row in state["writers"].values():
+        for _, row, _ in state["writers"].values():
             (row or {}).pop("_timestamp", None)
         return state
 
     if rows and "_timestamp" in whole.state()["leaves"]:
         assert same(without_times(whole.state()), without_times(pieces.state()))
+
+
+LIVES = st.lists(
+    st.tuples(
+        st.sampled_from([90.0, 91.0]),
+        st.lists(ROWS | ROWS | ROWS | SETS_OF_WRITERS | FINISH, max_size=8),
+    ),
+    min_size=2,
+    max_size=3,
+)
+
+
+@given(LIVES, st.lists(METRICS, max_size=2), st.data())
+def test_the_order_in_which_writers_arrive_makes_no_difference(
+    lives: list[tuple[float, list[Any]]], metrics: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """Each writer's words come in their order, and the writers' words mixed in any way."""
+    words = {
+        f"w{number}": [{"t": "start", "at": started}, *said]
+        for number, (started, said) in enumerate(lives)
+    }
+    turns = [name for name, said in words.items() for _ in said]
+    found = []
+    for order in (turns, data.draw(st.permutations(turns))):
+        left = {name: iter(said) for name, said in words.items()}
+        made = Fold()
+        said = [("", event, False) for event in metrics]
+        said += [(name, next(left[name]), data.draw(st.booleans())) for name in order]
+        apply_in_batches(made, said)
+        check(made, said)
+        found.append(
+            {k: v for k, v in made.as_dict().items() if k not in ("_timestamp", "_runtime")}
+        )
+    assert same(*found), found
 
 
 @given(SAID, SAID)
@@ -287,9 +364,9 @@ def test_last_values_by_kind_stay_of_their_kind() -> None:
 def test_system_values() -> None:
     start = {"t": "start", "at": 90.0}
     made = fold((4, False, {"a": 1}), (2, False, {"a": 2}), events=[(0, start)])
-    assert made.as_dict() == {"a": 2, "_step": 4, "_timestamp": 101.0, "_runtime": 11.0}
+    assert made.as_dict() == {"a": 1, "_step": 4, "_timestamp": 100.0, "_runtime": 10.0}
     made.apply(table([]), [(0, {"t": "start", "at": 95.0})], "another writer")
-    assert made.as_dict()["_runtime"] == 11.0
+    assert made.as_dict()["_runtime"] == 10.0
     assert made.metrics() == {"a": MetricInfo("i", 2, 2, 4, {"i": 2})}
     assert Fold().as_dict() == {}
 
@@ -394,25 +471,73 @@ def test_copy_and_none(ops: str | None, shown: dict[str, Any]) -> None:
     assert user(fold((0, False, {"a": 3}), events=[metric("a", summary=ops)]).as_dict()) == shown
 
 
-def test_an_open_row_counts_when_its_step_closes() -> None:
-    made = fold((0, True, {"a": 1, "b": 1}))
-    assert made.as_dict() == {}
+def test_an_open_row_is_shown_as_if_it_closed_now() -> None:
+    rule = metric("a", summary="min,last")
+    made = fold((0, True, {"a": 1, "b": 1}), events=[rule])
+    assert made.as_dict()["a"] == {"min": 1, "last": 1}
+    assert made.as_dict()["_step"] == 0
     assert made.metrics()["a"].count == 1
-    made.apply(table([(0, False, {"b": 2})]))
-    assert user(made.as_dict()) == {"a": 1, "b": 2}
-    made.apply(table([(1, True, {"a": 5})]))
+    made.apply(table([(0, True, {"a": 3})]))
+    assert user(made.as_dict()) == {"a": {"min": 3, "last": 3}, "b": 1}
     made.apply(table([(9, False, {"a": 6})]), writer="another")
-    assert user(made.as_dict()) == {"a": 6, "b": 2}
+    assert user(made.as_dict()) == {"a": {"min": 3, "last": 6}, "b": 1}
     made.apply(table([(2, True, {"b": 7})]))
-    assert user(made.as_dict()) == {"a": 5, "b": 2}
     made.apply(table([]), [(0, {"t": "finish", "exit_code": 0, "at": 1.0})])
-    assert user(made.as_dict()) == {"a": 5, "b": 7}
+    assert user(made.as_dict()) == {"a": {"min": 3, "last": 6}, "b": 7}
+    assert made.as_dict()["_step"] == 9
 
 
-def test_a_late_row_counts_at_once_while_a_step_is_open() -> None:
-    made = fold((5, True, {"a": 1}), (3, False, {"eval": 2}))
-    assert user(made.as_dict()) == {"eval": 2}
-    assert made.as_dict()["_step"] == 3
+def test_a_late_row_adds_what_is_new_and_leaves_what_is_newer() -> None:
+    made = fold((5, True, {"a": 1}), (3, False, {"eval": 2, "a": 9}))
+    assert user(made.as_dict()) == {"eval": 2, "a": 1}
+    assert made.as_dict()["_step"] == 5
+
+
+def test_of_two_writers_at_one_step_the_one_that_started_later_is_the_last() -> None:
+    def begin(at: float) -> list[tuple[int, dict[str, Any]]]:
+        return [(0, {"t": "start", "at": at}), metric("a", summary="first,last")]
+
+    parent, child = Fold(), Fold()
+    for made, order in ((parent, ("parent", "child")), (child, ("child", "parent"))):
+        for name in order:
+            at, value = (90.0, 1) if name == "parent" else (95.0, 2)
+            made.apply(table([(4, False, {"a": value})]), begin(at), name)
+    assert parent.as_dict()["a"] == child.as_dict()["a"] == {"first": 1, "last": 2}
+
+
+def test_what_a_writer_sets_stands_over_its_own_rows_and_not_over_later_steps() -> None:
+    made = fold((5, True, {"a": 1}))
+    made.apply(table([]), [(0, {"t": "summary", "set": {"a": 7}, "step": 5})])
+    made.apply(table([(3, False, {"a": 2})]))
+    assert user(made.as_dict()) == {"a": 7}
+    made.apply(table([(9, False, {"a": 3})]), writer="another")
+    assert user(made.as_dict()) == {"a": 3}
+    made.apply(table([]), [(0, {"t": "summary", "set": {"a": 8}, "step": 6})])
+    assert user(made.as_dict()) == {"a": 3}
+    made.apply(table([]), [(0, {"t": "summary", "set": {"a": 9}})])  # an edit from outside
+    assert user(made.as_dict()) == {"a": 9}
+    made.apply(table([(10, False, {"a": 4})]), writer="another")
+    assert user(made.as_dict()) == {"a": 4}
+
+
+def test_a_state_of_before_goes_on() -> None:
+    state = {
+        "v": 1,
+        "started_at": 90.0,
+        "step": 7,
+        "leaves": {
+            "a": ["i", 8, 0, 7, False, {"first": 3}, 5],
+            "b": ["j", 0, 0, 0, True, {}, "mine"],
+            "_timestamp": ["j", 0, 0, 0, False, {}, 107.0],
+        },
+        "rules": [metric_event("a", summary="first,last")],
+        "writers": {"w": [7, None]},
+    }
+    made = Fold.from_state(state)
+    made.apply(table([(3, False, {"a": 1}), (8, False, {"b": 2})], start=200.0), writer="w")
+    assert user(made.as_dict()) == {"a": {"first": 3, "last": 5}, "b": 2}
+    again = Fold.from_state(loads(dumps(made.state())))
+    assert again.as_dict() == made.as_dict()
 
 
 def test_a_merged_row_reduces_to_its_last_value() -> None:
