@@ -205,7 +205,7 @@ class _Start:
                 self._head(),
                 start,
                 step=self.step,
-                summary=self.known.get("summary"),
+                before=self.known,
                 engine=Engine.current,
             )
         state = RunState(

@@ -25,6 +25,7 @@ from asyncwb.settings import Settings
 from asyncwb.wire.keys import flatten
 from asyncwb.wire.retry import Action
 from asyncwb.wire.stream import StreamHead
+from asyncwb.wire.values import loads
 
 _SPELLED: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -38,7 +39,8 @@ async def find_run(
 ) -> dict[str, Any] | None:
     """Send what is left of a run on this machine, then ask the server; None where it has none.
 
-    Returns the run's "last_step", "config", "summary" (by path), "name", "tags", "notes", "group"
+    Returns the run's "last_step", "config", "summary" (by path), "fold" (its state, from a server
+    of ours), "name", "tags", "notes", "group"
     and "job_type", and what else the server says.
 
     Raises:
@@ -92,11 +94,12 @@ async def _ask(http: Http, address: Address, head: StreamHead) -> dict[str, Any]
     if entity is None:
         entity = str((await _get(http, address, "/api/v1/viewer")).json()["entity"])
     path = "/".join(quote(part, safe="") for part in (entity, head.project, head.run))
-    reply = await _get(http, address, f"/api/v1/runs/{path}")
+    reply = await _get(http, address, f"/api/v1/runs/{path}?fold=true")
     if reply.status == 404:
         return None
     found: dict[str, Any] = _restored(reply.json())
-    return {**found, "summary": flatten(found.get("summary") or {})}
+    fold = loads(str(found.get("fold", "{}")).encode())
+    return {**found, "summary": flatten(found.get("summary") or {}), "fold": fold}
 
 
 async def _get(http: Http, address: Address, path: str) -> Reply:

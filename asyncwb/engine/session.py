@@ -95,7 +95,7 @@ class Session:
         head: whose rows these are, but for the writer's name, which the session makes.
         start: the first event; a forked child sends it again for a writer of its own.
         step: the first step (one after the last where the run is resumed).
-        summary: what the server's summary holds, by path, where the run is resumed.
+        before: what the server has of the run where it is resumed, as `LocalSummary` takes it.
         engine: gives the engine of the process that asks (a forked child has another one).
     """
 
@@ -106,7 +106,7 @@ class Session:
         start: dict[str, Any],
         *,
         step: int = 0,
-        summary: Mapping[str, Any] | None = None,
+        before: Mapping[str, Any] | None = None,
         engine: Callable[[], Submits],
     ) -> None:
         check_event(start)  # before there is a folder
@@ -133,7 +133,7 @@ class Session:
         self.files = FileAccount()
         self._forked = False
         self.progress = Progress()
-        self.summary = LocalSummary(self.journal, summary)
+        self.summary = LocalSummary(self.journal, self.head.writer, before)
         self.rule = StepRule(settings.step_policy, step)
         self.inbox = Inbox(self.journal, self.rule, overflow=settings.overflow)
         self.log = self.inbox.log
@@ -338,7 +338,7 @@ class Session:
         self.folder, self.journal = self._open()
         self.saved = Saved(self.folder)
         self._forked = False
-        self.summary = LocalSummary(self.journal)
+        self.summary = LocalSummary(self.journal, self.head.writer)
         self.engine = self._current_engine()
         self.engine.submit(self._attach)
         if self.reopened is not None:

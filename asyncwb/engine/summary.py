@@ -2,7 +2,8 @@
 
 The engine folds each frame as it makes it. Whoever reads the summary folds the rows behind that
 on the spot, from the journal: a read costs a few milliseconds at most, and never a round trip.
-A run that is resumed begins with what the server had then; what is logged since stands over it.
+A run that is resumed goes on from the fold that the server had then, by the same rule, so that the
+min, max and best of both ends are those of the whole run.
 """
 
 from __future__ import annotations
@@ -21,14 +22,25 @@ if TYPE_CHECKING:
 class LocalSummary:
     """Folds one writer's rows, each once, whoever comes first.
 
-    Mutable state, guarded by `_lock`: the fold, `_seq`, the next sequence number to fold, and
-    `_before`, what is still there of the values of before, by path.
+    Mutable state, guarded by `_lock`: the fold, and `_seq`, the next sequence number to fold.
+
+    Args:
+        journal: where the rows are; None for a forked child that has not logged.
+        writer: the name under which the server folds them.
+        before: what the server has of a run that is resumed: its "fold", or where it tells none
+            its "summary" by path and its "last_step".
     """
 
-    def __init__(self, journal: Journal | None, before: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal | None,
+        writer: str = "",
+        before: Mapping[str, Any] | None = None,
+    ) -> None:
         self._journal = journal
-        self._before = dict(before or {})
-        self.resumed = bool(self._before)
+        self._writer = writer
+        self._before = before
+        self.resumed = bool(before)
         self._lock = threading.Lock()
         self._fold: Fold | None = None
         self._seq = 0
@@ -48,33 +60,24 @@ class LocalSummary:
             reader = pipeline.Reader(pipeline.LiveSegments(self._journal), self._seq)
             while (frame := reader.read()) is not None:
                 self._take(frame)
-            values = {} if self._fold is None else self._fold.values()
-            return {**self._kept(values), **values} if self._before else values
+            return self._begun().values()
 
     def _take(self, frame: Frame) -> None:
         end = frame.first_seq + frame.count
         if end <= self._seq:
             return
-        if self._fold is None:
-            self._fold = importlib.import_module("asyncwb.wire.summary").Fold()
         rest = frame.skip(max(0, self._seq - frame.first_seq))
-        assert self._fold is not None
-        self._fold.apply(rest.table, rest.events)
+        self._begun().apply(rest.table, rest.events, self._writer)
         self._seq = end
-        for _, event in rest.events if self._before else ():
-            if event["t"] == "summary":
-                self._forget(event["delete"])
 
-    def _forget(self, paths: list[str]) -> None:
-        for path in paths:
-            for name in [n for n in self._before if n == path or n.startswith(f"{path}.")]:
-                del self._before[name]
-
-    def _kept(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What stands beside the values of now: `loss.min` is of no use beside a new `loss`."""
-        reduced = [f"{path}." for path, value in values.items() if isinstance(value, dict)]
-        return {
-            path: value
-            for path, value in self._before.items()
-            if not any(path.startswith(inside) for inside in reduced)
-        }
+    def _begun(self) -> Fold:
+        if self._fold is None:
+            wire = importlib.import_module("asyncwb.wire.summary")
+            before, self._before = self._before or {}, None
+            state = before.get("fold") or {}
+            if 0 < state.get("v", 0) <= wire.VERSION:
+                self._fold = wire.Fold.from_state(state)
+            else:
+                self._fold = wire.Fold()
+                self._fold.begin_with(before.get("summary") or {}, before.get("last_step"))
+        return self._fold

@@ -120,13 +120,15 @@ async def _list_queried(request: web.Request, project_id: int, limit: int) -> we
 
 
 async def run_info(request: web.Request) -> web.Response:
-    """Answer everything about one run but its history."""
+    """Answer everything about one run but its history; its fold only to who asks for it."""
     path, _ = await run_of(request)
     run = await request.app[STATE].runs.get(path)
     if run is None:  # deleted meanwhile
         raise run_not_found(path)
     fold = read_fold(run.columns["fold"])
     info = {**listed(run, base_url(request)), "config": run.columns["config"]}
+    if request.query.get("fold") == "true":
+        info["fold"] = run.columns["fold"]
     return json_response({**info, "metrics": _metrics(fold)})
 
 

@@ -88,6 +88,23 @@ class Leaf:
         if rank >= self.rank:
             self.last, self.rank = value, rank
 
+    @property
+    def told(self) -> bool:
+        """Whether its value came from `Fold.begin_with`, and from nowhere else."""
+        return not self.count and not self.explicit and self.rank is not _NEVER
+
+    def go_on(self, op: str, goal: str | None, told: Leaf) -> None:
+        """Let one of the ops go on from a value that a summary told of it."""
+        if op == "last":
+            self.put(told.last, told.rank)
+        elif op == "first":
+            self._put_first(told.last, (-(2**64), 0.0, ""))
+        elif op != "mean" and isinstance(told.last, (int, float)) and told.last == told.last:
+            if op == "max" or (op == "best" and goal == "maximize"):
+                self._keep_max(told.last)
+            else:
+                self._keep_min(told.last)
+
     def _put_first(self, value: Any, rank: Rank) -> None:
         if "first" not in self.stats or rank < tuple(self.stats["first_at"]):
             self.stats |= {"first": value, "first_at": list(rank)}

@@ -46,7 +46,10 @@ from asyncwb.wire.columns import BOOL, FLOAT, INT, JSON, OPEN, STEP, TIME, Kind,
 from asyncwb.wire.metrics import MetricRule, MetricRules, metric_event
 from asyncwb.wire.reducers import MISSING, Leaf, Rank
 
-__all__ = ["Fold", "MetricInfo", "MetricRule", "MetricRules", "metric_event"]
+VERSION: Final = 2
+"""What `Fold.state()` gives; `Fold.from_state` reads this one and those before."""
+
+__all__ = ["VERSION", "Fold", "MetricInfo", "MetricRule", "MetricRules", "metric_event"]
 
 _COMPUTED: Final = frozenset((STEP, TIME, OPEN, RUNTIME))
 _READ: Final = ("start", "summary", "metric", "finish", "leave")
@@ -144,6 +147,21 @@ class Fold:
         self._writers: dict[str, _Writer] = {}
         self._step: int | None = None
         self._started_at: float | None = None
+
+    def begin_with(self, values: Mapping[str, Any], step: int | None) -> None:
+        """Go on from a summary (flat, by path) up to a step, of which no more is known.
+
+        Of what `define_metric` computes, min, max, best, first and last go on from there once the
+        metric is defined again; a mean cannot, and starts anew. `Fold.from_state` knows all.
+        """
+        source, last = self._writer(""), -1 if step is None else step
+        for path, value in values.items():
+            if path not in (STEP, OPEN, RUNTIME):
+                self._leaf(path).put(value, source.rank(last))
+        self._step = step
+        time, runtime = values.get(TIME), values.get(RUNTIME)
+        if isinstance(time, (int, float)) and isinstance(runtime, (int, float)):
+            self._started_at = time - runtime
 
     def apply(
         self,
@@ -277,7 +295,18 @@ class Fold:
         leaf = self._leaves.get(path)
         if leaf is None:
             leaf = self._leaves[path] = Leaf()
+            rule = self._rule(path)
+            if rule is not None and rule.shown:
+                self._adopt(path, leaf, rule)
         return leaf
+
+    def _adopt(self, path: str, leaf: Leaf, rule: MetricRule) -> None:
+        """Let a metric's ops go on from what `begin_with` told of them."""
+        for op in rule.shown:
+            told = self._leaves.get(f"{path}.{op}")
+            if told is not None and told.told:
+                del self._leaves[f"{path}.{op}"]
+                leaf.go_on(op, rule.goal, told)
 
     def _writer(self, name: str, first: Mapping[str, Any] | None = None) -> _Writer:
         """Return a writer; a new one started when its first event says."""
@@ -397,7 +426,7 @@ class Fold:
         self._tell()
         places = {name: place for place, name in enumerate(self._writers)}
         return {
-            "v": 2,
+            "v": VERSION,
             "started_at": self._started_at,
             "step": self._step,
             "leaves": {path: leaf.state(places) for path, leaf in self._leaves.items()},

@@ -286,6 +286,9 @@ class HistoryLines:
 
 # One writer.
 
+_OURS: Final = (STEP, TIME, RUNTIME, OWN)
+"""what stands in a summary besides the user's own"""
+
 
 @dataclass(slots=True)
 class Translation:
@@ -304,7 +307,6 @@ class Translation:
     attributes: dict[str, Any] = field(default_factory=dict)
     _about: dict[str, Any] = field(default_factory=dict)
     _config: dict[str, Any] = field(default_factory=dict)
-    _before: dict[str, Any] = field(default_factory=dict)
     _told: str = ""
 
     @classmethod
@@ -315,9 +317,8 @@ class Translation:
             made.count = existing.lines
             made.lines.started_at = existing.started_at
             made._config = dict(existing.config)
-            computed = (STEP, TIME, RUNTIME, OWN)
-            before = existing.summary.items()
-            made._before = {path: value for path, value in before if path not in computed}
+            before = {path: value for path, value in existing.summary.items() if path not in _OURS}
+            made.fold.begin_with(before, existing.last_step)
         return made
 
     def feed(self, frame: Frame) -> Iterator[str]:
@@ -345,8 +346,6 @@ class Translation:
                 self._config.pop(key, None)
         elif kind == "attrs":
             self.attributes.update(_changed(event))
-        elif kind == "summary":
-            self._forget([*(event.get("set") or {}), *(event.get("delete") or ())])
         elif kind in ("finish", "leave"):
             yield from self.lines.close()
             if kind == "finish":
@@ -360,11 +359,6 @@ class Translation:
         self._about = {name: event.get(name) for name in ("python", "client")}
         self._config.update(event.get("config") or {})
         self.attributes.update(start_attributes(event))
-
-    def _forget(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            for name in [n for n in self._before if n == path or n.startswith(f"{path}.")]:
-                del self._before[name]
 
     def take_update(self) -> dict[str, Any] | None:
         """Return the variables of the `UpsertBucket` that is due; None where nothing changed.
@@ -396,7 +390,7 @@ class Translation:
         values = self.fold.values()
         if TIME in values and self.lines.started_at is not None:
             values[RUNTIME] = max(0.0, values[TIME] - self.lines.started_at)
-        return dumps(keys.nest({**self._before, **values})).decode()
+        return dumps(keys.nest(values)).decode()
 
     def state(self) -> dict[str, Any]:
         """Return all of it as JSON (NaN may be in it: use `values.dumps`)."""
@@ -409,7 +403,6 @@ class Translation:
             "attributes": self.attributes,
             "about": self._about,
             "config": self._config,
-            "before": self._before,
             "told": self._told,
         }
 
@@ -428,7 +421,6 @@ class Translation:
             attributes=dict(state["attributes"]),
             _about=dict(state["about"]),
             _config=dict(state["config"]),
-            _before=dict(state["before"]),
             _told=state["told"],
         )
 

@@ -150,6 +150,28 @@ def test_a_resumed_run_shows_and_keeps_what_the_server_has(to_server: Settings, 
     assert kept == {"loss": {"min": 0.5}, "deep": {"b": 2}, "best": None, "bad": "NaN"}
 
 
+def test_a_resumed_summary_goes_on_from_the_runs(to_server: Settings, ask: Ask) -> None:
+    ops = {"summary": "min,max,mean,first,last"}
+
+    def define(run: Run) -> None:
+        run.define_metric("loss", **ops)
+        run.define_metric("acc", summary="best", goal="maximize")
+
+    with asyncwb.init("p", id="r", settings=to_server) as run:
+        define(run)
+        for value in (1.0, 9.0, 5.0):
+            run.log({"loss": value, "acc": value, "plain": value})
+    with asyncwb.init("p", id="r", resume="must", settings=to_server) as run:
+        define(run)
+        run.log({"loss": 7.0, "acc": 3.0})
+        run.log({"plain": 0.0, "loss": 3.0}, step=1)  # late: behind the part of before
+        shown = run.summary.as_dict()
+        assert shown["loss"] == {"min": 1.0, "max": 9.0, "mean": 5.0, "last": 7.0, "first": 1.0}
+        assert (shown["acc"], shown["plain"], shown["_step"]) == ({"best": 9.0}, 5.0, 3)
+        assert run.flush()
+        assert ask("runs/{entity}/p/r")["summary"] == shown
+
+
 def test_an_id_used_again_changes_only_what_is_given(to_server: Settings, ask: Ask) -> None:
     _log_and_rename(to_server)
     with asyncwb.init("p", id="r", group="other", settings=to_server):

@@ -160,6 +160,19 @@ def test_resume(foreign: ServerHandle, start_server: Start) -> None:
     assert (about["config"], about["state"]) == ({"a": 1, "b": 2}, "finished")
 
 
+def test_a_resumed_summary_goes_on(foreign: ServerHandle, start_server: Start) -> None:
+    for value in (2.0, 5.0, 3.0):
+        with init(foreign, id="run", resume="allow") as run:
+            run.define_metric("loss", summary="min,max,last")
+            run.define_metric("acc", summary="best", goal="maximize")
+            run.log({"loss": value, "acc": value})
+            shown = run.summary.as_dict()
+    assert shown["loss"] == {"min": 2.0, "max": 5.0, "last": 3.0}
+    assert shown["acc"] == {"best": 5.0}
+    told = read(native(start_server, foreign), "run")[0]["summary"]
+    assert (told["loss"], told["acc"]) == (shown["loss"], shown["acc"])
+
+
 def test_stop_comes_through(foreign: ServerHandle, lab: Lab) -> None:
     with init(foreign, id="run") as run:
         run.log({"x": 1})
