@@ -103,7 +103,7 @@ def require_admin(user: User) -> None:
 async def require_project(
     state: State, user: User, action: Action, entity: str | None, project: str
 ) -> StoredProject:
-    """Return a project that the user may do this with. One statement.
+    """Return a project that the user may do this with. One statement, or two for a former name.
 
     Args:
         state: the server.
@@ -130,6 +130,8 @@ async def require_run(
 ) -> tuple[RunPath, int]:
     """Return a run that the user may do this with, and its inner id. One statement.
 
+    The path that is returned names the project as it is called now.
+
     Args:
         state: the server.
         user: who asks.
@@ -146,7 +148,7 @@ async def require_run(
         raise run_not_found(path)
     if not may(user, action, path.entity, found.visibility):
         raise forbidden(f"You may read {path}, and no more than that.")
-    return path, found.id
+    return path._replace(project=found.project), found.id
 
 
 class Watcher:

@@ -21,7 +21,7 @@ from asyncwb.server.ingest import read_fold
 from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE, State
 from asyncwb.server.store import edits as store
-from asyncwb.server.store import sweeps
+from asyncwb.server.store import former_names, sweeps
 from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.edits import EditedRun
 from asyncwb.server.store.records import RunPath
@@ -48,7 +48,8 @@ async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserte
     """Edit the run at `path`; make it, and its project, where there is none.
 
     A run that is there is not brought back to life by being made once more: a state in which runs
-    are alive is passed over then.
+    are alive is passed over then. A project's former name leads to it: nobody who logs by a name
+    makes a project, where there is one that had it.
 
     Raises:
         ApiError: 400 for names and states that cannot be, 403 where the user may not write, 404
@@ -65,6 +66,9 @@ async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserte
     now = state.clock()
     async with state.database.transaction() as connection:
         found = await state.ingest.lock(connection, [path])
+        for moved in (await former_names.follow(connection, {path} - found.keys())).values():
+            path = moved
+            found = await state.ingest.lock(connection, [path])
         created = path not in found
         if created:
             found = await state.ingest.create(connection, [path], now, user.id)

@@ -27,6 +27,7 @@ from asyncwb.server.errors import ApiError, StreamError, repeatable
 from asyncwb.server.lanes import Lanes
 from asyncwb.server.ledger import Ledger, ReceivedFrame, requires_run, touches_config
 from asyncwb.server.state import STATE, USER, State
+from asyncwb.server.store import former_names
 from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.ingest import IngestStore
 from asyncwb.server.store.records import RunChange, RunPath, RunRecord
@@ -145,7 +146,7 @@ class Ingest:
         user: User,
     ) -> dict[RunPath, Ledger]:
         store, now, crash_after = state.ingest, state.clock(), state.config.crash_after
-        records = await store.lock(connection, {stream.path for stream in streams})
+        records = await self._lock(connection, store, streams)
         missing = {s.path for s in streams if s.path not in records and not requires_run(s.frames)}
         if missing:
             records |= await store.create(connection, missing, now, user.id)
@@ -167,6 +168,17 @@ class Ingest:
             )
             for path, record in records.items()
         }
+
+    async def _lock(
+        self, connection: AsyncConnection, store: IngestStore, streams: Sequence[Incoming]
+    ) -> dict[RunPath, RunRecord]:
+        """Lock the runs of streams; a stream under a former name of a project goes to it."""
+        records = await store.lock(connection, {stream.path for stream in streams})
+        absent = {stream.path for stream in streams} - records.keys()
+        moved = await former_names.follow(connection, absent) if absent else {}
+        for stream in streams:
+            stream.path = moved.get(stream.path, stream.path)
+        return records | (await store.lock(connection, set(moved.values())) if moved else {})
 
     async def _take_folds(
         self, connection: AsyncConnection, store: IngestStore, records: Sequence[RunRecord]

@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
-from asyncwb.server.access import Action, forbidden, may, require_project
+from asyncwb.server.access import Action, forbidden, may, project_not_found, require_project
 from asyncwb.server.accounts import checked_text, refused, taken
 from asyncwb.server.body import fields
 from asyncwb.server.files import discard
@@ -120,13 +120,16 @@ async def remove_project(
 ) -> None:
     """Delete a project, its runs, and all that belongs to them; for who manages the entity.
 
-    It takes a transaction for some hundred runs. Runs that clients add meanwhile are deleted too.
+    Former names do not count. It takes a transaction for some hundred runs. Runs that clients add
+    meanwhile are deleted too.
 
     Raises:
         ApiError: 403, 404.
     """
     state = app[STATE]
     found = await require_project(state, viewer, Action.MANAGE, entity, project)
+    if found.name != project:  # whoever deletes must know what it is
+        raise project_not_found(found.entity, project)
     while not await state.projects.delete_empty(found.id):
         await remove_runs(app, await state.projects.some_runs(found.id))
 

@@ -83,8 +83,8 @@ async def list_runs(request: web.Request) -> web.Response:
         return await _list_queried(request, found.id, limit)
     cursor = query.get("cursor")
     page = await state.runs.page(
-        entity,
-        project,
+        found.entity,
+        found.name,
         limit=limit + 1,
         before=_number(cursor, "cursor", default=0, most=2**62) if cursor else None,
         state=_state(query.get("state")),

@@ -79,6 +79,9 @@ async def create_sweep(
     if edit.config is None:
         raise _refused("A new sweep needs a `config`.")
     columns, warnings = await _columns(edit)
+    named = (entity or user.entity, project)
+    renamed = await state.projects.find(*named) if storable(*named) else None
+    project = project if renamed is None else renamed.name
     found, _ = await create_project(state, user, entity, project)
     name = "".join(secrets.choice(_LETTERS) for _ in range(_NAME_LENGTH))
     row = {"display_name": None, "description": None, "state": "PENDING", "sweep": name, **columns}

@@ -502,6 +502,35 @@ def test_an_open_step_is_in_the_summary_and_found(to_server: Settings, ask: Ask)
         assert ask("runs/{entity}/p/r")["summary"] == local
 
 
+def test_a_project_is_renamed_while_a_run_logs(to_server: Settings, ask: Ask) -> None:
+    api = asyncwb.Api(overrides={"base_url": to_server.base_url}, api_key=to_server.api_key)
+    with asyncwb.init("p", id="r", settings=to_server) as run:
+        run.log({"a": 1})
+        assert run.flush()
+        _rename(to_server, f"{run.entity}/p", "q")
+        run.log({"a": 2})
+    with asyncwb.init("p", id="new", settings=to_server) as run:
+        run.log({"a": 3})
+    with asyncwb.init("p", id="r", resume="must", settings=to_server) as run:
+        assert run.step == 2
+    assert [p["name"] for p in ask("projects")["projects"]] == ["q"]
+    assert {r["id"]: r["rows"] for r in ask("projects/{entity}/q/runs")["runs"]} == {
+        "r": 2,
+        "new": 1,
+    }
+    assert [r.id for r in api.runs("p", order="+created_at")] == ["r", "new"]
+
+
+def _rename(settings: Settings, path: str, new: str) -> None:
+    request = urllib.request.Request(
+        f"{settings.base_url}/api/v1/projects/{path}",
+        json.dumps({"name": new}).encode(),
+        {"Authorization": f"Bearer {settings.api_key}", "Content-Type": "application/json"},
+        method="PATCH",
+    )
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
+
+
 def test_a_writer_that_ends_late_overwrites_nothing_newer(to_server: Settings, ask: Ask) -> None:
     more: dict[str, Any] = {"id": "r", "reinit": "create_new", "settings": to_server}
     with asyncwb.init("p", **more) as first:

@@ -117,6 +117,27 @@ async def test_a_block_without_its_predecessors_is_kept_until_they_come(
     assert (info["rows"], info["state"]) == (31, "finished")
 
 
+async def test_a_project_is_renamed_while_a_client_logs(server: ServerHandle) -> None:
+    make_run(server)
+    told = 'mutation{upsertBucket(input:{modelName:"p",name:"%s"}){inserted bucket{project{name}}}}'
+    async with wandb(server) as client:
+        await client.history(0, [row(0, x=0)])
+        project = f"/api/v1/projects/{client.path.entity}/p"
+        async with client.session.patch(project, json={"name": "q"}) as answer:
+            assert answer.status == 200
+        await client.history(1, [row(1, x=1)])
+        found = []
+        for run in ("r1", "new"):
+            async with client.session.post("/graphql", json={"query": told % run}) as answer:
+                found.append((await answer.json())["data"]["upsertBucket"])
+        assert found == [
+            {"inserted": inserted, "bucket": {"project": {"name": "q"}}}
+            for inserted in (False, True)
+        ]
+        assert [r["x"] for r in await client.rows()] == [0, 1]
+        assert (await client.info())["project"] == "q"
+
+
 async def test_a_run_that_another_client_began_is_gone_on_with(server: ServerHandle) -> None:
     async with connect(server) as native:
         await native.send(first_frame(10))

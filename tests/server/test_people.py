@@ -16,9 +16,10 @@ from sqlalchemy import func, select
 from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE
 from asyncwb.server.store.schema import files, frames, metadata, runs, segments
+from asyncwb.wire.frames import encode
 from tests.fix_people import TEAM, People
 from tests.fix_server import FakeTime, ServerHandle, both_databases
-from tests.server.ingest_client import Client, connect, first_frame
+from tests.server.ingest_client import Client, connect, first_frame, rows
 
 pytestmark = [pytest.mark.anyio, both_databases]
 
@@ -286,12 +287,26 @@ async def test_projects_are_described_renamed_and_shown(people: People) -> None:
         await manager.ask("PATCH", f"projects/{TEAM}/a", name="c", visibility="public")
         assert (await stranger.get(f"runs/{TEAM}/c/r1"))["rows"] == 10
         assert [one["name"] for one in (await stranger.get("projects"))["projects"]] == ["c"]
-        # What is logged under the old name goes into a new project of that name.
+        # What is logged and read under the old name is the renamed project's.
+        assert (await manager.get(f"runs/{TEAM}/a/r1"))["project"] == "c"
+        assert (await stranger.get(f"projects/{TEAM}/a"))["project"]["name"] == "c"
+        more = encode(11, rows(10, 5))
+        assert (await manager.send(more, entity=TEAM, project="a"))["next"] == 16
+        await manager.send(first_frame(5), entity=TEAM, project="a", run="r2")
+        assert (await manager.get(f"runs/{TEAM}/c/r1"))["rows"] == 15
+        await manager.ask("PATCH", f"projects/{TEAM}/a", name="d")
+        listed = (await manager.get(f"projects/{TEAM}/a/runs"))["runs"]
+        assert [(one["project"], one["id"]) for one in listed] == [("d", "r2"), ("d", "r1")]
+        await manager.ask("DELETE", f"projects/{TEAM}/c", 404)
+        await manager.ask("PATCH", f"projects/{TEAM}/d", name="c")
+        # A project that is made under a former name takes it.
+        await manager.ask("POST", "projects", 201, entity=TEAM, name="a")
         await manager.ask("GET", f"runs/{TEAM}/a/r1", 404)
         await manager.send(first_frame(), entity=TEAM, project="a")
-        await manager.send(first_frame(5), entity=TEAM, project="c", run="r2")
         names = {one["name"]: one["runs"] for one in (await manager.get("projects"))["projects"]}
         assert names == {"a": 1, "b": 0, "c": 2}
+        await manager.ask("DELETE", f"projects/{TEAM}/a")
+        await manager.ask("GET", f"runs/{TEAM}/a/r1")
         assert await stranger.ask("POST", "projects", 403, entity=TEAM, name="d") == "forbidden"
         assert await stranger.ask("POST", "projects", 403, entity="nobody", name="d") == "forbidden"
 

@@ -90,10 +90,8 @@ BINDABLES = [query, mutation, project_type, run_type]
 @query.field("run")
 async def _run_by_id(_: Any, info: Info, id: str) -> StoredRun | None:
     context: Context = info.context
-    path = path_of(id)
-    if await if_there(require_run(context.state, context.user, Action.READ, path)) is None:
-        return None
-    return await Details(context.state.database).run(path)
+    there = await if_there(require_run(context.state, context.user, Action.READ, path_of(id)))
+    return None if there is None else await Details(context.state.database).run(there[0])
 
 
 @project_type.field("run")

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
+from asyncwb.server.store import former_names
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.edits import delete_run
 from asyncwb.server.store.records import RunPath
@@ -48,10 +49,12 @@ class ProjectFigures:
 
 @dataclass(frozen=True, slots=True)
 class LocatedRun:
-    """What decides about a run: its inner id, its project, who made it, the visibility."""
+    """What decides about a run: its inner id, its project and that one's name, who made it, the
+    visibility."""
 
     id: int
     project_id: int
+    project: str
     user_id: int | None
     visibility: str
 
@@ -63,9 +66,15 @@ class Projects:
         self._database = database
 
     async def find(self, entity: str, name: str) -> StoredProject | None:
-        """Return the project of that name."""
-        found = await self._read(_PROJECT.where(_named(entity, name)))
-        return found[0] if found else None
+        """Return the project of that name, or else the one that had it."""
+        statement = _PROJECT.where(_named(entity, name))
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).first()
+            if row is None:
+                now = await former_names.current(connection, [(entity, name)])
+                for names in now.values():
+                    row = (await connection.execute(_PROJECT.where(_named(*names)))).first()
+        return None if row is None else StoredProject(*row)
 
     async def some(self, ids: Collection[int]) -> dict[int, StoredProject]:
         """Return projects by id, in one statement."""
@@ -138,13 +147,21 @@ class Projects:
         return StoredProject(*found), added.rowcount == 1
 
     async def rename(self, project_id: int, name: str) -> None:
-        """Give a project another name; its runs go with it.
+        """Give a project another name; its runs go with it, and the old name leads to it.
 
         Raises:
             TakenError: the entity has a project of that name.
         """
+        mine = projects.c.id == project_id
+        before = select(projects.c.entity, projects.c.name).where(mine).with_for_update()
         try:
-            await self._set(project_id, name=name)
+            async with self._database.transaction() as connection:
+                row = (await connection.execute(before)).first()
+                if row is None:  # deleted meanwhile
+                    return
+                await connection.execute(update(projects).where(mine).values(name=name))
+                await former_names.forget(connection, row.entity, name)
+                await former_names.remember(connection, self._database, *row, project_id)
         except IntegrityError as error:
             raise TakenError(name) from error
 
@@ -157,14 +174,12 @@ class Projects:
         await self._set(project_id, description=description)
 
     async def locate_run(self, path: RunPath) -> LocatedRun | None:
-        """Return what decides about the run at `path`; cheap."""
-        statement = (
-            select(runs.c.id, projects.c.id, runs.c.user_id, projects.c.visibility)
-            .join(projects, projects.c.id == runs.c.project_id)
-            .where(_named(path.entity, path.project), runs.c.run == path.run)
-        )
+        """Return what decides about the run at `path`; cheap. Former names of projects do."""
         async with self._database.connect() as connection:
-            row = (await connection.execute(statement)).first()
+            row = (await connection.execute(_located(path))).first()
+            if row is None:
+                for moved in (await former_names.follow(connection, [path])).values():
+                    row = (await connection.execute(_located(moved))).first()
         return None if row is None else LocatedRun(*row)
 
     async def some_runs(self, project_id: int) -> list[int]:
@@ -214,6 +229,14 @@ class Projects:
 
 _COLUMNS: Final = tuple(projects.c[name] for name in StoredProject.__slots__)
 _PROJECT: Final = select(*_COLUMNS)
+
+
+def _located(path: RunPath) -> Select[Any]:
+    return (
+        select(*(runs.c.id, projects.c.id, projects.c.name, runs.c.user_id, projects.c.visibility))
+        .join(projects, projects.c.id == runs.c.project_id)
+        .where(_named(path.entity, path.project), runs.c.run == path.run)
+    )
 
 
 def _named(entity: str, name: str) -> ColumnElement[bool]:

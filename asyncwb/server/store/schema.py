@@ -177,6 +177,16 @@ projects = Table(
     UniqueConstraint("entity", "name"),
 )
 
+# Names that projects had; a project of that name comes first (see former_names.py).
+former_names = Table(
+    "former_names",
+    metadata,
+    Column("entity", String(128), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("project_id", BigId, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Index("ix_former_names_project", "project_id"),
+)
+
 runs = Table(
     "runs",
     metadata,

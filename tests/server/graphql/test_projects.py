@@ -125,12 +125,15 @@ def test_a_project_goes_away(people: People, how: str) -> None:
         }}) {{ project {{ run(name: "r1") {{ name }} }} }}""",
     }
     data(people.server, f"mutation {{ {queries[how]} }}", people.headers("manager"))
-    run = data(people.server, f'{{ run(id: "{ids.encode("Run", "r1", name, TEAM)}") {{ id }} }}')
-    assert run == {"run": None}
-    assert data(people.server, GET, entity=TEAM, name=name) == {"project": None}
-    moved = f'{{ run(id: "{ids.encode("Run", "r1", "new", TEAM)}") {{ name }} }}'
     there = {"name": "r1"} if how == "renameProject" else None
-    assert data(people.server, moved) == {"run": there}
+    for project in (name, "new"):
+        run = f'{{ run(id: "{ids.encode("Run", "r1", project, TEAM)}") {{ name }} }}'
+        assert data(people.server, run) == {"run": there}
+    found = data(people.server, GET, entity=TEAM, name=name)["project"]
+    assert (found is None) == (how == "deleteModel")
+    if found is not None:
+        again = f'mutation {{ deleteModel(input: {{id: "{which}"}}) {{ success }} }}'
+        assert codes(ask(people.server, again, people.headers("manager"))) == ["project_not_found"]
 
 
 def test_an_entity_lists_its_projects(people: People) -> None:

@@ -1,0 +1,68 @@
+"""Former names of projects: they lead to the project for as long as nothing else has the name.
+
+Whoever renames a project while runs log to it, or has its address somewhere, goes on under the old
+name. A project that is made under a former name takes it; the old one can then only be reached by
+its new name. All of these take part in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final, TypeAlias
+
+from sqlalchemy import bindparam, delete, exists, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.schema import former_names, projects
+
+Named: TypeAlias = tuple[str, str]
+"""An entity and the name of one of its projects."""
+
+_CHUNK: Final = 1000
+
+
+async def remember(
+    connection: AsyncConnection, database: Database, entity: str, old: str, project_id: int
+) -> None:
+    """Let a name that a project gives up lead to it."""
+    new = database.insert(former_names).values(entity=entity, name=old, project_id=project_id)
+    key = [former_names.c.entity, former_names.c.name]
+    moved = new.on_conflict_do_update(index_elements=key, set_={"project_id": project_id})
+    await connection.execute(moved)
+
+
+async def forget(connection: AsyncConnection, entity: str, name: str) -> None:
+    """Let a name lead nowhere else: a project has it."""
+    mine = (former_names.c.entity == entity) & (former_names.c.name == name)
+    await connection.execute(delete(former_names).where(mine))
+
+
+async def current(connection: AsyncConnection, names: Collection[Named]) -> dict[Named, Named]:
+    """Return, for each former name among these, the project's name of today."""
+    found: dict[Named, Named] = {}
+    ordered = sorted(names)
+    for start in range(0, len(ordered), _CHUNK):
+        rows = await connection.execute(_CURRENT, {"some": ordered[start : start + _CHUNK]})
+        found.update(((row[0], row[1]), (row[2], row[3])) for row in rows)
+    return found
+
+
+async def follow(connection: AsyncConnection, paths: Collection[RunPath]) -> dict[RunPath, RunPath]:
+    """Return where runs are that were asked for under a former name of their project."""
+    found = await current(connection, {path[:2] for path in paths})
+    return {path: RunPath(*found[path[:2]], path.run) for path in paths if path[:2] in found}
+
+
+_taken = projects.alias("taken")
+_CURRENT: Final = (
+    select(former_names.c.entity, former_names.c.name, projects.c.entity, projects.c.name)
+    .join(projects, projects.c.id == former_names.c.project_id)
+    .where(
+        tuple_(former_names.c.entity, former_names.c.name).in_(bindparam("some", expanding=True)),
+        ~exists().where(
+            _taken.c.entity == former_names.c.entity, _taken.c.name == former_names.c.name
+        ),
+    )
+)

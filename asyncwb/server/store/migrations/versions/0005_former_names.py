@@ -1,0 +1,25 @@
+"""Former names of projects, which lead to them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+_big_id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    """Add the table."""
+    project = sa.ForeignKey("projects.id", ondelete="CASCADE")
+    op.create_table(
+        "former_names",
+        sa.Column("entity", sa.String(128), primary_key=True),
+        sa.Column("name", sa.String(128), primary_key=True),
+        sa.Column("project_id", _big_id, project, nullable=False),
+    )
+    op.create_index("ix_former_names_project", "former_names", ["project_id"])
