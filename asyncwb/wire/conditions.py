@@ -108,7 +108,8 @@ EVERYTHING: Final = All()
 @dataclass(frozen=True, slots=True)
 class Order:
     """By what runs are sorted. Runs without a value come last in both directions, and runs with
-    equal values go by their age, in the order's direction."""
+    equal values go by their age, in the order's direction. Of several values (a list's) the least
+    counts, or the greatest in a descending order."""
 
     field: Field
     descending: bool = False
@@ -208,5 +209,5 @@ def sort_key(order: Order, values: Values) -> tuple[Any, ...] | None:
 
     Long texts are compared in their short form.
     """
-    value = values.sort_value(order.field.path)
+    value = values.sort_value(order.field.path, descending=order.descending)
     return None if value is None else (value.kind, value.number or 0.0, value.text or "")

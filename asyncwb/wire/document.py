@@ -6,8 +6,10 @@ A document is a run as one mapping:
      "tags": [...], "state": "finished", "createdAt": 1.7e9, ...}
 
 `Values` lays it flat. A mapping gives its leaves under dotted paths, and itself as a whole; a list
-gives itself as a whole and then its elements, as MongoDB sees arrays. Every value is a `Value`,
-which two ends can compare without knowing where it came from: an index keeps exactly these.
+gives itself as a whole and then its elements, as MongoDB sees arrays: `layers.0` is the first
+element, and `opt.lr` also what stands at `lr` in the mappings of a list `opt`. Every value is a
+`Value`, which two ends can compare without knowing where it came from: an index keeps exactly
+these.
 
 Numbers compare as 64-bit floats (an int beyond 2**53 as the nearest one). NaN is a kind of its
 own, equal to itself and ordered with nothing. Text of any length has a bounded form (`short`).
@@ -24,8 +26,12 @@ from typing import Any, Final, NamedTuple
 
 MAX_ELEMENTS: Final = 1000
 """elements of one list that a filter sees; the list as a whole is seen in any length."""
+MAX_POSITIONS: Final = 16
+"""elements of one list that have a path of their own: each is a field, like a key."""
+MAX_LISTS: Final = 3
+"""lists in one another that have paths into them: each doubles what stands in it."""
 MAX_VALUES: Final = 20_000
-"""values of one run that a filter sees, in the order of config and then summary."""
+"""values of one run that a filter sees, in the order of config, summary, and what is in lists."""
 MAX_DEPTH: Final = 32
 """nested mappings below which a value is seen as a whole only."""
 SHORT: Final = 120
@@ -110,12 +116,16 @@ class Values:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.by_path: dict[str, list[Value]] = {}
         self._left = MAX_VALUES
+        # Lists that have paths into them, with how deep and in how many lists they are.
+        self._lists: list[tuple[str, list[Any], int, int]] = []
         for name, item in document.items():
             if name != _KEYS and name not in _SPACES and item is not None:
                 self._add(name, item)
         for space in _SPACES:
             for key, item in document.get(space, {}).items():
                 self._walk(f"{space}.{key}", item, 1)
+        for path, items, depth, lists in self._lists:  # which grows meanwhile
+            self._enter(path, items, depth, lists)
         self.logged = frozenset(document.get(_KEYS, ()))
         """Names of the metrics that were logged."""
 
@@ -123,10 +133,13 @@ class Values:
         """Return the values at a path such as `config.optimizer.lr`; empty where there are none."""
         return self.by_path.get(path, ())
 
-    def sort_value(self, path: str) -> Value | None:
-        """Return what the run is sorted by: a number, text or boolean at the path, or None."""
-        first = self.by_path.get(path)
-        return first[0] if first and first[0].kind.sortable else None
+    def sort_value(self, path: str, *, descending: bool = False) -> Value | None:
+        """Return what the run is sorted by: a number, text or boolean at the path, or None.
+
+        Of several it is the least, or the greatest in a descending order.
+        """
+        some = [value for value in self.at(path) if value.kind.sortable]
+        return (max if descending else min)(some, key=_place, default=None)
 
     def rows(self) -> Iterator[tuple[str, int, Value, bool]]:
         """Give (path, position, value, whether it is a logged metric): what an index keeps."""
@@ -138,11 +151,27 @@ class Values:
         for path in sorted(logged - self.by_path.keys()):
             yield path, 0, Value(ValueKind.KEY), True
 
-    def _walk(self, path: str, item: Any, depth: int) -> None:
+    def _walk(self, path: str, item: Any, depth: int, lists: int = 0) -> None:
+        if self._left <= 0:
+            return
         self._add(path, item)
-        if isinstance(item, Mapping) and depth < MAX_DEPTH:
+        if depth >= MAX_DEPTH:
+            return
+        if isinstance(item, Mapping):
+            if "_type" in item:  # a histogram's bins are nobody's keys
+                lists = MAX_LISTS
             for key, inner in item.items():
-                self._walk(f"{path}.{key}", inner, depth + 1)
+                self._walk(f"{path}.{key}", inner, depth + 1, lists)
+        elif isinstance(item, list) and lists < MAX_LISTS:
+            self._lists.append((path, item, depth + 1, lists + 1))
+
+    def _enter(self, path: str, items: list[Any], depth: int, lists: int) -> None:
+        for position, item in enumerate(items[:MAX_POSITIONS]):
+            self._walk(f"{path}.{position}", item, depth, lists)
+        for item in items[:MAX_ELEMENTS]:
+            if isinstance(item, Mapping) and "_type" not in item:
+                for key, inner in item.items():
+                    self._walk(f"{path}.{key}", inner, depth, lists)
 
     def _add(self, path: str, item: Any) -> None:
         # A key may hold a dot, so that two leaves may meet at one path: they are like elements.
@@ -151,9 +180,13 @@ class Values:
         new = [value_of(item), *map(value_of, elements)]
         new = new[: max(0, min(self._left, 2 * MAX_ELEMENTS - len(at)))]
         at.extend(new)
-        self._left -= len(new)
+        self._left -= max(1, len(new))  # so that a walk ends, whatever a list is made of
         if not at:
             del self.by_path[path]
+
+
+def _place(value: Value) -> tuple[int, float, str]:
+    return value.kind, value.number or 0.0, value.text or ""
 
 
 def _number(item: int | float) -> float:

@@ -32,7 +32,7 @@ from asyncwb.wire.conditions import (
     evaluate,
     searcher,
 )
-from asyncwb.wire.document import NAN, NULL, Value, value_of
+from asyncwb.wire.document import MAX_POSITIONS, NAN, NULL, Value, value_of
 from asyncwb.wire.values import loads
 
 __all__ = ["EVERYTHING", "Filter", "Order", "evaluate", "field_of", "parse", "parse_order"]
@@ -109,6 +109,24 @@ def field_of(name: str, place: str = "") -> Field:
     if plain not in _ATTRIBUTES:
         _fail(place, f"there is no field {name[:100]!r}; there are {_KNOWN}")
     return Field(plain, _ATTRIBUTES[plain])
+
+
+def check_position(field: Field) -> None:
+    """Refuse a path that goes beyond the elements of a list that are seen.
+
+    For a field that no run has: it may as well be the key of a mapping.
+
+    Raises:
+        FilterError: one of its parts is such a number.
+    """
+    parts = field.path.split(".")[2:] if field.kind == "any" else []
+    beyond = next((p for p in parts if p.isdecimal() and int(p[:9]) >= MAX_POSITIONS), None)
+    if beyond is not None:
+        _fail(
+            field.path,
+            f"of a list the positions 0 to {MAX_POSITIONS - 1} have a path, and no run has a key "
+            f"{beyond!r} there; leave the position out to ask about all elements",
+        )
 
 
 def _unwrapped(key: str) -> str:

@@ -16,6 +16,7 @@ from asyncwb.server.store.migrate import alembic_config, migrate
 from asyncwb.server.store.projects import Projects
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.runs import Runs
+from asyncwb.server.store.schema import runs
 from asyncwb.server.store.teams import Teams
 from asyncwb.server.store.users import Users, digest
 from tests.fix_server import both_databases
@@ -103,3 +104,26 @@ async def _everybody_has_a_place(database: Database) -> None:
     project = await Projects(database).find("lab", "p")
     assert project is not None
     assert (project.visibility, project.user_id) == ("private", None)
+
+
+async def test_runs_that_hold_lists_are_indexed_again(
+    database_url: str | None, tmp_path: Path
+) -> None:
+    database = Database(ServerConfig(data=tmp_path, database=database_url).database_url)
+    async with database.transaction() as connection:
+        await connection.run_sync(_upgrade, "0001")
+        await _fill_first_tables(connection)
+        await connection.run_sync(_upgrade, "0003")
+        run = {"project_id": 2, "name": "n", "state": "finished", "rows": 0, "lost": 0}
+        run |= {"created_at": 30.0, "heartbeat_at": 40.0, "tags": "[]", "config": "{}"}
+        run |= {"summary": "{}", "fold": "{}", "version": 3, "indexed_version": 3}
+        await _add(connection, "fields", id=1, project_id=2, path="config.a")
+        for number, text in ((7, "[1]"), (8, '{"a":[1]}')):
+            await _add(connection, "runs", id=number, run=f"r{number}", **run)
+            value = {"field_id": 1, "run_id": number, "position": 0, "kind": 6, "text": text}
+            await _add(connection, "field_values", logged=False, **value)
+    await migrate(database)
+    async with database.connect() as connection:
+        indexed = select(runs.c.id, runs.c.indexed_version).where(runs.c.id > 1)
+        assert {row[0]: row[1] for row in await connection.execute(indexed)} == {7: 2, 8: 3}
+    await database.close()

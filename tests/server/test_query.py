@@ -71,6 +71,7 @@ attributes = st.fixed_dictionaries(
 
 NAMES = (
     *("config.a", "config.a.value", "config.a.k", "config.b", "config.b.k.l", "config.ü"),
+    *("config.a.0", "config.b.1.k", "config.a.k.0"),
     *("summary_metrics.a", "summaryMetrics.b", f"config.{'x' * 200}", "config.nobody"),
 )
 sizes = st.sampled_from(("$gt", "$gte", "$lt", "$lte"))
@@ -321,6 +322,39 @@ async def test_the_largest_filter_is_answered(lab: Lab) -> None:
     for _ in range(31):
         deep = {"$nor": [deep]}
     assert await query.count(project_id, parse(deep)) == 2
+
+
+async def test_of_a_list_the_least_or_the_greatest_counts_in_an_order(lab: Lab) -> None:
+    project_id = await new_project(lab.database)
+    lists: list[Any] = [[5, 1], 3, [], [2, 9], 4]
+    some = [{"config": {"a": item, "opt": [{"lr": 1}, {"lr": n}]}} for n, item in enumerate(lists)]
+    await add_runs(lab.database, project_id, some)
+    query, known = RunQuery(lab.database), await documents(lab.database, project_id)
+    first = min(known)
+    for name, right in (
+        ("+config.a", [0, 3, 1, 4, 2]),
+        ("-config.a", [3, 0, 4, 1, 2]),
+        ("+config.a.1", [0, 3, 1, 2, 4]),
+        ("-config.opt.lr", [4, 3, 2, 1, 0]),
+        ("+config.opt.1.lr", [0, 1, 2, 3, 4]),
+    ):
+        order = parse_order(name)
+        found = await walk(query, project_id, parse(None), order, 2)
+        assert [number - first for number in found] == right, name
+        assert found == expected(known, parse(None), order)
+
+
+async def test_a_position_that_is_not_seen_is_refused(lab: Lab) -> None:
+    project_id = await new_project(lab.database)
+    some = [{"config": {"a": list(range(40)), "by_epoch": {"30": {"loss": 1}}}}]
+    await add_runs(lab.database, project_id, some)
+    query = RunQuery(lab.database)
+    assert await query.count(project_id, parse({"config.a.15": 15})) == 1
+    assert await query.count(project_id, parse({"config.by_epoch.30.loss": 1})) == 1
+    with pytest.raises(FilterError, match="positions 0 to 15"):
+        await query.count(project_id, parse({"config.a.16": 16}))
+    with pytest.raises(FilterError, match="positions 0 to 15"):
+        await query.page(project_id, order=parse_order("config.a.16"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from asyncwb.errors import FilterError
 from asyncwb.wire.conditions import sort_key
-from asyncwb.wire.document import Values
+from asyncwb.wire.document import MAX_VALUES, Values, value_of
 from asyncwb.wire.filters import (
     EVERYTHING,
     MAX_CONDITIONS,
@@ -46,6 +46,8 @@ RUN: dict[str, Any] = {
         "inf": INF,
         "name": "resnet50",
         "layers": [1, 3, "x", [5], {"k": 1}, None],
+        "opt": [{"lr": 0.1}, {"lr": 0.2, "betas": [0.9, 0.99], "groups": [{"n": 1}, {"n": 2}]}],
+        "hist": {"_type": "histogram", "bins": [1, 2]},
         "empty": {},
         "optimizer": {"name": "adam", "betas": {"one": 0.9}},
         "a.b": 1,
@@ -94,6 +96,18 @@ TRUE: list[dict[str, Any]] = [
     {"config.layers": [1, 3, "x", [5], {"k": 1.0}, None]},
     {"config.layers": None},
     {"config.layers": {"$regex": "^x$"}},
+    {"config.layers.0": 1},
+    {"config.layers.1": {"$gt": 2}},
+    {"config.layers.3.0": 5},
+    {"config.layers.4.k": 1},
+    {"config.layers.k": 1},
+    {"config.layers.6": None},
+    {"config.opt.lr": 0.1},
+    {"config.opt.lr": {"$gt": 0.15}},
+    {"config.opt.1.lr": 0.2},
+    {"config.opt.betas.0": 0.9},
+    {"config.opt.1.groups.n": 2},
+    {"config.opt.groups.n": 2},
     {"config.empty": {}},
     {"config.empty": {"$exists": 1}},
     {"config.optimizer": {"$exists": True}},
@@ -163,6 +177,11 @@ FALSE: list[dict[str, Any]] = [
     {"config.lr": {"$regex": "0"}},
     {"config.lr": {"$in": []}},
     {"config.layers": 5},  # only elements, not theirs
+    {"config.layers.0": 3},
+    {"config.layers.6": {"$exists": True}},
+    {"config.opt.0.lr": 0.2},
+    {"config.opt.betas.1": 0.1},
+    {"config.hist.bins.0": 1},  # what is inside of media is nobody's key
     {"config.layers": {"$ne": 3}},
     {"config.layers": {"$nin": [9, "x"]}},
     {"config.layers": {"$not": {"$gt": 2}}},
@@ -307,5 +326,26 @@ def test_what_cannot_be_sorted_by_has_no_place_in_an_order() -> None:
         return sort_key(Order(field_of(name)), values)
 
     assert key("config.flag") < key("config.lr") < key("config.inf") < key("config.name")
-    for name in ("nan", "none", "nobody", "layers", "optimizer"):
+    for name in ("nan", "none", "nobody", "optimizer"):
         assert key(f"config.{name}") is None
+
+
+def test_of_a_list_the_least_or_the_greatest_is_sorted_by() -> None:
+    values = Values(RUN)
+    for name, least, greatest in (("layers", 1, "x"), ("opt.lr", 0.1, 0.2), ("layers.1", 3, 3)):
+        path = f"config.{name}"
+        assert values.sort_value(path) == value_of(least)
+        assert values.sort_value(path, descending=True) == value_of(greatest)
+
+
+def test_lists_in_lists_are_seen_within_the_bounds() -> None:
+    nested: Any = 1
+    for _ in range(25):
+        nested = [{"a": nested}]
+    deep = Values({"config": {"x": nested}})
+    assert deep.at("config.x.a.a.a")
+    assert len(deep.by_path) < 30, "what stands in lists must not double with each of them"
+    wide = [[{"k": n, "m": [n]} for n in range(1000)] for _ in range(20)]
+    values = Values({"config": {"w": wide}, "summary_metrics": {"loss": 2}})
+    assert values.at("summary_metrics.loss") == [value_of(2)]
+    assert sum(map(len, values.by_path.values())) <= MAX_VALUES

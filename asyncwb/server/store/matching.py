@@ -60,6 +60,7 @@ from asyncwb.wire.conditions import (
     searcher,
 )
 from asyncwb.wire.document import ValueKind
+from asyncwb.wire.filters import check_position
 
 _SLICE: Final = 5000
 _NO_LOOPS: Final = text("SET LOCAL enable_nestloop = off")
@@ -86,6 +87,9 @@ async def matching(
     filters = await _without_constants(connection, project_id, filters)
     asked = list(_leaves(filters))
     numbers = await numbers_of(connection, project_id, {_path(leaf.field) for leaf in asked})
+    for leaf in asked:
+        if _path(leaf.field) not in numbers:
+            check_position(leaf.field)
     matched: dict[Has, list[int]] = {}
     if not database.is_sqlite:
         for leaf in asked:

@@ -44,7 +44,7 @@ from asyncwb.wire.conditions import (
     Order,
 )
 from asyncwb.wire.document import ValueKind
-from asyncwb.wire.filters import parse_order
+from asyncwb.wire.filters import check_position, parse_order
 
 MAX_PAGE: Final = 1000
 """runs of one page."""
@@ -163,17 +163,11 @@ async def _sorted(
     """Return the SELECT of the places of `found` behind `place`, in order."""
     path = order.field.path
     number = (await numbers_of(connection, project_id, [path])).get(path)
+    if number is None:
+        check_position(order.field)
     some = found.subquery("found")
-    by = field_values.alias("by")
-    joined = some.outerjoin(
-        by,
-        and_(
-            by.c.field_id == (-1 if number is None else number),
-            by.c.run_id == some.c.id,
-            by.c.position == 0,
-            by.c.kind <= ValueKind.TEXT.value,
-        ),
-    )
+    by = await _sort_values(connection, -1 if number is None else number, order)
+    joined = some.outerjoin(by, by.c.run_id == some.c.id)
     statement = select(by.c.kind, by.c.number, by.c.text, some.c.id).select_from(joined)
     if place is not None:
         statement = statement.where(_behind(place, by, some.c.id, order.descending))
@@ -181,6 +175,20 @@ async def _sorted(
     return statement.order_by(
         by.c.kind.is_(None), *(key.desc() if order.descending else key for key in keys)
     )
+
+
+async def _sort_values(connection: AsyncConnection, number: int, order: Order) -> FromClause:
+    """Return what each run is sorted by, of a field; where some run has several, one of them."""
+    held = field_values.alias("held")
+    sortable = and_(held.c.field_id == number, held.c.kind <= ValueKind.TEXT.value)
+    columns = (held.c.run_id, held.c.kind, held.c.number, held.c.text)
+    several = select(held.c.run_id).where(held.c.field_id == number, held.c.position > 0)
+    if (await connection.execute(several.limit(1))).first() is None:
+        return select(*columns).where(sortable).subquery("by")
+    keys = [key.desc() if order.descending else key for key in columns[1:]]
+    place = func.row_number().over(partition_by=held.c.run_id, order_by=keys).label("place")
+    ranked = select(*columns, place).where(sortable).subquery("ranked")
+    return select(ranked).where(ranked.c.place == 1).subquery("by")
 
 
 def _behind(
