@@ -27,7 +27,9 @@ Event: TypeAlias = dict[str, Any]
 
 _TYPES: Final[dict[type, Kind]] = {float: FLOAT, int: INT, bool: BOOL}
 _ARRAYS: Final[dict[Kind, Any]] = {FLOAT: np.float64, INT: np.int64, BOOL: np.bool_}
-_COMPUTED: Final = frozenset((STEP, TIME, "_runtime", "_open"))
+_THEIRS: Final = frozenset((STEP, TIME, "_runtime"))
+"""what each row of W&B's has of its own"""
+_COMPUTED: Final = _THEIRS | {"_open"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,15 @@ class Found:
     """What a source turned out to hold; complete once its items were read to the end.
 
     `summary` is what the run's summary has to be (None: what its rows make of it), `closing` the
-    events that end the run, after everything else, `tail` the rows that may yet be added to.
+    events that end the run, after everything else, `tail` the rows that may yet be added to, and
+    `overtaken` those of them that come before what the next parts say.
     `left` counts what cannot be carried over, by name; `notes` says what else there is to know.
     """
 
     summary: dict[str, Any] | None = None
     closing: list[Event] = field(default_factory=list)
     tail: list[Row] = field(default_factory=list)
+    overtaken: list[Row] = field(default_factory=list)
     left: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
@@ -183,8 +187,18 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a decoded JSON row into values by path, without the columns that are computed."""
-    return {path: value for path, value in keys.flatten(values).items() if path not in _COMPUTED}
+    """Turn a decoded row of W&B's into values by path, without the columns that are computed."""
+    found = keys.flatten(values).items()
+    return {free(path): value for path, value in found if path not in _THEIRS}
+
+
+def free(path: str) -> str:
+    """Return the path under which a foreign metric is kept: not one that each row has of its own.
+
+    >>> free("loss"), free("_runtime")
+    ('loss', '_runtime_')
+    """
+    return f"{path}_" if path in _COMPUTED else path
 
 
 def summary_event(

@@ -220,6 +220,17 @@ class Move:
             self._seq[part.writer] = seq + len(numbered)
             self._done += len(numbered)
             self._report(ImportProgress(self._source.label, self._done))
+        for row in part.found.overtaken:
+            await self._overtaken(path, part.writer, row)
+
+    async def _overtaken(self, path: RunPath, writer: str, row: Row) -> None:
+        """Send the end of a part before the parts that may replace it; once, as it is now."""
+        said = dumps([writer, row.step, dict(row.values)])
+        head = self._head(path, f"tail-{hashlib.sha256(said).hexdigest()[:16]}")
+        if not await self._target.next_seq(head):
+            await self._attachments(path, [row])
+            start: Event = {"t": "start", "at": row.at, "config": {}, "resume": "must"}
+            await self._send(head, 0, [start, row, {"t": "leave", "at": row.at}])
 
     async def _send(self, head: StreamHead, first_seq: int, items: Sequence[Row | Event]) -> None:
         if items:

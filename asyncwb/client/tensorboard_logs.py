@@ -141,12 +141,14 @@ class FilePart:
     """One event file as a part of its run.
 
     Rows are the events of one step that follow one another; the last of them, which may yet be
-    added to, is in `found.tail` once `items()` came to the end of what is there. `items()` may be
-    called again, and then goes on.
+    added to, is in `found.tail` once `items()` came to the end of what is there, or in
+    `found.overtaken` where a later file of its folder may repeat its step. `items()` may be called
+    again, and then goes on.
 
     Args:
         file: the file.
-        started_at: when the run began, unix seconds.
+        started_at: when the file was begun, unix seconds: of two values at one step that of the
+            later file is the last.
         media: whether files may be attached to rows.
     """
 
@@ -158,7 +160,7 @@ class FilePart:
         self._number = -1
         self._last_record = -1
         self.last_time = 0.0
-        self._started_at = started_at
+        self.started_at = started_at
         self._begun = False
         self.config: dict[str, Any] = {}
         self._records = Records(file.path)
@@ -179,9 +181,9 @@ class FilePart:
         """Give the rows that are whole, from where the last call came to an end."""
         if not self._begun:
             self._begun = True
-            yield {"t": "start", "at": self._started_at, "config": {}, "resume": None}
+            yield {"t": "start", "at": self.started_at, "config": {}, "resume": None}
             # The end of the run is another writer's to say: this one is at work no longer.
-            yield {"t": "leave", "at": self._started_at}
+            yield {"t": "leave", "at": self.started_at}
         for data in self._records:
             self._number += 1
             try:
@@ -190,7 +192,8 @@ class FilePart:
                 self.found.left[f"unreadable event ({error})"] += 1
         last = self._open
         kept = last is not None and not self.limits.replaced(last.step, self._last_record)
-        self.found.tail = [last] if last is not None and kept else []
+        rows = [last] if last is not None and kept else []
+        self.found.tail, self.found.overtaken = ([], rows) if self.limits.followed else (rows, [])
         if self.damage is not None and self.damage not in self.found.notes:
             self.found.notes.append(self.damage)
 
@@ -243,11 +246,12 @@ class Limits:
     """From which step on a file's values were replaced, by sessions that started later.
 
     `outer` is what later files say (None: nothing); `inner` are the sessions that start in the
-    file itself, as (number of the record, step).
+    file itself, as (number of the record, step); `followed` says that its folder has later files.
     """
 
     outer: int | None = None
     inner: tuple[tuple[int, int], ...] = ()
+    followed: bool = False
 
     def replaced(self, step: int, record: int) -> bool:
         """Tell whether a value at a step, which stands at a record, was replaced."""
@@ -263,9 +267,12 @@ def find_limits(files: Sequence[EventFile]) -> dict[str, Limits]:
     """
     found: dict[str, Limits] = {}
     outer: dict[str, int] = {}
+    folders: set[str] = set()
     for file in reversed(files):
         inner = tuple(_restarts(file))
-        found[file.name] = Limits(outer.get(file.namespace), inner)
+        followed = file.namespace in folders
+        found[file.name] = Limits(outer.get(file.namespace), inner, followed)
+        folders.add(file.namespace)
         steps = [step for _, step in inner]
         if steps:
             outer[file.namespace] = min(*steps, outer.get(file.namespace, STEP_MAX))

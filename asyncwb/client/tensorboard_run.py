@@ -80,7 +80,8 @@ class TensorboardRun:
         for file in self._files:
             part = self._parts.get(file.name)
             if part is None:
-                part = FilePart(file, started_at=self._started_at, media=media)
+                began = first_time(file) or self._started_at
+                part = FilePart(file, started_at=began, media=media)
                 self._parts[file.name] = part
             part.limits = replaced[file.name]
         return [self._parts[file.name] for file in self._files]
@@ -104,7 +105,8 @@ class TensorboardRun:
         ended = max((part.last_time for part in self._parts.values()), default=0.0)
         start = {
             "t": "start",
-            "at": self._started_at,
+            # Its rows are the newest of the last files.
+            "at": max((p.started_at for p in self._parts.values()), default=self._started_at),
             "name": self.label,
             "config": {},
             "resume": "must",

@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncwb.client.import_items import Attachment, Found
+from asyncwb.client.import_items import Attachment, Found, free
 from asyncwb.client.protobuf import Message
 from asyncwb.wire import keys
 
@@ -80,6 +80,7 @@ class Values:
         self._found = found
         self._media = media
         self._plugins: dict[str, str] = {}
+        self._renamed: set[str] = set()
 
     def take(self, summary: Message, step: int) -> Taken:
         """Turn the summary of one event."""
@@ -99,7 +100,10 @@ class Values:
             if plugin.text(1) == "hparams":
                 taken.config |= _hyperparameters(plugin.raw(2))
                 return
-        path = keys.escape(self._prefix + tag)
+        path = free(keys.escape(self._prefix + tag))
+        if path == f"{tag}_" and tag not in self._renamed:
+            self._renamed.add(tag)
+            self._found.notes.append(f"tag {tag!r} is kept as {path!r}: rows have one of their own")
         if _SIMPLE in value:
             taken.values[path] = value.double(_SIMPLE)
         elif _HISTOGRAM in value:
@@ -253,7 +257,7 @@ def _hyperparameters(content: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in Message(content).message(3).messages(1):
         value = entry.message(2)
-        name = entry.text(1)
+        name = "_wandb_" if entry.text(1) == "_wandb" else entry.text(1)  # that is a config's own
         if 2 in value:
             number = value.double(2)
             found[name] = int(number) if number.is_integer() and abs(number) < 2**53 else number

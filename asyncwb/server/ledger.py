@@ -269,8 +269,7 @@ class Ledger:
     def _start(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
         at = event.get("at")
         started = float(at) if isinstance(at, (int, float)) else self.now
-        if self.record.started_at is None:
-            self.record.started_at = started
+        self.record.started_at = min(started, self.record.started_at or started)
         writer.finished_at = writer.exit_code = None
         self._contact(writer)
         if self._found:

@@ -91,7 +91,13 @@ def runtimes(times: NDArray[np.float64], began: float) -> NDArray[np.float64]:
 
 
 def with_runtime(table: Table, began: float) -> Table:
-    """Add the column `_runtime`: seconds from `began` to each row."""
+    """Add the column `_runtime`: seconds from `began` to each row.
+
+    A metric of that name, which only a foreign client can have sent, gives way: with two columns of
+    one name nobody could read the rows.
+    """
+    if RUNTIME in table:
+        table = Table.from_columns(table.n, [c for c in table.columns if c.key != RUNTIME])
     words = runtimes(table.times, began).view(np.uint64).reshape(1, table.n)
     return Table(table.n, (*table.blocks, Block((RUNTIME,), FLOAT, words)), table.texts)
 

@@ -144,6 +144,41 @@ async def test_a_session_that_starts_again_replaces_what_came_after_its_step(
     assert [(row["_step"], row["loss"]) for row in rows] == [(0, 0), (1, 1), (2, 2), (3, 103)]
 
 
+async def test_of_two_files_that_repeat_a_step_the_later_is_the_last(
+    server: ServerHandle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tb"
+    for number, steps in enumerate((range(5), range(3, 7), [5])):
+        with writer(folder, "abc"[number]) as session:
+            for step in steps:
+                session.add_scalar("loss", 100 * number + step, step)
+    async with lab.target_of(server) as target:
+        for _ in range(2):
+            result = await bring(target, folder)
+            assert result.path is not None
+            rows = await lab.history_of(target, result.path)
+            shown = (await target.info(result.path) or {})["summary"]
+            found = [(row["_step"], row["loss"]) for row in rows]
+            assert found == [(0, 0), (1, 1), (2, 2), (3, 103), (4, 104), (5, 205), (6, 106)]
+            assert (shown["loss"], shown["_step"]) == (106, 6)
+
+
+async def test_tags_that_rows_have_of_their_own_are_renamed(
+    server: ServerHandle, tmp_path: Path
+) -> None:
+    names = ("_runtime", "_step", "_timestamp", "_open")
+    with writer(tmp_path) as session:
+        for step in range(2):
+            for name in names:
+                session.add_scalar(name, step + 7, step)
+    async with lab.target_of(server) as target:
+        result = await bring(target, tmp_path)
+        assert result.path is not None
+        rows = await lab.history_of(target, result.path)
+    assert rows == [{"_step": n, **{f"{name}_": n + 7 for name in names}} for n in range(2)]
+    assert len(result.notes) == len(names)
+
+
 async def test_a_file_that_grew_goes_on_and_doubles_nothing(
     server: ServerHandle, tmp_path: Path
 ) -> None:
