@@ -32,9 +32,10 @@ class CutShortError(Exception):
 class Cut:
     """One run, cut off behind a step.
 
-    Feed it the segments, then the frames in order. What comes of it: `gone` and `new`, segments
-    that are replaced and (file, highest frame inside) of those that replace them; `old`, ids of
-    the frames, and `frames`, what is left of them; `rows` and `last_step` of all that stays.
+    Let it `follow` the run's fold, then feed it the segments, then the frames in order. What comes
+    of it: `gone` and `new`, segments that are replaced and (file, highest frame inside) of those
+    that replace them; `old`, ids of the frames, and `frames`, what is left of them; `rows` and
+    `last_step` of all that stays.
     """
 
     def __init__(self, run_id: int, step: int) -> None:
@@ -49,6 +50,12 @@ class Cut:
         self.frames: list[NewFrame] = []
         self.rows = 0
         self.last_step: int | None = None
+
+    def follow(self, former: str) -> None:
+        """Go by the run's fold of until now, in what rows do not tell; before any row."""
+        before = loads(former.encode())
+        if before:
+            self._fold.take_over(Fold.from_state(before))
 
     def segments(
         self,
@@ -110,7 +117,8 @@ class Cut:
 
     def columns(self, former: str) -> dict[str, Any]:
         """Return the changed columns of the run, whose fold was `former` until now."""
-        fold = _with_hand_set(self._fold, loads(former.encode()))
+        fold = self._fold
+        self.follow(former)
         return {
             "rows": self.rows,
             "last_step": self.last_step,
@@ -134,17 +142,3 @@ class Cut:
 def _until(table: Table, step: int) -> Table:
     kept = np.flatnonzero(table.steps <= step)
     return table if len(kept) == table.n else table.take(kept)
-
-
-def _with_hand_set(fold: Fold, before: dict[str, Any]) -> Fold:
-    """Give a fold of rows what the run's former fold knew beyond its rows.
-
-    That is the run's start, its metric definitions, and values that were only set by hand.
-    """
-    if not before:
-        return fold
-    state = fold.state()
-    leaves = {path: leaf for path, leaf in before["leaves"].items() if not leaf[1]}
-    state |= {"started_at": before["started_at"], "rules": before["rules"]}
-    state["leaves"] = {**leaves, **state["leaves"]}
-    return Fold.from_state(state)

@@ -106,6 +106,8 @@ class Rewinds:
         self._state.hub.publish([run_id])
 
     async def _claimed(self, claim: Claim, path: RunPath, cut: Cut, run_id: int) -> None:
+        async with self._state.database.connect() as connection:
+            cut.follow(_there(await store.look(connection, run_id)).fold)
         segments = await self._sources.store.segments(run_id)
         try:
             await whole(

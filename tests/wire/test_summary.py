@@ -132,6 +132,8 @@ class Model:
                 row.pop(path, None)
             if path in self.last and not (told and rank < self.last[path][0]):
                 self.last[path] = rank if told else self.last[path][0], ()
+            elif told and path not in self.last:
+                self.last[path] = rank, ()
             if not self.counts.get(path):
                 self.last.pop(path, None)
             self.explicit.discard(path)
@@ -617,3 +619,23 @@ def test_many_open_rows_cost_no_loop_over_rows(monkeypatch: pytest.MonkeyPatch) 
         ("", metric("a", summary="min,max,mean,last,first,best")[1], False)
     ]
     check(made, said + [("", row, False) for row in rows])
+
+
+def test_a_fold_of_fewer_rows_takes_over_what_rows_do_not_tell() -> None:
+    """As rewinding does: what was set by hand stays, whoever of the writers did it."""
+    before = Fold()
+    for number, name in enumerate(("a", "b", "c")):
+        start = (0, {"t": "start", "at": 50.0 + number})
+        before.apply(table([(9, False, {"loss": 1.0})]), [start], name)
+    by_hand = {"t": "summary", "set": {"best": 7, "loss": 3.0}, "delete": [], "step": 9}
+    before.apply(table([]), [(0, by_hand), metric("loss", summary="min")], "c")
+    anew = Fold()
+    anew.take_over(Fold.from_state(before.state()))
+    anew.apply(table([(2, False, {"loss": 2.0})]), writer="of all")
+    anew.take_over(Fold.from_state(before.state()))
+    stored = Fold.from_state(loads(dumps(anew.state())))
+    assert user(stored.as_dict()) == {"best": 7, "loss": {"min": 2.0}}
+    assert stored.rules.events() == before.rules.events()
+    later = {"t": "summary", "set": {"best": 8}, "delete": [], "step": 9}
+    stored.apply(table([]), [(0, later)], "c")
+    assert user(stored.as_dict())["best"] == 8
