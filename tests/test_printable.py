@@ -17,7 +17,7 @@ def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
 
 
 def test_what_people_write_stays_as_it_is() -> None:
-    for text in ("loss/train", "[bold]x[/b]", "Zoë", "日本語", "👩\u200d🔬", "a\x1b"):
+    for text in ("loss/train", "[bold]x[/b]", "Zoë", "日本語", "👩\u200d🔬", "a\\x1b"):
         assert printable(text) == text
 
 

@@ -151,10 +151,10 @@ def test_a_resumed_run_shows_and_keeps_what_the_server_has(to_server: Settings, 
 
 
 def test_a_resumed_summary_goes_on_from_the_runs(to_server: Settings, ask: Ask) -> None:
-    ops = {"summary": "min,max,mean,first,last"}
+    ops = "min,max,mean,first,last"
 
     def define(run: Run) -> None:
-        run.define_metric("loss", **ops)
+        run.define_metric("loss", summary=ops)
         run.define_metric("acc", summary="best", goal="maximize")
 
     with asyncwb.init("p", id="r", settings=to_server) as run:
