@@ -247,8 +247,8 @@ def _selection(request: web.Request) -> Selection:
     for several in request.query.getall("keys", []):
         asked += [key for key in several.split(",") if key]
     keys = tuple(dict.fromkeys(asked)) or None
-    if keys is not None and ("" in keys or len(keys) > MAX_KEYS):
-        raise _bad(f"Ask for at most {MAX_KEYS} keys, none of them empty; leave out key for all.")
+    if keys is not None and len(keys) > MAX_KEYS:
+        raise _bad(f"Ask for at most {MAX_KEYS} keys; leave out key for all.")
     low = _whole(request, "min_step", -_STEP_LIMIT, _STEP_LIMIT - 1)
     high = _whole(request, "max_step", -_STEP_LIMIT, _STEP_LIMIT - 1)
     return Selection(keys, low, high)
@@ -256,7 +256,7 @@ def _selection(request: web.Request) -> Selection:
 
 def _queries(request: web.Request, run: RunRef) -> list[Query]:
     keys = list(dict.fromkeys(request.query.getall("key", [])))
-    if not keys or "" in keys or len(keys) > MAX_KEYS:
+    if not keys or len(keys) > MAX_KEYS:
         raise _bad(f"Name 1 to {MAX_KEYS} keys, each as key=NAME.")
     buckets = _whole(request, "buckets", 1, MAX_BUCKETS)
     axis = next((axis for axis in AXES if axis == request.query.get("x", AXES[0])), None)

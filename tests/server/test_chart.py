@@ -176,7 +176,7 @@ async def test_a_key_without_numbers_is_an_empty_series(lab: Lab) -> None:
 
 @pytest.mark.anyio
 async def test_keys_that_no_index_takes_are_charted(lab: Lab) -> None:
-    keys = ("k" * 5_000, "nul\0", "k" * 4_999 + "j")
+    keys = ("k" * 5_000, "nul\0", "k" * 4_999 + "j", "")
     run = await lab.run()
     await lab.log(run, [(step, {key: i for i, key in enumerate(keys)}) for step in range(3)])
     await seal_all(lab)

@@ -212,6 +212,14 @@ async def test_numbers_that_are_none_are_words_in_series(server: ServerHandle) -
         assert loss["last"] == [1.5, "NaN", 7.0, "-Infinity"]
 
 
+async def test_a_name_may_be_empty_and_costs_its_neighbours_nothing(server: ServerHandle) -> None:
+    async with logged(server, [(0, {"": 1.5, "loss": 2.0})]) as (client, run):
+        _, body = await fetch(client, f"{run}/series", [("key", "loss"), ("key", "")])
+        assert [one["last"] for one in json.loads(body)["series"]] == [[2.0], [1.5]]
+        _, body = await fetch(client, f"{run}/history", {"key": "", "format": "jsonl"})
+        assert [json.loads(line)[""] for line in body.splitlines()] == [1.5]
+
+
 @pytest.mark.parametrize(
     ("resource", "query"),
     [
@@ -220,9 +228,7 @@ async def test_numbers_that_are_none_are_words_in_series(server: ServerHandle) -
         ("history", "min_step=1.5"),
         ("history", "max_step=99999999999999999999"),
         ("history", "samples=0"),
-        ("history", "key="),
         ("series", ""),
-        ("series", "key="),
         ("series", "key=a&buckets=0"),
         ("series", "key=a&buckets=1e3"),
         ("series", "key=a&x=loss"),

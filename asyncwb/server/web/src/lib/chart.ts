@@ -5,8 +5,8 @@
 // crosshair; a drag asks `onZoom` for a range instead of changing only this chart.
 
 import uPlot from "uplot";
-import * as format from "./format";
 import type { Palette } from "./palette";
+import { xAxis, xRange, yAxis, yScale } from "./scales";
 import { positive, smoothed, type Odd, type Series } from "./series";
 import type { XAxis } from "./view.svelte";
 
@@ -29,10 +29,12 @@ export interface Wires {
 
 export const MEAN_LINE = 4;
 export const LEAST_DRAG = 5;
+/** The columns of a chart that has nothing to draw yet. */
+export const NONE: uPlot.AlignedData = [[], [], [], [], []];
 const NOWHERE = { left: 0, top: 0, width: 0, height: 0 };
 
 export function build(look: Look, wires: Wires, target: HTMLElement): uPlot {
-  return new uPlot(options(look, wires), [[], [], [], [], []], target);
+  return new uPlot(options(look, wires), NONE, target);
 }
 
 /** The columns to draw. On a log axis what is not above zero has no place. */
@@ -70,7 +72,7 @@ function options(look: Look, wires: Wires): uPlot.Options {
     legend: { show: false },
     padding: [8, 16, 0, 0],
     scales: {
-      x: { time: look.x === "time", range: (_, low, high) => xRange(wires.zoom(), low, high) },
+      x: { time: false, range: (_, low, high) => xRange(wires.zoom(), low, high) },
       y: yScale(look.log),
     },
     axes: [xAxis(look), yAxis(look)],
@@ -89,39 +91,6 @@ function options(look: Look, wires: Wires): uPlot.Options {
       setSelect: [(chart) => zoomTo(chart, wires.onZoom)],
     },
   };
-}
-
-export function yScale(log: boolean): uPlot.Scale {
-  if (log) return { distr: 3, log: 10, range: (_, low, high) => logRange(low, high) };
-  return { distr: 1, range: (_, low, high) => yRange(low, high) };
-}
-
-/** A tenth of room above and below; uPlot would show what is always 0 on an axis up to 100. */
-export function yRange(low: number | null, high: number | null): uPlot.Range.MinMax {
-  if (low === null || high === null) return [null, null];
-  return low === 0 && high === 0 ? [0, 1] : uPlot.rangeNum(low, high, 0.1, true);
-}
-
-export function xRange(
-  zoom: [number, number] | null,
-  low: number | null,
-  high: number | null,
-): [number, number] {
-  if (zoom) return zoom;
-  if (low === null || high === null) return [0, 1];
-  return low < high ? [low, high] : [low - 1, high + 1];
-}
-
-/** Down and up to one significant digit, where a log axis has its ticks. */
-export function logRange(low: number | null, high: number | null): [number, number] {
-  if (low === null || high === null || low <= 0) return [1, 10];
-  const [from, to] = [oneDigit(low, Math.floor), oneDigit(high, Math.ceil)];
-  return from < to ? [from, to] : [oneDigit(from * 0.9, Math.floor), oneDigit(to * 1.1, Math.ceil)];
-}
-
-function oneDigit(value: number, round: (value: number) => number): number {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return round(Number((value / power).toPrecision(12))) * power;
 }
 
 function cursor({ palette }: Look, wires: Wires): uPlot.Cursor {
@@ -176,76 +145,6 @@ const alone: uPlot.Series.Points.Filter = (chart, seriesIdx, show) => {
   }
   return found;
 };
-
-const FONT = "11px system-ui, sans-serif";
-
-export function xAxis({ x, palette }: Pick<Look, "x" | "palette">): uPlot.Axis {
-  const axis: uPlot.Axis = {
-    stroke: palette.text,
-    font: FONT,
-    size: 28,
-    gap: 8,
-    space: 64,
-    grid: { stroke: palette.grid, width: 1 },
-    ticks: { show: false },
-  };
-  if (x === "step") return { ...axis, incrs: wholeSteps(), values: (_, at) => format.ticks(at) };
-  if (x === "relative")
-    return { ...axis, incrs: SECONDS, values: (_, at) => at.map((v) => format.elapsed(v)) };
-  return {
-    ...axis,
-    space: 52,
-    incrs: TIMES,
-    values: (_, at, _axis, _space, step) => format.times(at, step),
-  };
-}
-
-export function yAxis({ log, palette }: Pick<Look, "log" | "palette">): uPlot.Axis {
-  return {
-    stroke: palette.text,
-    font: FONT,
-    size: 52,
-    gap: 6,
-    space: 32,
-    grid: { stroke: palette.grid, width: 1, ...(log ? { filter: decades } : {}) },
-    ticks: { show: false },
-    values: (_, at) => (log ? at.map(logTick) : format.ticks(at)),
-  };
-}
-
-/** Over many powers of ten, the lines between them would run into a grey field. */
-const MOST_FINE_DECADES = 5;
-const decades: uPlot.Axis.Filter = (_, at) => {
-  const [first = 1, last = 1] = [at[0], at.at(-1)];
-  if (Math.log10(last / first) <= MOST_FINE_DECADES) return at;
-  return at.map((value) => (isPowerOfTen(value) ? value : null));
-};
-
-function isPowerOfTen(value: number): boolean {
-  const power = Math.log10(value);
-  return Math.abs(power - Math.round(power)) < 1e-9;
-}
-
-/** uPlot passes null for the ticks of a log axis that are too close to carry text. */
-function logTick(value: number | null): string | null {
-  return value === null ? null : format.number(value);
-}
-
-function wholeSteps(): number[] {
-  return Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((d) => d * 10 ** power)).flat();
-}
-
-const SECONDS = [
-  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600,
-  900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 432000, 864000, 2592000, 8640000,
-];
-
-/** Up to a month as above, then whole months and years: uPlot knows 30 and 365 days as those. */
-const TIMES = [
-  ...SECONDS.slice(0, -1),
-  ...[3, 6].map((months) => months * 2592000),
-  ...[1, 2, 5, 10].map((years) => years * 31536000),
-];
 
 /** Values that are not numbers: a cross at the bottom for NaN, an arrow at its edge for infinity. */
 function drawOdd(chart: uPlot, odd: readonly Odd[], palette: Palette): void {

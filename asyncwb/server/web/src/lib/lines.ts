@@ -1,9 +1,10 @@
 // Several lines in one chart: of several runs, metrics or machines. Each has points of its own.
 
 import uPlot from "uplot";
-import { LEAST_DRAG, resetting, xAxis, xRange, yAxis, yScale, zoomTo, type Look, type Wires } from "./chart";
+import { LEAST_DRAG, resetting, zoomTo, type Look, type Wires } from "./chart";
 import * as format from "./format";
 import { palette, resolved } from "./palette";
+import { setData, xAxis, xRange, yAxis, yScale } from "./scales";
 import type { XAxis } from "./view.svelte";
 
 export interface Line {
@@ -33,7 +34,7 @@ export function buildLines(
     legend: { show: false },
     padding: [8, 16, 0, 0],
     scales: {
-      x: { time: x === "time", range: (_, low, high) => xRange(wires.zoom(), low, high) },
+      x: { time: false, range: (_, low, high) => xRange(wires.zoom(), low, high) },
       y: yScale(log),
     },
     axes: [xAxis({ x, palette: colors }), yAxis({ log, palette: colors })],
@@ -49,7 +50,9 @@ export function buildLines(
       setSelect: [(chart) => zoomTo(chart, wires.onZoom)],
     },
   };
-  return new uPlot(options, aligned(lines), target);
+  const chart = new uPlot(options, [[], ...lines.map(() => [])], target);
+  setData(chart, aligned(lines));
+  return chart;
 }
 
 function seriesOf({ color, dashed }: Line): uPlot.Series {

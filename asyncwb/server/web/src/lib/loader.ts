@@ -4,11 +4,14 @@
 // the axis changed, or before its first answer. One pump asks for the dirty ones, many keys a
 // request; news that arrives meanwhile waits for the next turn, so that a fast run costs the
 // server a bounded number of requests. A change of the question abandons answers on their way.
+// Where the server refuses a request, its keys are asked for one by one: one must not cost others.
 
-import { get, runPath, type Metric, type RunPath, type WireSeries, type XKey } from "./api";
+import { ApiError, get, runPath, type Metric, type RunPath, type WireSeries, type XKey } from "./api";
 import { decode, type Series } from "./series";
 
 const KEYS_A_REQUEST = 12;
+/** characters of the keys in one address, of the 8,000 that a server takes */
+const LONGEST_REQUEST = 4000;
 const LEAST_PAUSE = 400;
 const LONGEST_RETRY = 10_000;
 
@@ -120,10 +123,14 @@ export class SeriesLoader {
   #requests(dirty: Watch[]): [Watch[], Question][] {
     const question = this.#question;
     const everything = { x: question.x, zoom: null };
-    const alike = Map.groupBy(dirty, (watch) => `${watch.whole} ${watch.buckets}`);
+    const alike = new Map<string, Watch[]>();
+    for (const watch of dirty) {
+      const kind = `${watch.whole} ${watch.buckets}`;
+      alike.set(kind, [...(alike.get(kind) ?? []), watch]);
+    }
     return [...alike.values()].flatMap((watches) => {
       const asked = watches[0]?.whole ? everything : widened(question);
-      return chunks(watches, KEYS_A_REQUEST).map((chunk): [Watch[], Question] => [chunk, asked]);
+      return chunks(watches).map((chunk): [Watch[], Question] => [chunk, asked]);
     });
   }
 
@@ -134,9 +141,15 @@ export class SeriesLoader {
       const answers = await this.#fetch(watches, question, signal);
       if (!signal.aborted) for (const watch of watches) this.#hand(watch, answers, question);
     } catch (error) {
+      if (isRefusal(error)) return this.#refused(watches, question, error);
       for (const watch of watches) watch.dirty = true;
       throw error;
     }
+  }
+
+  async #refused(watches: Watch[], question: Question, error: unknown): Promise<void> {
+    if (watches.length > 1) for (const watch of watches) await this.#load([watch], question);
+    else this.onTrouble(error);
   }
 
   #hand(watch: Watch, answers: Map<string, Series>, question: Question): void {
@@ -172,10 +185,24 @@ function widened({ x, zoom }: Question): Question {
   return { x, zoom: x === "_step" ? [Math.floor(from), Math.ceil(to)] : [from, to] };
 }
 
-function chunks<T>(items: readonly T[], size: number): T[][] {
-  const parts: T[][] = [];
-  for (let i = 0; i < items.length; i += size) parts.push(items.slice(i, i + size));
+function chunks(watches: readonly Watch[]): Watch[][] {
+  const parts: Watch[][] = [];
+  let room = 0;
+  for (const watch of watches) {
+    room -= encodeURIComponent(watch.key).length;
+    const last = parts.at(-1);
+    if (last && room >= 0 && last.length < KEYS_A_REQUEST) last.push(watch);
+    else {
+      parts.push([watch]);
+      room = LONGEST_REQUEST - encodeURIComponent(watch.key).length;
+    }
+  }
   return parts;
+}
+
+/** The server does not answer this request, however often it is sent. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof ApiError && [400, 413, 414, 431].includes(error.status);
 }
 
 function isAbort(error: unknown): boolean {

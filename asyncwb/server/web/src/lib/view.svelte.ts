@@ -69,7 +69,7 @@ export class View {
     const unit = this.x === "step" ? 1 : Math.min(1e-3, 10 ** Math.floor(Math.log10(to - from) - 3));
     const low = Math.floor(from / unit) * unit;
     const high = Math.max(Math.ceil(to / unit), Math.floor(from / unit) + 1) * unit;
-    const digits = Math.max(0, Math.round(-Math.log10(unit)));
+    const digits = Math.min(100, Math.max(0, Math.round(-Math.log10(unit))));
     this.zoom = [Number(low.toFixed(digits)), Number(high.toFixed(digits))];
   }
 
