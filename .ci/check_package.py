@@ -26,7 +26,12 @@ found = [getattr(asyncwb, name) for name in asyncwb.__all__ if name not in of_a_
 found += [getattr(asyncwb.aio, name) for name in asyncwb.aio.__all__]
 print(len(found), "public names")
 """
-NOT_IN_THE_WHEEL = ("node_modules/", "tests/", "asyncwb/server/web/src/", "asyncwb/server/web/public/")
+NOT_IN_THE_WHEEL = (
+    "node_modules/",
+    "tests/",
+    "asyncwb/server/web/src/",
+    "asyncwb/server/web/public/",
+)
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:

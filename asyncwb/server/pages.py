@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from asyncwb.server.address import base_path
 from asyncwb.server.auth import public
 from asyncwb.server.errors import ApiError
 
@@ -39,6 +40,7 @@ _TYPES: Final = {
     ".png": "image/png",
     ".map": "application/json",
 }
+_NO_BASE: Final = '<meta name="base-path" content=""'
 _MISSING: Final = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>asyncwb</title></head>
 <body><h1>The page is not built</h1>
@@ -73,7 +75,7 @@ async def page(request: web.Request) -> web.StreamResponse:
     """Show the single-page application; it asks for what it may see by itself."""
     if request.match_info.get("entity") in ("api", "assets"):
         raise web.HTTPNotFound
-    return _index(200)
+    return _index(request, 200)
 
 
 @web.middleware
@@ -81,17 +83,26 @@ async def unknown_address(request: web.Request, handler: Any) -> web.StreamRespo
     """Show a browser the page at an address that nothing has, too: it says so. Others get JSON."""
     browses = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
     if browses and isinstance(request.match_info.http_exception, web.HTTPNotFound):
-        return _index(404)
+        return _index(request, 404)
     response: web.StreamResponse = await handler(request)
     return response
 
 
-def _index(status: int) -> web.StreamResponse:
+def _index(request: web.Request, status: int) -> web.StreamResponse:
     headers = {"Cache-Control": "no-cache", "Content-Type": "text/html; charset=utf-8"}
-    index = DIST / "index.html"
-    if index.is_file():
-        return web.FileResponse(index, status=status, headers=headers)
-    return web.Response(body=_MISSING, status=status, headers=headers)
+    try:
+        index = (DIST / "index.html").read_text(encoding="utf-8")  # about a kilobyte
+    except FileNotFoundError:
+        return web.Response(body=_MISSING, status=status, headers=headers)
+    body = _placed(index, base_path(request)).encode()
+    return web.Response(body=body, status=status, headers=headers)
+
+
+def _placed(index: str, base: str) -> str:
+    """Say in the built page under which path it is served: its own files' addresses need it."""
+    base = escape(base)
+    said = index.replace(_NO_BASE, _NO_BASE.replace('""', f'"{base}"'))
+    return said.replace('="./', f'="{base}/')
 
 
 @public

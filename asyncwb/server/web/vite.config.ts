@@ -1,4 +1,5 @@
-// Builds the page into dist/: one HTML file and hashed assets, all served from the server's root.
+// Builds the page into dist/: one HTML file and hashed assets. Their addresses are relative there,
+// and the server puts the path before them under which it is served.
 // The content policy goes into the built HTML (the dev server needs inline styles, the page none).
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, loadEnv, type Plugin } from "vite";
@@ -31,6 +32,7 @@ function contentPolicy(): Plugin {
 export default defineConfig(({ mode }) => {
   const api = loadEnv(mode, ".", "ASYNCWB_")["ASYNCWB_BASE_URL"] ?? "http://127.0.0.1:8080";
   return {
+    base: "./",
     plugins: [svelte(), contentPolicy()],
     build: { assetsInlineLimit: 0, target: "es2022", modulePreload: { polyfill: false } },
     server: { proxy: { "/api": api, "/graphql": api, "/files": api } },

@@ -1,5 +1,7 @@
 // The server's HTTP API as the page sees it: types, one way to ask, one kind of error.
 
+import { at } from "./base";
+
 export const RUN_STATES = [
   "running",
   "finished",
@@ -123,7 +125,7 @@ export function onSignedOut(callback: () => void): void {
 }
 
 export function apiPath(...parts: string[]): string {
-  return ["/api/v1", ...parts.map(encodeURIComponent)].join("/");
+  return [at("/api/v1"), ...parts.map(encodeURIComponent)].join("/");
 }
 
 export function runPath(run: RunPath, ...rest: string[]): string {
@@ -156,7 +158,7 @@ export async function graphql<T>(query: string, variables: Record<string, unknow
     data: T | null;
     errors?: { message: string; extensions?: { code?: string } }[];
   }
-  const answer = await send<Answer>("POST", "/graphql", { query, variables });
+  const answer = await send<Answer>("POST", at("/graphql"), { query, variables });
   const error = answer.errors?.[0];
   if (error) throw new ApiError(200, error.extensions?.code ?? "unknown", error.message);
   return answer.data as T;

@@ -2,6 +2,7 @@
 // done to it. GraphQL answers these; ids are opaque, so they are asked for and never made here.
 
 import { graphql, type ProjectPath, type RunPath } from "./api";
+import { at } from "./base";
 import type { Answer } from "./pages.svelte";
 
 export interface Alert {
@@ -103,7 +104,7 @@ export async function runFiles(
 /** Where a file's bytes are, for this browser's session. */
 export function fileUrl({ entity, project, run }: RunPath, name: string): string {
   const parts = [entity, project, run, ...name.split("/")];
-  return `/files/${parts.map(encodeURIComponent).join("/")}`;
+  return at(`/files/${parts.map(encodeURIComponent).join("/")}`);
 }
 
 /** The last `count` lines of the console, ascending. */

@@ -1,7 +1,9 @@
-// Markdown as safe HTML: no raw HTML, no links that run anything, pictures only from this server
-// (the page's policy lets no other load, and a report must not tell others who reads it).
+// Markdown as safe HTML: no raw HTML, no links that run anything. Pictures come only from this
+// server's files: a report must not tell others who reads it (the page's policy lets no other site
+// load, either), and must not have its reader's browser ask this server for anything else.
 
 import MarkdownIt from "markdown-it";
+import { at, local } from "./base";
 
 const renderer = new MarkdownIt({ html: false, linkify: true, typographer: false });
 
@@ -13,10 +15,18 @@ renderer.renderer.rules["image"] = (tokens, index, _options, _env, self) => {
   const source = String(token?.attrGet("src") ?? "");
   const escape = renderer.utils.escapeHtml;
   const text = escape(self.renderInlineAsText(token?.children ?? [], renderer.options, {}));
-  const own = /^\/(?!\/)/.test(source);
-  if (own) return `<img src="${escape(source)}" alt="${text}" loading="lazy">`;
+  const file = ownFile(source);
+  if (file !== null) return `<img src="${escape(file)}" alt="${text}" loading="lazy">`;
   return `<a href="${escape(source)}" ${OUTSIDE}>${text || escape(source)}</a>`;
 };
+
+/** The address of a file of this server, as a browser reads it; null for anything else. */
+function ownFile(source: string): string | null {
+  if (!/^\/(?![\\/])/.test(source)) return null;
+  const { pathname, search } = new URL(source, "http://here"); // "/files/../login" is no file
+  const path = local(pathname) ?? pathname;
+  return path.startsWith("/files/") ? at(path) + search : null;
+}
 
 const OUTSIDE = 'target="_blank" rel="noopener noreferrer"';
 
@@ -26,6 +36,9 @@ renderer.renderer.rules["link_open"] = (tokens, index, options, _env, self) => {
     token.attrSet("target", "_blank");
     token.attrSet("rel", "noopener noreferrer");
   }
+  const path = String(token?.attrGet("href") ?? "");
+  if (path.startsWith("/") && !path.startsWith("//") && local(path) === null)
+    token?.attrSet("href", at(path));
   return self.renderToken(tokens, index, options);
 };
 

@@ -1,5 +1,7 @@
 // Where the page is: the path as a typed route, kept in step with the browser's history.
 
+import { at, local } from "./base";
+
 export type Route =
   | { page: "projects"; entity: string | null }
   | { page: "runs"; entity: string; project: string }
@@ -53,12 +55,17 @@ function ofProject(entity: string, project: string, parts: string[]): Route {
   return what === "settings" ? { page: "project", entity, project } : { page: "missing" };
 }
 
+/** The address of a page; without parts, of all projects. */
 export function href(...parts: string[]): string {
-  return "/" + parts.map(encodeURIComponent).join("/");
+  return at("/" + parts.map(encodeURIComponent).join("/"));
+}
+
+function here(): string {
+  return local(location.pathname) ?? location.pathname;
 }
 
 class Router {
-  path = $state(location.pathname);
+  path = $state(here());
   /** Grows whenever a page is gone to, so that the same one with another query starts afresh. */
   visit = $state(0);
   readonly route = $derived(parse(this.path));
@@ -75,7 +82,7 @@ class Router {
   }
 
   #arrive(): void {
-    this.path = location.pathname;
+    this.path = here();
     this.visit += 1;
   }
 
@@ -91,7 +98,8 @@ class Router {
     if (event.defaultPrevented || event.button !== 0 || modified) return;
     const link = event.target instanceof Element ? event.target.closest("a") : null;
     if (link === null || link.target !== "" || link.origin !== location.origin) return;
-    if (link.hasAttribute("download") || link.pathname.startsWith("/files/")) return;
+    const own = local(link.pathname);
+    if (own === null || own.startsWith("/files/") || link.hasAttribute("download")) return;
     if (link.hash !== "" && link.pathname === location.pathname) return;
     event.preventDefault();
     this.go(link.pathname + link.search);
