@@ -1,7 +1,6 @@
 """Runs that nobody finished: what happens when the interpreter exits, and with which code.
 
-`sys.exit(3)` and an uncaught exception are noticed by wrapping `sys.exit` and `sys.excepthook`
-from the first run on; both call what was there before. The runs are finished once nothing of the
+They are finished with the code that the process ends with (`process_end`), once nothing of the
 program can log any more: after its threads and executors, and after its own atexit callbacks, if
 they were registered since the first run began (`engine.thread.at_exit`).
 """
@@ -12,10 +11,9 @@ import contextlib
 import os
 import sys
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Any, NoReturn
 
 from asyncwb.client import current
+from asyncwb.client.process_end import ProcessEnd
 from asyncwb.client.state import EXIT_CODES, RunState, under_way, with_others
 from asyncwb.client.waiting import wait
 from asyncwb.engine.ending import Ending
@@ -27,14 +25,13 @@ FAILED = 1
 
 
 class _Watch:
-    """Remembers how the process is about to end.
+    """Finishes what is open when the process ends.
 
-    Mutable state: `exit_code`, `installed`, `interrupted` (an uncaught KeyboardInterrupt ends it).
+    Mutable state: `installed`, `children`.
     """
 
     def __init__(self) -> None:
-        self.exit_code = 0
-        self.interrupted = False
+        self.end = ProcessEnd()
         self.installed = False
         self.children: list[RunState] = []
         """runs of the parent's that this forked child has logged to"""
@@ -51,9 +48,6 @@ class _Watch:
             if ending is None:
                 session.release(complete=False)
 
-    def _finish(self, state: RunState) -> Future[Ending] | None:
-        return state.finish(self.exit_code, state.session.settings.finish_timeout, None)
-
     def _see_to_others(self) -> None:
         """Send what children left that were at work when their run was finished, and have ended."""
         states, with_others[:] = [*with_others], []
@@ -66,22 +60,8 @@ class _Watch:
         if self.installed:
             return
         self.installed = True
-        previous_hook, previous_exit = sys.excepthook, sys.exit
-
-        def hook(
-            kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-        ) -> Any:
-            self.exit_code = exit_code_of(error)
-            self.interrupted = kind is KeyboardInterrupt
-            return previous_hook(kind, error, traceback)
-
-        def leave(status: Any = None, /) -> NoReturn:
-            self.exit_code = exit_code_of(SystemExit(status))
-            self.interrupted = False
-            previous_exit(status)
-
-        sys.excepthook, sys.exit = hook, leave
         at_exit(self.finish_all)
+        self.end.watch()
 
     def finish_all(self) -> None:
         """Finish what is still open; each run by its own deadline."""
@@ -89,16 +69,19 @@ class _Watch:
         for state in children:
             if not state.finished:
                 self._leave(state)
+        ended_by = self.end.error
+        interrupted = isinstance(ended_by, KeyboardInterrupt)
         runs = current.open_runs()
         if runs or under_way or with_others:
             _end_children()
-        begun = [] if self.interrupted else [*under_way]
-        for state in [*under_way] if self.interrupted else []:
+        begun = [] if interrupted else [*under_way]
+        for state in [*under_way] if interrupted else []:
             state.end(None)  # whoever interrupted finish() does not want to wait for it
         for run in runs:
             current.leave(run)
         states = [*begun, *(run._state for run in runs)]
-        for state, future in [(state, self._finish(state)) for state in states]:
+        code = exit_code_of(ended_by)
+        for state, future in [(state, _finish(state, code)) for state in states]:
             ending = None
             try:
                 ending = future and wait(future)
@@ -108,7 +91,7 @@ class _Watch:
                 if future is not None:
                     state.end(ending)
         self._see_to_others()
-        if self.interrupted and not (sys.flags.interactive or hasattr(sys, "ps1")):
+        if interrupted:
             _stay_interrupted()
 
 
@@ -137,6 +120,10 @@ def exit_code_of(error: BaseException | None) -> int:
         code = error.code
         return int(code) if isinstance(code, int) and code in EXIT_CODES else FAILED
     return FAILED
+
+
+def _finish(state: RunState, exit_code: int) -> Future[Ending] | None:
+    return state.finish(exit_code, state.session.settings.finish_timeout, None)
 
 
 def _stay_interrupted() -> None:

@@ -35,10 +35,22 @@ for i in range(100):
         ("sys.exit(3)", 3, 3),
         ("sys.exit('a message')", 1, 1),
         ("sys.exit()", 0, 0),
+        ("raise SystemExit(3)", 3, 3),
+        ("exit(4)", 4, 4),
+        ("from sys import exit as leave\nleave(4)", 4, 4),
+        ("try: sys.exit(3)\nexcept SystemExit as e: assert e.code == 3", 0, 0),
+        ("import threading\nt = threading.Thread(target=sys.exit, args=(3,))\nt.start()", 0, 0),
+        ("sys.excepthook = lambda *_: None\nraise ValueError('hidden')", 1, 1),
+        ("sys.excepthook = lambda *_: None\nraise KeyboardInterrupt", -2, 255),
+        ("async def f(): raise SystemExit(5)\nimport asyncio\nasyncio.run(f())", 5, 5),
         ("run.finish(7)", 0, 7),
         ("import asyncio\nasync def f(): sys.exit(5)\nasyncio.run(f())", 5, 5),
     ],
-    ids=["end", "exception", "exit 3", "exit text", "exit", "finish 7", "in a loop"],
+    ids=[
+        *("end", "exception", "exit 3", "exit text", "exit", "SystemExit", "exit()", "from sys"),
+        *("caught", "a thread's", "own hook", "own hook interrupted", "SystemExit in a loop"),
+        *("finish 7", "in a loop"),
+    ],
 )
 def test_a_run_that_nobody_finishes_ends_with_its_process(
     script: Script, ask: Ask, ending: str, process_code: int, run_code: int
@@ -187,6 +199,28 @@ if __name__ == "__main__":
         assert c.exitcode == 0, c.exitcode
     run.log({"parent": 200})
 """
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [("pass", 0), ("raise SystemExit(3)", 3), ("raise ValueError('boom')", 1)]
+)
+def test_a_run_of_a_child_process_ends_with_its_code(
+    script: Script, ask: Ask, ending: str, code: int
+) -> None:
+    program = f"""
+import asyncwb, multiprocessing
+def child():
+    run = asyncwb.init()
+    run.log({{"i": 1}})
+    {ending}
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=child)
+    process.start()
+    process.join()
+    assert process.exitcode == {code}
+"""
+    end(script(program), 0)
+    assert ask("runs/{entity}/p/r")["exit_code"] == code
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
