@@ -166,16 +166,17 @@ class Fold:
     def take_over(self, former: Fold) -> None:
         """Take from the run's former fold what its rows do not tell, where they are folded anew.
 
-        That is when the run started, its metric definitions, and values only set by hand.
+        That is when the run started, its metric definitions, and values only set by hand, which
+        stand until they are logged again.
         """
         self._tell()
         self._started_at = former._started_at
         self.rules = MetricRules(former.rules.events())
+        lowest = self._writer("").rank(-1)
         for path, leaf in former._leaves.items():
             if not leaf.count and path not in self._leaves:
                 self._leaves[path] = leaf.copy()
-                _, started_at, name = leaf.rank
-                self._writers.setdefault(name, _Writer(name, started_at))
+                self._leaves[path].rank = lowest
 
     def apply(
         self,

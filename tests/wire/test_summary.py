@@ -636,6 +636,5 @@ def test_a_fold_of_fewer_rows_takes_over_what_rows_do_not_tell() -> None:
     stored = Fold.from_state(loads(dumps(anew.state())))
     assert user(stored.as_dict()) == {"best": 7, "loss": {"min": 2.0}}
     assert stored.rules.events() == before.rules.events()
-    later = {"t": "summary", "set": {"best": 8}, "delete": [], "step": 9}
-    stored.apply(table([]), [(0, later)], "c")
-    assert user(stored.as_dict())["best"] == 8
+    stored.apply(table([(3, False, {"best": 8})]), writer="of all")
+    assert user(stored.as_dict())["best"] == 8, "at a step before the one it was set at, too"

@@ -325,6 +325,8 @@ def test_values_set_by_hand_survive_a_rewind(server: ServerHandle) -> None:
         "hand": "kept",
         "_step": 2,
     }
+    client.log(3, [{"_step": 3, "hand": 5}])
+    assert json.loads(client.ask("summaryMetrics")["summaryMetrics"])["hand"] == 5
 
 
 @both_databases
