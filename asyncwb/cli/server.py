@@ -51,6 +51,9 @@ def server(
             help="A further name that requests may call it by; * is any. Repeat it for more.",
         ),
     ] = None,
+    max_upload: Annotated[
+        int, typer.Option(min=1, help="MiB that one file of a run may have.")
+    ] = 50 * 1024,
     idle_timeout: Annotated[
         float, typer.Option(min=0, help="Stop after this many seconds without a request; 0: never.")
     ] = 0.0,
@@ -71,6 +74,7 @@ def server(
         database=database,
         objects=objects,
         admin_key=package.admin_key_from(),
+        max_upload=max_upload * 2**20,
         idle_timeout=idle_timeout or None,
         embedded=embedded,
         public_url=public_url or None,

@@ -1,8 +1,8 @@
 """The application: a table of routes, what they share, and the tasks that run beside them.
 
 Every route is private unless its handler says `@public`; the order of the middlewares is: count,
-turn errors into the one shape, know the host, let in. The address of an API route never falls
-through to the page.
+turn errors into the one shape, know the host, let in, hold the body's memory. The address of an
+API route never falls through to the page.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from asyncwb.server import (
+    bodies,
     files,
     filestream,
     graphql,
@@ -72,7 +73,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     metrics, database = Metrics(), Database(config.database_url)
     users = Users(database)
     app = web.Application(
-        client_max_size=config.max_body,
+        client_max_size=1,  # whoever reads a body past `bodies` gets a 413
         middlewares=[
             activity_middleware,
             counting(metrics),
@@ -80,6 +81,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
             error_middleware,
             host_check(config),
             auth_middleware,
+            bodies.holding,
         ],
     )
     app[STATE] = State(
@@ -103,6 +105,8 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     )
     app[KEYS] = KeyCache(app[STATE].users)
     app[OPEN_REQUESTS] = OpenRequests(users)
+    app[bodies.MEMORY] = bodies.Memory(config.max_bodies)
+    app[bodies.UPLOADS] = bodies.Memory(config.max_bodies)
     app[READY] = asyncio.Event()
     app[ACTIVITY] = Activity()
     app[TASKS] = Tasks(metrics)

@@ -6,12 +6,16 @@ A field that is not known is refused, not ignored: whoever mistypes one learns o
 from __future__ import annotations
 
 from types import UnionType
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
+from asyncwb.server import bodies
 from asyncwb.server.errors import ApiError
+
+_LIMIT: Final = 2**20
+"""bytes; the longest text that a field takes fits, however it is spelled in JSON"""
 
 
 async def fields(request: web.Request, **kinds: type[Any] | UnionType) -> dict[str, Any]:
@@ -20,13 +24,13 @@ async def fields(request: web.Request, **kinds: type[Any] | UnionType) -> dict[s
     A field whose kind has no None must be there.
 
     Raises:
-        ApiError: 400.
+        ApiError: 400; 408, 413 and 503 as `bodies.read`.
 
     Example:
         `await fields(request, name=str, description=str | None)`
     """
     try:
-        said: Any = orjson.loads(await request.read() or b"{}")
+        said: Any = orjson.loads(await bodies.read(request, _LIMIT) or b"{}")
     except orjson.JSONDecodeError as error:
         raise _bad("The body must be a JSON object.") from error
     if not isinstance(said, dict):

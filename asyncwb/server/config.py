@@ -31,6 +31,9 @@ class ServerConfig:
             `/metrics` needs no key.
         crash_after: seconds without a heartbeat after which a running run counts as crashed.
         max_body: bytes of one request body.
+        max_bodies: bytes of memory that the bodies of all requests under way may take together;
+            as much again is for uploads of files.
+        max_upload: bytes of one file of a run.
         max_raw: bytes that one request may decompress to.
         patience: seconds of silence in the midst of a request after which it is refused.
         native: offer the endpoints under `/api`; without them the server speaks W&B's protocol
@@ -53,6 +56,8 @@ class ServerConfig:
     embedded: bool = False
     crash_after: float = 60.0
     max_body: int = 32 * MIB
+    max_bodies: int = 256 * MIB
+    max_upload: int = 50 * 1024 * MIB
     max_raw: int = 256 * MIB
     patience: float = 30.0
     native: bool = True
@@ -66,7 +71,7 @@ class ServerConfig:
             raise SettingsError(f"port {self.port} is not between 0 and 65535", "port")
         if self.public_url is not None:
             object.__setattr__(self, "public_url", _checked_url(self.public_url))
-        for name in ("crash_after", "max_body", "max_raw", "patience"):
+        for name in ("crash_after", "max_body", "max_bodies", "max_upload", "max_raw", "patience"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} must be above 0", name)
 

@@ -30,10 +30,12 @@ from urllib.parse import quote
 from aiohttp import web
 from obstore.exceptions import BaseError
 
+from asyncwb.server import bodies
 from asyncwb.server import sweep as sweeping
 from asyncwb.server.access import Action, require_run
 from asyncwb.server.auth import public
 from asyncwb.server.background import TASKS, whole
+from asyncwb.server.bodies import UPLOADS
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.signing import new_secret
@@ -214,13 +216,17 @@ async def _upload(request: web.Request, file_id: int) -> None:
         raise ApiError(411, "length_required", "Say the file's Content-Length; nothing was stored.")
     if "Content-Encoding" in request.headers:
         raise ApiError(415, "encoded", "Send the file's bytes as they are; nothing was stored.")
+    if size > state.config.max_upload:
+        raise _too_large(size, state.config.max_upload)
     name = f"{FOLDER}/{secrets.token_hex(16)}"
-    body = _Body(request, size)
-    if size <= _WHOLE:
-        data = b"".join([piece async for piece in body.pieces()])
-        await asyncio.to_thread(objects.put, name, data)
-    else:
-        await objects.put_stream(name, body.pieces())
+    with request.app[UPLOADS].share() as share:
+        if size <= _WHOLE:
+            body = _Body(bodies.pieces(request, share, size), size)
+            data = b"".join([piece async for piece in body.pieces()])
+            await asyncio.to_thread(objects.put, name, data)
+        else:
+            body = _Body(bodies.pieces(request, share, objects.stream_memory), size)
+            await objects.put_stream(name, body.pieces())
     try:
         kept, old = await state.files.put(file_id, name, size, body.md5(), state.clock())
     except UncertainCommitError:
@@ -238,14 +244,14 @@ async def _upload(request: web.Request, file_id: int) -> None:
 class _Body:
     """A request's body as it comes in, counted and hashed on the way."""
 
-    def __init__(self, request: web.Request, size: int) -> None:
-        self._request = request
+    def __init__(self, coming: AsyncIterator[bytes], size: int) -> None:
+        self._coming = coming
         self._size = size
         self._hash = hashlib.md5(usedforsecurity=False)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         seen = 0
-        async for piece in self._request.content.iter_any():
+        async for piece in self._coming:
             seen += len(piece)
             self._hash.update(piece)
             yield piece
@@ -365,6 +371,15 @@ def _range(header: str | None, size: int) -> tuple[int, int] | None:
             {"Content-Range": f"bytes */{size}"},
         )
     return start, stop
+
+
+def _too_large(size: int, most: int) -> ApiError:
+    return ApiError(
+        413,
+        "file_too_large",
+        f"The file has {size} bytes; this server takes {most} (its --max-upload says so). Nothing "
+        "was stored; the rest of the run is not affected.",
+    )
 
 
 def _no_file() -> ApiError:

@@ -22,6 +22,7 @@ import orjson
 from aiohttp import web
 
 from asyncwb.errors import BatchError, FrameError
+from asyncwb.server import bodies
 from asyncwb.server.access import Action, may
 from asyncwb.server.errors import ApiError, StreamError, repeatable
 from asyncwb.server.lanes import Lanes
@@ -111,7 +112,7 @@ class Ingest:
         """Take in one batch."""
         state, user, began = request.app[STATE], request[USER], time.perf_counter()
         with self._lanes.place(user.id, request.headers.get(TURN_HEADER)) as place:
-            body = await request.read()
+            body = await bodies.read(request, state.config.max_body)
             state.metrics.add("asyncwb_ingest_bytes_total", len(body))
             await place.until_begun()
             async with self._turns.turn():

@@ -33,7 +33,10 @@ _FOLDERS: Final = ("segments", "files")
 """what lies in a store at the top"""
 _READ_AHEAD: Final = 64 * 2**10
 _PART: Final = 8 * 2**20
-"""bytes of one part of a streamed upload; a bucket takes 10,000 parts."""
+"""bytes of one part of an upload that streams into a bucket, which takes 10,000 parts"""
+_LOCAL_PART: Final = 2**20
+_AT_ONCE: Final = 2
+"""parts of one upload that are written at a time, while the next one comes together"""
 _PIECE: Final = 256 * 2**10
 
 
@@ -52,6 +55,9 @@ class Objects:
     def __init__(self, store: obstore.store.ObjectStore, folder: Path | None) -> None:
         self._store = store
         self._folder = folder
+        self._part = _PART if folder is None else _LOCAL_PART
+        self.stream_memory = (_AT_ONCE + 1) * self._part
+        """bytes of an upload that `put_stream` holds at a time"""
 
     @classmethod
     def open(cls, place: str | Path) -> Objects:
@@ -114,7 +120,7 @@ class Objects:
         `chunks` raises, so does this, and there is no object.
         """
         stored = obstore.put_async(
-            self._store, _checked(name), chunks, chunk_size=_PART, max_concurrency=2
+            self._store, _checked(name), chunks, chunk_size=self._part, max_concurrency=_AT_ONCE
         )
         await stored
         if self._folder is not None:

@@ -22,6 +22,7 @@ from aiohttp import web
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 
+from asyncwb.server import bodies
 from asyncwb.server.address import base_url
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import (
@@ -79,22 +80,10 @@ def routes() -> list[web.RouteDef]:
 
 async def graphql(request: web.Request) -> web.Response:
     """Answer a GraphQL request."""
-    asked = _read(await _body(request))
+    asked = _read(await bodies.read(request, MAX_BODY))
     context = Context(request.app[STATE], request[USER], request.app, base_url(request))
     answer = await _executor().answer(asked, context)
     return web.Response(body=_encoded(answer), content_type="application/json")
-
-
-async def _body(request: web.Request) -> bytes:
-    if (request.content_length or 0) > MAX_BODY:
-        raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
-    chunks, size = [], 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise web.HTTPRequestEntityTooLarge(MAX_BODY, size)
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _read(body: bytes) -> Request:
