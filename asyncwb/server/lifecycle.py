@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -95,6 +96,7 @@ async def _serve(config: ServerConfig, announce: Callable[[str], None] | None) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with run_server(config) as server:
+        tune_garbage_collection()
         log.info("ready at %s, data in %s", server.url, config.data)
         if announce is not None:
             announce(server.url)
@@ -112,6 +114,17 @@ class _Plain(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         return printable(super().formatException(ei), lines=True)
+
+
+def tune_garbage_collection() -> None:
+    """Let the collector of cycles stop this process's loop less often, and for less long.
+
+    What is there now stays: to look through it for garbage took 0.1 s each time. And a page of
+    1,000 runs under way is 200,000 objects more, so a full look is taken more rarely.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(2_000, 20, 500)
 
 
 @asynccontextmanager

@@ -29,6 +29,8 @@ MAX_LINE: Final = 10 * 2**20
 MAX_OFFSET: Final = 2**53
 CHUNK_LINES: Final = 2000
 CHUNK_BYTES: Final = 2**20
+_READ_LINES: Final = 4 * CHUNK_LINES
+"""lines that are unpacked in one turn of the event loop"""
 _LEVEL: Final = 3
 _THREAD_ABOVE: Final = 64 * 2**10
 """characters above which packing is worth the hop to a thread."""
@@ -78,7 +80,7 @@ async def read(
     async with state.database.connect() as connection:
         end = await store.end(connection, run_id, stream)
         while len(found) < count and first < end:
-            stop = first + max(CHUNK_LINES, count)
+            stop = first + min(max(CHUNK_LINES, count), _READ_LINES)
             chunks = await store.between(connection, run_id, stream, first, stop)
             found += (line for line in _numbered(chunks) if first <= line[0] < stop)
             first = stop

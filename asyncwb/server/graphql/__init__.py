@@ -12,6 +12,7 @@ A resolver is thin: it asks `access` whether the user may, and one store for the
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,7 @@ from asyncwb.server.graphql import (
     users,
 )
 from asyncwb.server.graphql.context import Context
+from asyncwb.server.graphql.encode import CHUNK, encode
 from asyncwb.server.graphql.execute import Executor, Request
 from asyncwb.server.state import STATE, USER
 
@@ -46,6 +48,8 @@ __all__ = ["Context", "executable_schema", "routes"]
 MAX_BODY: Final = 16 * 2**20
 """bytes of one request: a run's whole config and summary fit"""
 
+_THREAD_ABOVE: Final = 256 * 2**10
+"""bytes of a body above which reading it is worth the hop to a thread"""
 _FOLDER: Final = Path(__file__).parent
 _SUBJECTS: Final = (*(alerts, base, files, history, later, projects, reports, runs, sweeps, users),)
 _WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -78,12 +82,23 @@ def routes() -> list[web.RouteDef]:
     return [web.post("/graphql", graphql)]
 
 
-async def graphql(request: web.Request) -> web.Response:
+async def graphql(request: web.Request) -> web.StreamResponse:
     """Answer a GraphQL request."""
-    asked = _read(await bodies.read(request, MAX_BODY))
+    body = await bodies.read(request, MAX_BODY)
+    asked = await asyncio.to_thread(_read, body) if len(body) > _THREAD_ABOVE else _read(body)
     context = Context(request.app[STATE], request[USER], request.app, base_url(request))
     answer = await _executor().answer(asked, context)
-    return web.Response(body=_encoded(answer), content_type="application/json")
+    chunks = encode(answer)
+    first = await anext(chunks)
+    if len(first) < CHUNK:
+        return web.Response(body=first, content_type="application/json")
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(first)
+    async for chunk in chunks:
+        await response.write(chunk)
+    await response.write_eof()
+    return response
 
 
 def _read(body: bytes) -> Request:
@@ -93,13 +108,24 @@ def _read(body: bytes) -> Request:
         raise _bad_body(f"The body is not JSON: {error}.") from None
     if not isinstance(said, dict) or not isinstance(said.get("query"), str):
         raise _bad_body("The body is not a JSON object with the text of a `query`.")
-    return Request(said["query"], said.get("variables"), said.get("operationName"))
+    # The only way to write one in JSON: most bodies need not be looked through.
+    has_nul = b"\\u0000" in body and _has_nul(said.get("variables"))
+    return Request(said["query"], said.get("variables"), said.get("operationName"), has_nul)
 
 
 def _bad_body(message: str) -> ApiError:
     return ApiError(400, "bad_request", f"{message} Nothing was done.")
 
 
-def _encoded(answer: dict[str, Any]) -> bytes:
-    """Write the answer; NaN and infinities, which JSON does not have, become null."""
-    return orjson.dumps(answer)
+def _has_nul(value: Any) -> bool:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str) and "\0" in item:
+            return True
+        if isinstance(item, dict):
+            stack.extend(item)
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return False

@@ -11,6 +11,7 @@ from aiohttp import web
 from graphql import GraphQLResolveInfo
 
 from asyncwb.server.errors import ApiError
+from asyncwb.server.graphql.pace import pause
 from asyncwb.server.state import State
 from asyncwb.server.store.users import User
 
@@ -19,6 +20,9 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 _QUIET_TURNS: Final = 3
+_PAGES_AT_ONCE: Final = 1
+_AT_ONCE: Final = 64
+"""resolvers that go on in one turn of the loop"""
 Info: TypeAlias = "GraphQLResolveInfo[Context]"
 Fetch = Callable[[State, list[K]], Awaitable[Mapping[K, V]]]
 
@@ -51,6 +55,10 @@ class Context:
     app: web.Application
     url: str
     limit: Limit = field(default_factory=Limit, init=False, repr=False)
+    reading: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_PAGES_AT_ONCE), init=False, repr=False
+    )
+    """for whoever reads a page: rows of many pages that come at once hold everything up"""
     _batches: dict[Any, Batch[Any, Any]] = field(default_factory=dict, init=False, repr=False)
 
     async def batch(self, fetch: Fetch[K, V], key: K) -> V | None:
@@ -72,34 +80,42 @@ class Batch(Generic[K, V]):
     def __init__(self, state: State, fetch: Fetch[K, V]) -> None:
         self._state = state
         self._fetch = fetch
-        self._waiting: asyncio.Future[Mapping[K, V]] | None = None
-        self._keys: dict[K, None] = {}
+        self._waiting: list[tuple[K, asyncio.Future[V | None]]] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def load(self, key: K) -> V | None:
         """Return the value of one key."""
+        loop = asyncio.get_running_loop()
         if self._waiting is None:
-            loop = asyncio.get_running_loop()
-            self._waiting = loop.create_future()
-            self._keys = {}
-            self._task = loop.create_task(self._run(self._waiting, self._keys))
-        self._keys[key] = None
-        return (await asyncio.shield(self._waiting)).get(key)
+            self._waiting = []
+            self._task = loop.create_task(self._run(self._waiting))
+        found: asyncio.Future[V | None] = loop.create_future()
+        self._waiting.append((key, found))
+        value = await found
+        await pause()  # what is made of it takes time, too
+        return value
 
-    async def _run(self, answer: asyncio.Future[Mapping[K, V]], keys: dict[K, None]) -> None:
+    async def _run(self, waiting: list[tuple[K, asyncio.Future[V | None]]]) -> None:
         # Resolvers of one level become ready in different turns of the loop: wait until some turns
         # have brought no further key.
         before = -1
-        while before < len(keys):
-            before = len(keys)
+        while before < len(waiting):
+            before = len(waiting)
             for _ in range(_QUIET_TURNS):
                 await asyncio.sleep(0)
         self._waiting = None
         try:
-            answer.set_result(await self._fetch(self._state, list(keys)))
+            values = await self._fetch(self._state, list(dict.fromkeys(key for key, _ in waiting)))
         except Exception as error:  # everyone who waits gets it; nobody else may be left waiting
-            answer.set_exception(error)
-            answer.exception()
+            for _, found in waiting:
+                if not found.done():
+                    found.set_exception(error)
+            return
+        for number, (key, found) in enumerate(waiting):
+            if not found.done():  # else its request was given up
+                found.set_result(values.get(key))
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
 
 
 async def if_there(found: Awaitable[T]) -> T | None:

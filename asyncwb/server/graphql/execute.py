@@ -1,6 +1,7 @@
 """From the text of a GraphQL request to its answer, within bounds.
 
-    body -> parse (tokens bounded) -> measure (depth, fields) -> validate -> run (time bounded)
+    body -> parse (tokens bounded) -> measure (depth, fields) -> validate -> count the cost
+    -> run (time bounded, in small steps)
 
 Whatever is JSON with a `query` is answered with 200 and, where something failed, `errors`:
 W&B clients show those to the user, and retry a 5xx for minutes. What a resolver did not foresee
@@ -13,6 +14,7 @@ import asyncio
 import logging
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
@@ -26,6 +28,7 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     GraphQLSchema,
+    InlineFragmentNode,
     OperationDefinitionNode,
     SelectionSetNode,
     execute,
@@ -35,6 +38,7 @@ from graphql import (
 
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql.context import Context
+from asyncwb.server.graphql.cost import refuse_if_too_costly
 from asyncwb.server.store.database import DatabaseError
 
 log = logging.getLogger("asyncwb.server")
@@ -64,6 +68,8 @@ class Request:
     query: str
     variables: Any = None
     operation: Any = None
+    has_nul: bool = False
+    """whether there is a NUL character in the variables"""
 
 
 class Executor:
@@ -106,11 +112,23 @@ class Executor:
     async def _run(
         self, document: DocumentNode, variables: Any, operation: Any, context: Context
     ) -> ExecutionResult:
-        run = partial(execute, self._schema, document, context_value=context)
+        try:
+            refuse_if_too_costly(self._schema, document, variables, operation)
+        except GraphQLError as error:
+            raise _RefusedError([error]) from None
+        run = partial(
+            execute,
+            self._schema,
+            document,
+            context_value=context,
+            variable_values=variables,
+            operation_name=operation,
+        )
+        by_itself = _asks_for_the_schema(document)  # which is long, and nothing in it waits
         try:
             async with asyncio.timeout(self._max_seconds) as timeout:
                 context.limit.begin(timeout)
-                result = run(variable_values=variables, operation_name=operation)
+                result = await asyncio.to_thread(run) if by_itself else run()
                 return await result if isawaitable(result) else result
         except TimeoutError:
             message = f"The request took longer than {self._max_seconds:g} s. Ask for less."
@@ -208,23 +226,41 @@ def _arguments(request: Request) -> tuple[dict[str, Any] | None, Any]:
         raise _RefusedError.saying("bad_variables", "`variables` must be a JSON object.")
     if not (operation is None or isinstance(operation, str)):
         raise _RefusedError.saying("bad_operation", "`operationName` must be a string.")
-    if _has_nul(variables):
+    if request.has_nul:
         raise _RefusedError.saying("bad_text", "Text with NUL characters is not taken.")
     return variables, operation or None
 
 
-def _has_nul(value: Any) -> bool:
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str) and "\0" in item:
-            return True
-        if isinstance(item, dict):
-            stack.extend(item)
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
+def _asks_for_the_schema(document: DocumentNode) -> bool:
+    """Tell whether a valid document asks for the schema.
+
+    Raises:
+        _RefusedError: for something else, too.
+    """
+    fragments = {
+        one.name.value: one.selection_set
+        for one in document.definitions
+        if isinstance(one, FragmentDefinitionNode)
+    }
+    for one in document.definitions:
+        if isinstance(one, OperationDefinitionNode):
+            names = set(_fields(one.selection_set, fragments))
+            if names & {"__schema", "__type"}:
+                if not all(name.startswith("__") for name in names):
+                    message = "Ask for the schema by itself, without any other field."
+                    raise _RefusedError.saying("mixed", message)
+                return True
     return False
+
+
+def _fields(selections: SelectionSetNode, fragments: dict[str, SelectionSetNode]) -> Iterator[str]:
+    for node in selections.selections:
+        if isinstance(node, FieldNode):
+            yield node.name.value
+        elif isinstance(node, FragmentSpreadNode):
+            yield from _fields(fragments[node.name.value], fragments)
+        elif isinstance(node, InlineFragmentNode):
+            yield from _fields(node.selection_set, fragments)
 
 
 def _formatted(error: GraphQLError) -> dict[str, Any]:

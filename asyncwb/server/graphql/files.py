@@ -11,6 +11,7 @@ from asyncwb.server import files
 from asyncwb.server.access import Action, require_run
 from asyncwb.server.graphql import ids, paging
 from asyncwb.server.graphql.context import Context, Info, refused
+from asyncwb.server.graphql.pace import in_steps
 from asyncwb.server.graphql.runs import back, named
 from asyncwb.server.state import State
 from asyncwb.server.store.details import Details
@@ -105,7 +106,7 @@ async def _create(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         **back(input),
         "run_id": ids.encode("Run", path.run, path.project, path.entity),
         "upload_headers": [],
-        "files": [{"name": name, "upload_url": url} for name, url in made],
+        "files": in_steps([{"name": name, "upload_url": url} for name, url in made]),
     }
 
 

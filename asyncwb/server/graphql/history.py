@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from ariadne import ObjectType
@@ -12,6 +12,7 @@ from ariadne import ObjectType
 from asyncwb.server import lines, rows, sample
 from asyncwb.server.graphql import ids, paging
 from asyncwb.server.graphql.context import Context, Info, refused
+from asyncwb.server.graphql.pace import in_steps
 from asyncwb.server.graphql.runs import FROM_THE_START
 from asyncwb.server.history import SOURCES
 from asyncwb.server.ingest import read_fold
@@ -26,7 +27,6 @@ from asyncwb.wire.keys import shown
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import dumps, loads
 
-MAX_SAMPLES: Final = 1_000_000
 MAX_SPECS: Final = 20
 MAX_KEYS: Final = 200
 MAX_LINES: Final = 10_000
@@ -100,9 +100,9 @@ async def _events_tail(run: StoredRun, info: Info) -> str:
 @run_type.field("historyKeys")
 async def _history_keys(run: StoredRun, info: Info) -> dict[str, Any]:
     text: str | None = await info.context.batch(_folds, run.id)
-    fold = await asyncio.to_thread(read_fold, text or "{}")
+    keys = await asyncio.to_thread(lambda: _keys(read_fold(text or "{}")))
     last = run.columns["last_step"]
-    return {"keys": _keys(fold), "lastStep": -1 if last is None else last}
+    return {"keys": keys, "lastStep": -1 if last is None else last}
 
 
 async def _folds(state: State, keys: list[int]) -> Mapping[int, str]:
@@ -153,13 +153,13 @@ async def _history(
     min_step: int | None = None,
     max_step: int | None = None,
     samples: int | None = None,
-) -> list[str]:
+) -> AsyncIterator[str]:
     size = _size(samples)
     if min_step is None and max_step is None:
         table = await sample.whole(info.context.app[SOURCES], _ref(run), size)
     else:
         table = await _read(info.context, run, Selection(None, min_step, max_step), size)
-    return await _texts(info.context, table)
+    return in_steps(await _texts(info.context, table))
 
 
 async def _read(context: Context, run: StoredRun, selection: Selection, size: int) -> Table:
@@ -169,8 +169,8 @@ async def _read(context: Context, run: StoredRun, selection: Selection, size: in
 def _size(samples: int | None) -> int:
     if samples is None:
         return 500
-    if not 0 < samples <= MAX_SAMPLES:
-        raise refused("bad_samples", f"samples must be from 1 to {MAX_SAMPLES}.")
+    if samples < 1:
+        raise refused("bad_samples", "samples must be 1 or more.")
     return samples
 
 
@@ -199,7 +199,7 @@ async def _sampled_history(
     asked = [None if spec == {} else _spec(spec) for spec in specs]
     sources, ref = info.context.app[SOURCES], _ref(run)
     found = [[] if spec is None else await sample.with_keys(sources, ref, spec) for spec in asked]
-    return [[_strict(row) for row in part] for part in found]
+    return await asyncio.to_thread(lambda: [[_strict(row) for row in part] for part in found])
 
 
 def _spec(spec: Any) -> Spec:
@@ -242,12 +242,12 @@ def _strict(value: Any) -> Any:
 
 
 @run_type.field("events")
-async def _events(run: StoredRun, info: Info, samples: int | None = None) -> list[str]:
+async def _events(run: StoredRun, info: Info, samples: int | None = None) -> AsyncIterator[str]:
     size = _size(samples)
     found = await lines.read(info.context.state, run.id, _EVENTS, count=_MAX_EVENTS)
     if len(found) > size:
         found = [found[at * (len(found) - 1) // max(1, size - 1)] for at in range(size)]
-    return [text for _, text in found]
+    return in_steps([text for _, text in found])
 
 
 @run_type.field("parquetHistory")
@@ -303,7 +303,7 @@ def _lines(
         }
         for number, text in found
     ]
-    return paging.whole(edges, has_next=has_next)
+    return {**paging.whole(edges, has_next=has_next), "edges": in_steps(edges)}
 
 
 def _line(text: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import orjson
 
 from asyncwb.server.errors import ApiError
+from asyncwb.server.graphql.pace import in_turns
 
 T = TypeVar("T")
 Key: TypeAlias = tuple[float | int | str | None, int]
@@ -87,7 +88,7 @@ def whole(edges: Sequence[dict[str, Any]], *, has_next: bool, **further: Any) ->
         "has_next_page": has_next,
         "has_previous_page": False,
     }
-    return {"edges": edges, "page_info": info, **further}
+    return {"edges": in_turns(edges), "page_info": info, **further}
 
 
 def nodes(rows: Sequence[Any], **further: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from asyncwb.server.store.users import User
 from asyncwb.wire import wandb
 from asyncwb.wire.changes import Changes
 from asyncwb.wire.filters import Filter, parse, parse_order
+from asyncwb.wire.values import loads
 
 UNNAMED: Final = "uncategorized"
 """the project of those who name none"""
@@ -129,9 +130,10 @@ async def page(
     if not size:
         return {"edges": [], "page_info": _nowhere(), "total_count": _Count(project, filters)}
     try:
-        found = await RunQuery(info.context.state.database).page(
-            project.id, _filter(filters), parse_order(order), size, after or None
-        )
+        async with info.context.reading:
+            found = await RunQuery(info.context.state.database).page(
+                project.id, _filter(filters), parse_order(order), size, after or None
+            )
     except FilterError as error:
         raise refused("bad_filter", str(error)) from error
     edges = [
@@ -266,10 +268,12 @@ async def _wandb_config(
 
 
 async def _plain_config(run: StoredRun, context: Context) -> dict[str, Any]:
-    return await context.batch(_configs, run.id) or {}
+    text = await context.batch(_configs, run.id)
+    found: dict[str, Any] = loads(text) if text else {}
+    return found
 
 
-async def _configs(state: State, keys: list[int]) -> Mapping[int, dict[str, Any]]:
+async def _configs(state: State, keys: list[int]) -> Mapping[int, str]:
     return await Details(state.database).configs(keys)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from ariadne import MutationType, ObjectType, QueryType
@@ -14,6 +14,7 @@ from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import ids, paging, projects
 from asyncwb.server.graphql.context import Context, Info, if_there
 from asyncwb.server.graphql.nodes import Named, entity_of, user_of
+from asyncwb.server.graphql.pace import in_steps
 from asyncwb.server.state import State
 from asyncwb.server.store.invitations import Invitation
 from asyncwb.server.store.keys import StoredKey
@@ -248,18 +249,19 @@ async def _entity_projects(
 
 
 @entity_type.field("members")
-async def _members(entity: Named, info: Info) -> list[dict[str, Any]]:
+async def _members(entity: Named, info: Info) -> AsyncIterator[dict[str, Any]]:
     """Give members and, to who may invite, open invitations, in the order of their coming."""
     context: Context = info.context
     if not may(context.user, Action.READ, entity.name):
-        return []
+        return in_steps([])
     if not await _is_team(entity, info):
         owner = await context.state.users.find(entity.name)
-        return [] if owner is None else [_member(Member(owner, Role.ADMIN, 0.0), entity.name)]
+        own = [] if owner is None else [_member(Member(owner, Role.ADMIN, 0.0), entity.name)]
+        return in_steps(own)
     found = await teams.list_members(context.state, context.user, entity.name)
     coming = [(member.joined_at, _member(member, entity.name)) for member in found]
     coming += [(one.created_at, _pending(one)) for one in await _open(context, entity.name)]
-    return [node for _, node in sorted(coming, key=lambda pair: pair[0])]
+    return in_steps([node for _, node in sorted(coming, key=lambda pair: pair[0])])
 
 
 def _member(member: Member, team: str) -> dict[str, Any]:
@@ -289,8 +291,9 @@ def _pending(invitation: Invitation) -> dict[str, Any]:
 
 
 @entity_type.field("invites")
-async def _invites(entity: Named, info: Info) -> list[dict[str, Any]]:
-    return [_invite(invitation) for invitation in await _open(info.context, entity.name)]
+async def _invites(entity: Named, info: Info) -> AsyncIterator[dict[str, Any]]:
+    found = await _open(info.context, entity.name)
+    return in_steps([_invite(invitation) for invitation in found])
 
 
 def _invite(invitation: Invitation, url: str | None = None) -> dict[str, Any]:

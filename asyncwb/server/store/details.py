@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Text, func, or_, select, type_coerce
 
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.records import RunPath
@@ -37,9 +37,10 @@ class Details:
             row = (await connection.execute(statement)).first()
         return None if row is None else StoredRun(row.id, path, dict(row._mapping))
 
-    async def configs(self, ids: Collection[int]) -> dict[int, dict[str, Any]]:
-        """Return configs."""
-        return await self._pairs(select(runs.c.id, runs.c.config), runs.c.id, ids)
+    async def configs(self, ids: Collection[int]) -> dict[int, str]:
+        """Return configs as JSON text: to read many at once would hold up everything else."""
+        text = type_coerce(runs.c.config, Text)
+        return await self._pairs(select(runs.c.id, text), runs.c.id, ids)
 
     async def folds(self, ids: Collection[int]) -> dict[int, str]:
         """Return what the summaries are folded into, as JSON text."""

@@ -202,8 +202,11 @@ def _behind(
     return or_(here < there if descending else here > there, by.c.kind.is_(None))
 
 
+_LISTED: Final = [column for column in runs.c if column.name not in ("config", "fold")]
+_AT_ONCE: Final = 100
+"""rows that are read in one turn of the event loop; each may have a long summary"""
 _ROWS: Final = (
-    select(projects.c.entity, projects.c.name.label("project"), *runs.c)
+    select(projects.c.entity, projects.c.name.label("project"), *_LISTED)
     .join(projects, projects.c.id == runs.c.project_id)
     .where(runs.c.id.in_(bindparam("some", expanding=True)))
 )
@@ -211,10 +214,12 @@ _ROWS: Final = (
 
 async def _stored(connection: AsyncConnection, ids: Sequence[int]) -> list[StoredRun]:
     found = {}
-    for row in await connection.execute(_ROWS, {"some": ids}) if ids else ():
-        columns = dict(row._mapping)
-        path = RunPath(columns.pop("entity"), columns.pop("project"), columns["run"])
-        found[columns["id"]] = StoredRun(columns["id"], path, columns)
+    for start in range(0, len(ids), _AT_ONCE):
+        rows = await connection.execute(_ROWS, {"some": ids[start : start + _AT_ONCE]})
+        for row in rows:
+            columns = dict(row._mapping)
+            path = RunPath(columns.pop("entity"), columns.pop("project"), columns["run"])
+            found[columns["id"]] = StoredRun(columns["id"], path, columns)
     return [found[number] for number in ids]
 
 

@@ -67,7 +67,7 @@ def test_steps_are_taken_from_the_first_up_to_the_last(client: WandbClient) -> N
     assert len(client.history(samples=7)) == 7
 
 
-@pytest.mark.parametrize("samples", [0, -1, 1_000_001])
+@pytest.mark.parametrize("samples", [0, -1])
 def test_a_number_of_samples_is_bounded(client: WandbClient, samples: int) -> None:
     answer = ask(client.server, HISTORY, project="p", name="r1", samples=samples)
     assert codes(answer) == ["bad_samples"]

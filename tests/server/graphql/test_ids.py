@@ -91,9 +91,10 @@ def test_a_page_is_bounded() -> None:
         paging.page_size(-1)
 
 
-def test_a_connection_of_one_row_more_than_asked_for_has_a_next_page() -> None:
+@pytest.mark.anyio
+async def test_a_connection_of_one_row_more_than_asked_for_has_a_next_page() -> None:
     page = paging.connection([1, 2, 3], 2, lambda row: (None, row), "list")
-    assert [edge["node"] for edge in page["edges"]] == [1, 2]
+    assert [(await edge)["node"] for edge in page["edges"]] == [1, 2]
     assert page["page_info"]["has_next_page"]
     assert paging.decode(page["page_info"]["end_cursor"], "list") == (None, 2)
     empty = paging.connection([1], 0, lambda row: (None, row), "list")
