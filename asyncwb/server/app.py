@@ -27,6 +27,7 @@ from asyncwb.server import (
     people,
     projects,
     runs,
+    streams,
 )
 from asyncwb.server.activity import ACTIVITY, Activity, activity_middleware
 from asyncwb.server.address import host_check
@@ -111,7 +112,8 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     app[ACTIVITY] = Activity()
     app[TASKS] = Tasks(metrics)
     app.add_routes(_own_routes(config))
-    for room in (files, filestream, graphql, history, ingest, login, people, projects, runs):
+    rooms = (files, filestream, graphql, history, ingest, login, people, projects, runs, streams)
+    for room in rooms:
         app.add_routes(_offered(room.routes(), config))
     app.add_routes(pages.routes())
     app.on_response_prepare.append(pages.add_security_headers)
@@ -122,6 +124,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
             history.background,
             files.background,
             index.background,
+            streams.background,
             _crash_detection,
             _end_of_requests,
         )

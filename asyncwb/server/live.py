@@ -1,30 +1,91 @@
-"""Telling open pages that a run has changed.
+"""Telling open pages that a run has changed, and what.
 
-Ingest publishes the inner id of each run that it committed; whoever watches that run wakes up
-and reads it anew. Nothing is queued, so a slow page costs no memory: it only sees fewer of the
-versions. Runs that another server process wrote to are noticed by polling their version.
+Ingest publishes the inner id of each run that it committed; whoever watches that run wakes up.
+However many watch it, the run is read once for all of them (`Watched.look`), and what an event says
+is written once: all that is known for who has just come, and what is new since the last reading
+for the others. Nothing is queued, so a slow page costs no memory: it sees fewer of the versions.
+Runs that another server process wrote to are noticed by one question for all that are watched
+(`Hub.compare`); a stream of a run that says nothing costs a comment now and then.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Final
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
 
 MIN_INTERVAL: Final = 0.25
-"""seconds between two events of one connection."""
+"""seconds between two readings of one run."""
+_SHARE: Final = 5
+"""a run that takes long to read is read more rarely: this many times as long apart"""
+_MAX_INTERVAL: Final = 2.0
 POLL: Final = 2.0
-"""seconds after which a watcher looks at the database by itself."""
+"""seconds between two looks at what other processes wrote."""
 PING: Final = 15.0
 """seconds between comments that keep proxies from closing a silent connection."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A run at one moment: figures, and a summary of which what is long is cut."""
+
+    version: int
+    figures: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+
+class Watched:
+    """A run that somebody watches.
+
+    Mutable state: `changed`, an event for each watcher; `_changes`, how often the run was
+    published, and `_read_at`, how often when it was read last; `latest` and `before`, the last two
+    readings; `events`, how `latest` is told to who has seen this or nothing; `_free_at`, when it
+    may be read again.
+    """
+
+    def __init__(self) -> None:
+        self.changed: set[asyncio.Event] = set()
+        self.latest: Snapshot | None = None
+        self.before: Snapshot | None = None
+        self.events: dict[Snapshot | None, bytes] = {}
+        self._changes = 0
+        self._read_at = -1
+        self._free_at = 0.0
+        self._lock = asyncio.Lock()
+
+    def publish(self) -> None:
+        """Wake all who watch."""
+        self._changes += 1
+        for changed in self.changed:
+            changed.set()
+
+    async def look(self, read: Callable[[], Awaitable[Snapshot | None]]) -> Snapshot | None:
+        """Return the run as it is, or was a moment ago; None where it is gone.
+
+        Reads it with `read` where it has changed, once for all who look at the same time.
+        """
+        async with self._lock:
+            if self._read_at != self._changes:
+                await asyncio.sleep(max(0.0, self._free_at - monotonic()))
+                began, changes = monotonic(), self._changes
+                found = await read()
+                now = monotonic()
+                pause = min(_MAX_INTERVAL, max(MIN_INTERVAL, _SHARE * (now - began)))
+                self._free_at, self._read_at = now + pause, changes
+                if found is None or self.latest is None or found.version != self.latest.version:
+                    self.before, self.latest = self.latest, found
+                    self.events = {}
+        return self.latest
 
 
 class Hub:
     """Who watches which run in this process. Use it on the event loop's thread only."""
 
     def __init__(self) -> None:
-        self._watchers: dict[int, set[asyncio.Event]] = {}
+        self._watched: dict[int, Watched] = {}
         self._closed = False
 
     @property
@@ -35,32 +96,46 @@ class Hub:
     @property
     def watching(self) -> int:
         """How many watchers there are."""
-        return sum(len(events) for events in self._watchers.values())
+        return sum(len(watched.changed) for watched in self._watched.values())
+
+    @property
+    def runs(self) -> list[int]:
+        """The inner ids of the runs that are watched."""
+        return list(self._watched)
 
     @contextmanager
-    def watch(self, run_id: int) -> Iterator[asyncio.Event]:
-        """Give an event that is set on every change of the run; the watcher clears it."""
+    def watch(self, run_id: int) -> Iterator[tuple[Watched, asyncio.Event]]:
+        """Give the run and an event that is set on every change of it; the watcher clears it."""
         changed = asyncio.Event()
         if self._closed:
             changed.set()
-        self._watchers.setdefault(run_id, set()).add(changed)
+        watched = self._watched.setdefault(run_id, Watched())
+        watched.changed.add(changed)
         try:
-            yield changed
+            yield watched, changed
         finally:
-            self._watchers[run_id].discard(changed)
-            if not self._watchers[run_id]:
-                del self._watchers[run_id]
+            watched.changed.discard(changed)
+            if not watched.changed:
+                del self._watched[run_id]
 
     def publish(self, run_ids: Iterable[int]) -> None:
         """Wake the watchers of these runs."""
         for run_id in run_ids:
-            for changed in self._watchers.get(run_id, ()):
-                changed.set()
+            watched = self._watched.get(run_id)
+            if watched is not None:
+                watched.publish()
+
+    def compare(self, versions: Mapping[int, int]) -> None:
+        """Wake the watchers of runs that are of another version by now, or are gone."""
+        for run_id, watched in self._watched.items():
+            latest = watched.latest
+            if latest is not None and versions.get(run_id) != latest.version:
+                watched.publish()
 
     def close(self) -> None:
         """Wake everyone for the last time."""
         self._closed = True
-        self.publish(list(self._watchers))
+        self.publish(self.runs)
 
 
 async def wait_for(changed: asyncio.Event, timeout: float) -> bool:

@@ -22,12 +22,12 @@ from asyncwb.server.auth import public, require_same_origin
 from asyncwb.server.body import fields, whole
 from asyncwb.server.login import open_session
 from asyncwb.server.pages import page
-from asyncwb.server.runs import json_response
 from asyncwb.server.state import STATE, USER
 from asyncwb.server.store.invitations import Invitation
 from asyncwb.server.store.keys import StoredKey
 from asyncwb.server.store.teams import Entity, Member
 from asyncwb.server.store.users import User
+from asyncwb.server.strict import json_response
 
 _ID = r"{id:\d{1,18}}"
 

@@ -16,10 +16,11 @@ from asyncwb.server.accounts import checked_text, refused, taken
 from asyncwb.server.body import fields
 from asyncwb.server.files import discard
 from asyncwb.server.objects import OBJECTS
-from asyncwb.server.runs import json_response, project_entry
+from asyncwb.server.runs import project_entry
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.projects import StoredProject
 from asyncwb.server.store.users import TakenError, User
+from asyncwb.server.strict import json_response
 from asyncwb.server.teams import ensure_entities
 from asyncwb.wire import names
 

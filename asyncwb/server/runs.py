@@ -1,14 +1,14 @@
-"""Projects and runs over HTTP: lists, pages, one run's full account, and its live events.
+"""Projects and runs over HTTP: lists, pages, and one run's full account.
 
 Answers are strict JSON, which browsers can read: in config and summary, floats that are not
-finite are the strings "NaN", "Infinity" and "-Infinity".
+finite are the strings "NaN", "Infinity" and "-Infinity". Lists have long values cut (`short`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -17,7 +17,6 @@ from aiohttp import web
 from asyncwb.errors import FilterError
 from asyncwb.server.access import (
     Action,
-    Watcher,
     readable,
     require_project,
     require_run,
@@ -27,19 +26,21 @@ from asyncwb.server.address import base_url
 from asyncwb.server.edits import STATES
 from asyncwb.server.errors import ApiError
 from asyncwb.server.ingest import read_fold
-from asyncwb.server.live import MIN_INTERVAL, PING, POLL, wait_for
-from asyncwb.server.state import STATE, USER, State
+from asyncwb.server.short import short
+from asyncwb.server.state import STATE, USER
 from asyncwb.server.store.projects import StoredProject
 from asyncwb.server.store.query import RunQuery
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.runs import StoredRun
-from asyncwb.server.store.users import User
+from asyncwb.server.strict import json_response
 from asyncwb.wire.conditions import EVERYTHING, All, Filter
 from asyncwb.wire.filters import parse, parse_order
 from asyncwb.wire.summary import Fold
-from asyncwb.wire.values import dumps, loads
+from asyncwb.wire.values import loads
 
 _MAX_PAGE: Final = 1000
+_THREAD_ABOVE: Final = 256 * 2**10
+"""characters of summaries above which writing an answer is worth the hop to a thread"""
 _PLAIN: Final = (
     *("name", "state", "created_at", "started_at", "heartbeat_at", "finished_at", "exit_code"),
     *("rows", "last_step", "lost", "tags", "notes", "job_type", "host", "program", "python"),
@@ -54,7 +55,6 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/projects", list_projects),
         web.get("/api/v1/projects/{entity}/{project}/runs", list_runs),
         web.get(run, run_info),
-        web.get(f"{run}/live", live, allow_head=False),
     ]
 
 
@@ -92,7 +92,7 @@ async def list_runs(request: web.Request) -> web.Response:
     )
     more = str(page[limit - 1].id) if len(page) > limit else None
     url = base_url(request)
-    return json_response({"runs": [listed(run, url) for run in page[:limit]], "next": more})
+    return await _answer(page[:limit], url, more)
 
 
 async def _list_queried(request: web.Request, project_id: int, limit: int) -> web.Response:
@@ -116,70 +116,39 @@ async def _list_queried(request: web.Request, project_id: int, limit: int) -> we
     except FilterError as error:
         raise ApiError(400, "bad_filter", error.message) from None
     more = page.cursors[-1] if page.has_next else None
-    return json_response({"runs": [listed(run, url) for run in page.rows], "next": more})
+    return await _answer(page.rows, url, more)
+
+
+async def _answer(found: Sequence[StoredRun], url: str, more: str | None) -> web.Response:
+    def make() -> web.Response:
+        return json_response({"runs": [short(listed(run, url)) for run in found], "next": more})
+
+    large = sum(len(run.columns["summary"]) for run in found) > _THREAD_ABOVE
+    return await asyncio.to_thread(make) if large else make()
 
 
 async def run_info(request: web.Request) -> web.Response:
-    """Answer everything about one run but its history; its fold only to who asks for it."""
+    """Answer everything about one run but its history; its fold only to who asks for it.
+
+    `values=short` cuts what is long.
+    """
+    cuts = request.query.get("values", "whole") == "short"
+    with_fold = request.query.get("fold") == "true"
     path, _ = await run_of(request)
     run = await request.app[STATE].runs.get(path)
     if run is None:  # deleted meanwhile
         raise run_not_found(path)
-    fold = read_fold(run.columns["fold"])
-    info = {**listed(run, base_url(request)), "config": run.columns["config"]}
-    if request.query.get("fold") == "true":
-        info["fold"] = run.columns["fold"]
-    return json_response({**info, "metrics": _metrics(fold)})
+    url = base_url(request)
 
+    def make() -> web.Response:
+        info = {**listed(run, url), "config": run.columns["config"]}
+        if with_fold:
+            info["fold"] = run.columns["fold"]
+        metrics = _metrics(read_fold(run.columns["fold"]))
+        return json_response({**(short(info) if cuts else info), "metrics": metrics})
 
-async def live(request: web.Request) -> web.StreamResponse:
-    """Send the run's figures at once and after every change, as server-sent events."""
-    state = request.app[STATE]
-    path, run_id = await run_of(request)
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": "text/event-stream",
-            "Cache-Control": "no-cache",
-            "X-Accel-Buffering": "no",
-        }
-    )
-    await response.prepare(request)
-    state.metrics.add("asyncwb_live_connections")
-    try:
-        await _send_changes(state, request[USER], path, run_id, response)
-    except ConnectionResetError:
-        pass  # the page was closed
-    finally:
-        state.metrics.add("asyncwb_live_connections", -1)
-    return response
-
-
-async def _send_changes(
-    state: State, user: User, path: RunPath, run_id: int, response: web.StreamResponse
-) -> None:
-    sent, silent = -1, 0.0
-    watcher = Watcher(state, user, path)
-    with state.hub.watch(run_id) as changed:
-        while not state.hub.closed:
-            changed.clear()
-            run = await state.runs.get(path)
-            if run is None or not await watcher.may_go_on(every=PING):
-                return
-            if run.columns["version"] != sent:
-                sent, silent = run.columns["version"], 0.0
-                await response.write(b"event: run\ndata: " + strict(_figures(run)) + b"\n\n")
-                await asyncio.sleep(0 if state.hub.closed else MIN_INTERVAL)
-            elif silent >= PING:
-                silent = 0.0
-                await response.write(b": ping\n\n")
-            if not await wait_for(changed, POLL):
-                silent += POLL
-
-
-def _figures(run: StoredRun) -> dict[str, Any]:
-    names = ("version", "state", "rows", "last_step", "heartbeat_at", "lost")
-    figures = {name: run.columns[name] for name in names}
-    return {**figures, "summary": loads(run.columns["summary"].encode())}
+    large = len(run.columns["summary"]) + len(run.columns["fold"]) > _THREAD_ABOVE
+    return await asyncio.to_thread(make) if large else make()
 
 
 def listed(run: StoredRun, url: str) -> dict[str, Any]:
@@ -236,27 +205,6 @@ def project_entry(project: StoredProject) -> dict[str, Any]:
         "description": project.description,
         "created_at": project.created_at,
     }
-
-
-def json_response(value: Any) -> web.Response:
-    """Return an answer in strict JSON."""
-    return web.Response(body=strict(value), content_type="application/json")
-
-
-def strict(value: Any) -> bytes:
-    """Encode JSON; floats that are not finite become strings."""
-    return dumps(_finite(value))
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float() if not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list():
-            return [_finite(item) for item in value]
-    return value
 
 
 def _number(text: str | None, name: str, *, default: int, most: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,9 @@ from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.schema import projects, runs
 
 _LISTED: Final = tuple(c for c in runs.c if c.name not in ("project_id", "config", "fold"))
+
+_FIGURES: Final = ("version", "state", "rows", "last_step", "heartbeat_at", "lost", "summary")
+_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,22 @@ class Runs:
             row = (await connection.execute(statement)).first()
         return None if row is None else (row[0], row[1])
 
+    async def figures_of(self, run_id: int) -> dict[str, Any] | None:
+        """Return what a run's live events tell of it; `summary` is JSON text."""
+        statement = select(*(runs.c[name] for name in _FIGURES)).where(runs.c.id == run_id)
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).first()
+        return None if row is None else dict(zip(_FIGURES, row, strict=True))
+
+    async def versions(self, ids: Collection[int]) -> dict[int, int]:
+        """Return the versions of runs by their inner ids, of those that are there."""
+        found: dict[int, int] = {}
+        async with self._database.connect() as connection:
+            for some in _some(list(ids)):
+                statement = select(runs.c.id, runs.c.version).where(runs.c.id.in_(some))
+                found.update((row[0], row[1]) for row in await connection.execute(statement))
+        return found
+
     async def running(self) -> int:
         """Return how many runs are running."""
         statement = select(func.count(runs.c.id)).where(runs.c.state == "running")
@@ -106,3 +126,8 @@ def _stored(row: Row[Any]) -> StoredRun:
     columns = dict(row._mapping)
     path = RunPath(columns.pop("entity"), columns.pop("project"), columns["run"])
     return StoredRun(columns["id"], path, columns)
+
+
+def _some(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield ids[start : start + _AT_ONCE]

@@ -79,7 +79,20 @@ export interface RunInfo extends RunRow {
   metrics: Metric[];
 }
 
-/** What the live stream says after each committed ingest. */
+/** What stands for a long text or list in lists, events and short answers. */
+export interface Cut {
+  _type: "cut";
+  bytes: number;
+  start: string;
+}
+
+export function isCut(value: unknown): value is Cut {
+  if (typeof value !== "object" || value === null) return false;
+  const { _type: kind, bytes, start } = value as Partial<Record<keyof Cut, unknown>>;
+  return kind === "cut" && typeof bytes === "number" && typeof start === "string";
+}
+
+/** What the live stream says after each committed ingest: the keys of the summary that changed. */
 export interface LiveState {
   version: number;
   state: RunState;
@@ -88,6 +101,30 @@ export interface LiveState {
   heartbeat_at: number | null;
   summary: Record<string, unknown>;
   lost: number;
+  /** The first event of a connection: all of the summary. */
+  whole: boolean;
+  /** Keys that the summary has no more. */
+  removed: string[];
+  /** More has changed than fits an event. */
+  more: boolean;
+}
+
+/**
+ * The summary after an event.
+ *
+ * `keep`: a value that is there whole stays until it is asked for again, rather than being cut.
+ */
+export function mergedSummary(
+  before: Record<string, unknown>,
+  state: LiveState,
+  keep = false,
+): Record<string, unknown> {
+  const summary = { ...(state.whole && !state.more ? {} : before) };
+  for (const [key, value] of Object.entries(state.summary)) {
+    summary[key] = keep && isCut(value) && key in before ? before[key] : value;
+  }
+  for (const key of state.removed) delete summary[key];
+  return summary;
 }
 
 export interface WireSeries {

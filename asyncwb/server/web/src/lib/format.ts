@@ -1,6 +1,8 @@
 // Numbers, durations and dates as short text. Nothing is rounded to something that misleads:
 // a value that would lose its sign or become 0 keeps its exponent.
 
+import { isCut } from "./api";
+
 const group = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const five = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
 
@@ -80,5 +82,6 @@ export function date(at: number | null): string {
 export function plain(value: unknown): string {
   if (typeof value === "number") return number(value);
   if (typeof value === "string") return value;
+  if (isCut(value)) return `${value.start}… (${bytes(value.bytes)})`;
   return JSON.stringify(value) ?? "–";
 }

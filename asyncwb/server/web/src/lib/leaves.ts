@@ -1,5 +1,6 @@
 // Nested values as flat rows for a table: objects are walked, lists and scalars are leaves.
 
+import { isCut } from "./api";
 import { naturalOrder } from "./keys";
 
 export interface Leaf {
@@ -17,7 +18,7 @@ export function leaves(
 }
 
 function walk(name: string, value: unknown, found: Leaf[]): void {
-  const inner = isObject(value) ? Object.entries(value) : [];
+  const inner = isObject(value) && !isCut(value) ? Object.entries(value) : [];
   if (inner.length === 0) found.push({ name, value });
   for (const [key, deeper] of inner) walk(`${name}.${key}`, deeper, found);
 }

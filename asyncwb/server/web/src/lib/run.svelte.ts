@@ -3,7 +3,7 @@
 // The stream carries the header's numbers and the summary; new metrics and changed config need
 // the whole record, which is asked for again a little after the run moved, never in a hurry.
 
-import { ApiError, explain, get, runPath, type LiveState, type RunInfo, type RunPath } from "./api";
+import { ApiError, explain, get, mergedSummary, runPath, type LiveState, type RunInfo, type RunPath } from "./api";
 import { LiveStream } from "./live.svelte";
 import { session } from "./session.svelte";
 
@@ -18,6 +18,8 @@ export class LiveRun {
   missing = $state(false);
   trouble = $state<string | null>(null);
   stream = $state.raw<LiveStream | null>(null);
+  /** Whether long values are asked for, too. */
+  #whole = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = Infinity;
   #closed = false;
@@ -29,6 +31,12 @@ export class LiveRun {
   ) {
     void this.#load();
   }
+
+  /** Show long values whole, from now on. */
+  showAll = (): void => {
+    this.#whole = true;
+    this.#loadIn(0);
+  };
 
   close(): void {
     this.#closed = true;
@@ -43,7 +51,8 @@ export class LiveRun {
   async #load(): Promise<void> {
     this.#due = Infinity;
     try {
-      const info = await get<RunInfo>(runPath(this.path));
+      const values = this.#whole ? "whole" : "short";
+      const info = await get<RunInfo>(`${runPath(this.path)}?values=${values}`);
       if (this.#closed) return;
       this.info = info;
       this.trouble = null;
@@ -74,7 +83,10 @@ export class LiveRun {
   #heard(state: LiveState): void {
     if (!this.info) return;
     const moved = state.version !== this.info.version || state.rows !== this.info.rows;
-    this.info = { ...this.info, ...state };
+    const { version, state: name, rows, last_step, heartbeat_at, lost } = state;
+    const summary = mergedSummary(this.info.summary, state, this.#whole);
+    const figures = { version, state: name, rows, last_step, heartbeat_at, lost };
+    this.info = { ...this.info, ...figures, summary };
     this.trouble = null;
     if (!moved) return;
     this.onNews();
