@@ -83,6 +83,8 @@ class Database:
             UsageError: it cannot be reached, lets nobody in, or is a file of another kind.
         """
         try:
+            if self.is_sqlite:
+                await asyncio.to_thread(_try_file, self.url.database)
             async with self.connect() as connection:
                 await connection.execute(text("SELECT 1"))
         except self._refusals() as error:
@@ -96,7 +98,7 @@ class Database:
 
     def _refusals(self) -> tuple[type[Exception], ...]:
         """Return what connecting may raise; of asyncpg SQLAlchemy passes some on as they are."""
-        known = (DBAPIError, PoolTimeoutError, OSError)
+        known = (DBAPIError, PoolTimeoutError, OSError, sqlite3.Error)
         if self.is_sqlite:
             return known
         asyncpg = importlib.import_module("asyncpg")
@@ -202,6 +204,16 @@ def _sqlite_engine(url: str) -> AsyncEngine:
 
 def _postgres_engine(url: str) -> AsyncEngine:
     return create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True)
+
+
+def _try_file(path: str | None) -> None:
+    """Open a file as SQLite does; raises sqlite3.Error where that is impossible.
+
+    The driver's thread of a connection that could not be opened speaks to the loop once more, which
+    may be closed by then: its traceback would hide what is said of the file.
+    """
+    if path and not path.startswith("file:"):
+        sqlite3.connect(path).close()
 
 
 def _prepare_sqlite(connection: AdaptedConnection, _record: object) -> None:
