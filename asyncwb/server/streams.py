@@ -19,12 +19,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from asyncwb.server.access import Action, Watcher, require_run
-from asyncwb.server.background import beside, whole
-from asyncwb.server.errors import log
+from asyncwb.server.background import TASKS, whole
 from asyncwb.server.live import PING, POLL, Snapshot, Watched, wait_for
 from asyncwb.server.short import short
 from asyncwb.server.state import STATE, USER, State
-from asyncwb.server.store.database import DatabaseError
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.strict import strict
 from asyncwb.wire.values import loads
@@ -42,7 +40,14 @@ def routes() -> list[web.RouteDef]:
 
 async def background(app: web.Application) -> AsyncIterator[None]:
     """Notice what other processes write to runs that are watched here (a cleanup context)."""
-    async with beside(_keep_comparing(app[STATE]), "comparing watched runs"):
+    state = app[STATE]
+
+    async def turn() -> float:
+        if state.hub.runs:
+            state.hub.compare(await whole(state.runs.versions(state.hub.runs)))
+        return POLL
+
+    async with app[TASKS].keep("comparing watched runs", turn, after=POLL):
         yield
 
 
@@ -124,15 +129,3 @@ def _written(seen: Snapshot | None, latest: Snapshot) -> bytes:
         parts.append(part)
     head = {**latest.figures, "whole": seen is None, "more": size > MAX_EVENT, "removed": removed}
     return b'event: run\ndata: %b,"summary":{%b}}\n\n' % (strict(head)[:-1], b",".join(parts))
-
-
-async def _keep_comparing(state: State) -> None:
-    while True:
-        await asyncio.sleep(POLL)
-        if not state.hub.runs:
-            continue
-        try:
-            state.hub.compare(await whole(state.runs.versions(state.hub.runs)))
-        except DatabaseError as error:
-            state.metrics.add("asyncwb_task_failures_total", label='task="live"')
-            log.error("comparing watched runs failed, will try again: %s", error)
