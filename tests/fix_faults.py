@@ -429,10 +429,12 @@ PASS = "pass"
 
 @dataclass
 class HttpFront:
-    """Takes one request a connection; `plan(number)` says what becomes of each POST."""
+    """Takes one request a connection; `plan(number)` says what becomes of each POST, of which no
+    body may have more than `most` bytes."""
 
     upstream: Target
-    plan: Callable[[int], str | Answer]
+    plan: Callable[[int], str | Answer] = lambda _: PASS
+    most: int = 2**30
     requests: int = 0
     dropped: int = 0
     refused: int = 0
@@ -443,7 +445,7 @@ class HttpFront:
             body = await reader.readexactly(_length(head))
             what: str | Answer = PASS
             if head.startswith(b"POST"):
-                what = self.plan(self.requests)
+                what = self.plan(self.requests) if len(body) <= self.most else Answer(413)
                 self.requests += 1
             if isinstance(what, Answer):
                 self.refused += 1
@@ -458,6 +460,9 @@ class HttpFront:
             writer.close()
         except (OSError, asyncio.IncompleteReadError):
             writer.transport.abort()
+        finally:  # also where the test ends while an answer is held back
+            if not writer.is_closing():
+                writer.transport.abort()
 
     async def _ask(self, head: bytes, body: bytes) -> bytes:
         port = int(self.upstream.url.rpartition(":")[2])

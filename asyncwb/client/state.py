@@ -181,6 +181,8 @@ class RunState:
             if not self._quiet:
                 notices.tell(self._summary_line(ending.others))
             notices.advice = ""  # nothing of this process is left to be sent
+            if (problem := session.aside.problem) is not None:
+                notices.warn(f"run {session.head.run}: {problem}.")
         lost = status.lost + ending.others.lost
         if lost:
             whose = f", {ending.others.lost} of them by other processes" * bool(ending.others.lost)
@@ -239,8 +241,13 @@ class RunState:
         files = f", {_files(sent)} uploaded" if sent else ""
         partly = " of this process" if others.waiting or others.live else ""
         told = _left_behind(others)
+        all_there = (
+            "all acknowledged"
+            if not status.journaled
+            else (f"{status.acknowledged} acknowledged, {status.journaled} set aside")
+        )
         return (
-            f"run {session.head.run} finished: {rows} rows{partly}, all acknowledged{files}"
+            f"run {session.head.run} finished: {rows} rows{partly}, {all_there}{files}"
             + (f"; {told}" if told else "")
             + "."
         )

@@ -14,6 +14,7 @@
     wandb      frames as W&B's shapes, by GraphQL and file_stream
     graphql    one document, one answer; documents: all that are sent
     fitting    frames that fit a request
+    aside      what fits none, kept as JSON
     offline    frames -> a sealed file on disk, in place of the uplink
     embedded   finds or starts the server of this machine
     notices    what is said to the user, on a thread that alone waits for stderr

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from asyncwb.engine.aside import Aside
 from asyncwb.engine.documents import RUN_STATUS
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.fitting import Fitting
@@ -83,9 +84,16 @@ async def drain(
         progress.moved.append(lambda _: moved(progress))
         sealed = SealedSource(folder.sealed, journal, known)
         news = _News(say)
-        fitting = Fitting(sealed, folder.aside)
+        aside = Aside(folder.aside)
         outbox = Outbox(
-            description.head, fitting, progress, folder=folder, found=True, live=live, say=news.hear
+            description.head,
+            Fitting(sealed, aside),
+            progress,
+            folder=folder,
+            aside=aside,
+            found=True,
+            live=live,
+            say=news.hear,
         )
         error = await _send(outbox, where, http, news, memory=memory, patience=patience)
         damage = error or next(iter([*sealed.damage, *segments.damage.values()]), None)
@@ -102,8 +110,8 @@ async def drain(
         elif damage is None and not live:
             _clear(folder, saved)
         unreachable = error is not None and not progress.connected and news.says_retry
-        lost, damage = progress.lost - len(fitting.aside), damage or fitting.problem
-        return Drained(progress.rows, lost, live, damage, files, unreachable)
+        damage = damage or aside.problem
+        return Drained(progress.rows, progress.lost, live, damage, files, unreachable)
     finally:
         folder.unlock()
 

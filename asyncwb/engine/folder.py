@@ -6,7 +6,7 @@
     journal/     segments that are not acknowledged yet
     sealed/      an offline run: compressed frames
     files/       run.dir: the user's files
-    aside/       rows and events too large for any server, as JSON
+    aside/       rows and events too large to be sent, as JSON
     files.json   which of them are to be sent, and which server has what; see `saved`
     synced.json  an offline run: how far which server has it
     wandb.json   sent to a W&B server: how far, and what its lines go on from
@@ -86,7 +86,7 @@ class RunFolder:
 
     @property
     def aside(self) -> Path:
-        """What no server takes."""
+        """What is too large to be sent."""
         return self.path / "aside"
 
     def describe(self) -> Description:

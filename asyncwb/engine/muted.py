@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, TypeVar
 
+from asyncwb.engine.aside import Aside
 from asyncwb.engine.ending import Ending
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.progress import Progress
@@ -42,6 +43,7 @@ class MutedSession:
         self.progress = Progress()
         self.inbox = self.summary = self.folder = self
         self.files = Path(gettempdir())
+        self.aside = Aside(self.files)
         self._lock = threading.RLock()  # a signal handler may log in the middle of log()
         self._values: dict[str, Any] = {}
         self.accepted = 0

@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
+from asyncwb.engine.aside import Aside
+from asyncwb.engine.fitting import cut, set_aside
 from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.progress import Progress
 from asyncwb.engine.source import Prepared, Source
+from asyncwb.wire.frames import MAX_FRAME, MAX_RAW
 from asyncwb.wire.stream import Presence, StreamHead
 
 _PENDING: Final = 8 * 2**20
@@ -31,6 +34,7 @@ class Outbox:
         source: gives them.
         progress: where it is noted how far they have come.
         folder: where a speaker may leave what it has to remember; None: nowhere.
+        aside: takes what fits no request; None: then the writer is refused.
         found: some other process has written this journal, or still writes it (`live`).
         say: prints one line for the user, the first time it is called with a topic; None: nobody
             wants to hear of this run.
@@ -53,6 +57,7 @@ class Outbox:
         progress: Progress,
         *,
         folder: RunFolder | None = None,
+        aside: Aside | None = None,
         found: bool = False,
         live: bool = False,
         say: Callable[[str, str], None] | None = None,
@@ -60,6 +65,7 @@ class Outbox:
     ) -> None:
         self.head = head
         self.folder = folder
+        self.aside = aside
         self.found = found
         self.live = live
         self.told: set[str] = set()
@@ -84,6 +90,7 @@ class Outbox:
         self._sent = 0
         self._idle = False
         self._lost_to = 0
+        self._most, self._most_raw = MAX_FRAME, MAX_RAW
 
     def head_with(self, frames: list[Prepared]) -> StreamHead:
         """Return the head under which frames travel: whether their writer lives, or these are all
@@ -103,6 +110,16 @@ class Outbox:
         if self._say is not None:
             self._say(topic, text)
 
+    def say_aside(self, what: str, size: int, why: str) -> None:
+        """Tell the user of the first thing that was set aside."""
+        assert self.aside is not None
+        self.say(
+            "aside",
+            f"run {self.head.project}/{self.head.run}: {what} of {size:,} bytes is {why}. Such is "
+            f"set aside in {self.aside.folder} as JSON, and the rest is sent. Raise the limit "
+            "where it is a proxy's (nginx: client_max_body_size).",
+        )
+
     def fill(self, limit: int = _PENDING) -> bool:
         """Make one more frame unless `limit` raw bytes wait; True if there was data for it."""
         if self.waiting >= limit or self.progress.refused:
@@ -113,20 +130,44 @@ class Outbox:
             self._check_settled()
             return False
         self._count_lost(prepared)
-        self.pending.append(prepared)
+        for part in cut(prepared, self._most, self._most_raw):
+            self.pending.append(part)
+            self.size += len(part.data)
+            self.waiting += part.raw
         self.progress.ready_seq = prepared.end_seq
-        self.size += len(prepared.data)
-        self.waiting += prepared.raw
         return True
 
-    def take(self, limit: int) -> list[Prepared]:
-        """Return the first frames that are not on their way: up to `limit` raw bytes, or one."""
+    def narrow(self, most: int, most_raw: int) -> None:
+        """Make frames of at most `most` bytes, `most_raw` when decompressed, from now on, of those
+        that wait, too; one row or event may have more."""
+        self._most, self._most_raw = most, most_raw
+        self.pending = deque(part for each in self.pending for part in cut(each, most, most_raw))
+        self._count_pending()
+
+    def set_aside(self, why: str) -> None:
+        """Keep the first frame, of one row or event, as JSON: it fits no request, as `why` says.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        assert self.aside is not None
+        self.pending[0] = set_aside(self.pending[0], self.aside, why)
+        self._count_pending()
+
+    def _count_pending(self) -> None:
+        self.size = sum(len(each.data) for each in self.pending)
+        self.waiting = sum(each.raw for each in self.pending if each.first_seq >= self._sent)
+
+    def take(self, limit: int, most: int = MAX_FRAME) -> list[Prepared]:
+        """Return the first frames that are not on their way: up to `limit` raw bytes and `most`
+        encoded ones, or one frame."""
         taken: list[Prepared] = []
         for prepared in self.pending:
             if prepared.first_seq < self._sent:
                 continue
             limit -= prepared.raw
-            if taken and limit < 0:
+            most -= len(prepared.data)
+            if taken and (limit < 0 or most < 0):
                 break
             taken.append(prepared)
         return taken
@@ -141,7 +182,7 @@ class Outbox:
     def unsend(self) -> None:
         """Note that nothing is on its way any more: whatever is pending is to be sent (again)."""
         self._sent = 0
-        self.waiting = sum(prepared.raw for prepared in self.pending)
+        self._count_pending()
 
     def _drop_first(self) -> Prepared:
         done = self.pending.popleft()

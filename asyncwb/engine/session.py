@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 from asyncwb.engine import stopping
+from asyncwb.engine.aside import Aside
 from asyncwb.engine.ending import Ending, Others
 from asyncwb.engine.folder import Description, RunFolder, new_writer
 from asyncwb.engine.inbox import Inbox, check_event
@@ -130,6 +131,7 @@ class Session:
         self._last: dict[str, Any] = {}
         self.folder, self.journal = self._open()
         self.saved = Saved(self.folder)
+        self.aside = Aside(self.folder.aside)
         self.files = FileAccount()
         self._forked = False
         self.progress = Progress()
@@ -337,6 +339,7 @@ class Session:
         self.head = StreamHead(head.entity, head.project, head.run, new_writer())
         self.folder, self.journal = self._open()
         self.saved = Saved(self.folder)
+        self.aside = Aside(self.folder.aside)
         self._forked = False
         self.summary = LocalSummary(self.journal, self.head.writer)
         self.engine = self._current_engine()

@@ -55,9 +55,7 @@ class JournalSource:
             return None
         if self._seen is not None:
             self._seen(frame)
-        data = frame.encode()
-        raw = peek(data).raw_size
-        return Prepared(frame.first_seq, frame.count, frame.table.n, frame.lost, raw, data)
+        return prepare(frame)
 
     def restart(self, seq: int) -> JournalSource:
         return JournalSource(self._reader.restart(seq), self._seen)
@@ -131,6 +129,13 @@ class SealedSource:
 
     def restart(self, seq: int) -> SealedSource:
         return SealedSource(self._folder, self._journal, seq, self.damage)
+
+
+def prepare(frame: Frame) -> Prepared:
+    """Encode a frame."""
+    data = frame.encode()
+    raw = peek(data).raw_size
+    return Prepared(frame.first_seq, frame.count, frame.table.n, frame.lost, raw, data)
 
 
 def stand_in(seq: int, count: int, reason: str) -> Prepared:

@@ -31,7 +31,7 @@ class Taken:
     """All below `next_seq` is the server's.
 
     `run_path`: "entity/project/id"; `base_url`: where its page is; `stop`: the server asks for an
-    end; `lost`: rows that were dropped on the way, since no request may hold them; `holds`: rows
+    end; `aside`: rows that were set aside on the way, since no request may hold them; `holds`: rows
     wait at the speaker for their step to be closed; `wait`: seconds to leave before the next.
     """
 
@@ -39,7 +39,7 @@ class Taken:
     run_path: str
     base_url: str
     stop: bool
-    lost: int = 0
+    aside: int = 0
     holds: bool = False
     wait: float = 0.0
 

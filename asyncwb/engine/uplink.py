@@ -21,7 +21,7 @@ clients let them: the time between two heartbeats.
 | more than was written | that writer stops; its data stays in the journal; said once |
 | no answer, busy | the same batch again, after a backoff |
 | key not accepted | the same again, slowly; said once |
-| too large | smaller batches |
+| too large | smaller frames and batches; one row that is, by itself, is set aside |
 | another writer first | that writer's data waits in its journal |
 | refused for good | that writer stops; its data stays in the journal; said once |
 """
@@ -35,6 +35,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from asyncwb.engine.aside import TINY, too_large
 from asyncwb.engine.dialect import Dialect, Dialects
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.http import Http
@@ -54,9 +55,13 @@ from asyncwb.engine.speaker import (
 )
 from asyncwb.engine.wandb import WandbSpeaker
 from asyncwb.errors import CommError
-from asyncwb.wire.retry import Action, Backoff, Verdict, verdict
+from asyncwb.wire.frames import MAX_FRAME
+from asyncwb.wire.retry import SLOW, Action, Backoff, Verdict, verdict
 
-_MIN_REQUEST: Final = 64 * 2**10
+_HEAD: Final = 512
+"""bytes of a request that each writer in it takes, beside its frames"""
+_UNLIMITED: Final = MAX_FRAME + _HEAD
+"""bytes of a request, as long as nobody on the way takes less"""
 _IDLE: Final = 0.02
 """seconds between two looks for something to send, where nothing is to be waited for."""
 _MAX_REJECTIONS: Final = 8
@@ -120,11 +125,13 @@ class Uplink:
         self._well = False  # the last answer was good: what follows need not wait for its own
         self._in_order = True  # requests are taken in the order in which they were sent
         self._max_request = self._speaker.max_request
+        self._most = _UNLIMITED
         self._alone = False  # one writer a request, to find the one that the server refuses
         self._first = 0
 
     def add(self, outbox: Outbox) -> None:
         """Send this outbox's frames from now on."""
+        self._narrow(outbox)
         self.outboxes.append(outbox)
         self.wake.set()
 
@@ -192,7 +199,7 @@ class Uplink:
             if request.follows and isinstance(answer, Elsewhere):
                 self._in_order = False  # it overtook the other one, which has been taken since
             else:
-                self._apply(box, answer)
+                self._apply(request.batch, box, answer)
             if not (isinstance(answer, Taken) and _all_of(frames, answer)):
                 box.unsend()
         for box, _ in request.batch[len(answers) :]:  # a speaker that takes one writer at a time
@@ -205,7 +212,8 @@ class Uplink:
         size = sum(len(p.data) for _, frames in request.batch for p in frames)
         if self._requests or (self._speaker.alone and len(self.outboxes) > 1):
             return  # the others have waited long enough
-        if size < _BUSY and not any(box.urgent for box in self.outboxes):
+        hurry = self._has_plenty or any(box.urgent for box in self.outboxes)
+        if size < _BUSY and not hurry:
             await self._pause(self._flush_interval - (time.monotonic() - request.started))
 
     async def _give_up(self, failed: Batch | None = None) -> None:
@@ -241,15 +249,19 @@ class Uplink:
         self._first = (self._first + 1) % max(1, len(self.outboxes))
         order = self.outboxes[self._first :] + self.outboxes[: self._first]
         batch: Batch = []
-        left = self._max_request
+        left, most = self._max_request, self._most
         for box in order:
             if box.progress.refused or now < box.not_before or left <= 0:
                 continue
             self._fill(box)
-            frames = box.take(left)
+            frames = box.take(left, most - _HEAD)
+            size = _size_of([(box, frames)])
+            if batch and size > most:
+                continue  # its turn comes
             if self._is_due(box, frames, now - box.sent_at):
                 batch.append((box, frames))
                 left -= sum(prepared.raw for prepared in frames)
+                most -= size
             if batch and (self._alone or self._speaker.alone):
                 break
         return batch
@@ -262,7 +274,7 @@ class Uplink:
             return True
         if not frames:
             return box.holds and box.ended
-        full = box.waiting >= self._max_request
+        full = box.waiting >= min(self._max_request, self._most)
         return full or box.urgent or silence >= self._speaker.interval
 
     @property
@@ -270,7 +282,7 @@ class Uplink:
         """Whether there is more than a request's worth to send, beside what is on its way."""
         now = time.monotonic()
         waiting = sum(box.waiting for box in self.outboxes if box.not_before <= now)
-        return waiting >= self._max_request
+        return waiting >= min(self._max_request, self._most)
 
     def _fill(self, box: Outbox) -> None:
         """Make frames of this outbox until it has a request's worth, or memory is short."""
@@ -329,7 +341,7 @@ class Uplink:
             self._address = await self._where.find_or_start()
         return self._address
 
-    def _apply(self, box: Outbox, answer: Answer) -> None:
+    def _apply(self, batch: Batch, box: Outbox, answer: Answer) -> None:
         progress, now = box.progress, time.monotonic()
         box.sent_at = now
         believed = box.hear(answer.next_seq) if isinstance(answer, (Taken, Elsewhere)) else 0
@@ -343,12 +355,13 @@ class Uplink:
             case Elsewhere():
                 box.rewind(believed)
                 box.not_before = now + self._backoff.next_wait()
-            case NotNow(reason, smaller) if box.rejections < _MAX_REJECTIONS:
+            case NotNow(reason, smaller=True):
+                progress.error = reason
+                box.not_before = now + self._split(batch, reason, raw=True)
+            case NotNow(reason) if box.rejections < _MAX_REJECTIONS:
                 box.rejections += 1
                 progress.error = reason
                 box.not_before = now + self._backoff.next_wait()
-                if smaller:
-                    self._max_request = max(_MIN_REQUEST, self._max_request // 2)
             case Waits(reason):
                 self._wait(box, reason, now)
             case NotNow(reason) | Refused(reason):
@@ -361,10 +374,7 @@ class Uplink:
         progress.run_path, progress.base_url = answer.run_path, answer.base_url
         progress.stop_requested = answer.stop
         box.holds, box.not_before = answer.holds, now + answer.wait
-        if answer.lost:
-            progress.lost += answer.lost
-            progress.rows -= answer.lost  # acknowledged, but only as gone
-            box.say("lost", f"{answer.lost} rows were larger than the server takes: dropped.")
+        progress.rows -= answer.aside  # acknowledged, but not sent
         box.acknowledge(believed)
 
     def _wait(self, box: Outbox, reason: str, now: float) -> None:
@@ -382,12 +392,11 @@ class Uplink:
         where = self._address.url if self._address else "the embedded server"
         for box, _ in batch:
             box.progress.error, box.progress.connected = judged.reason, False
-        if judged.action is Action.SPLIT and self._max_request > _MIN_REQUEST:
-            self._max_request //= 2
-            return 0.0
+        if judged.action is Action.SPLIT:
+            return self._split(batch, judged.reason)
         if judged.action is Action.AUTH:
             self._say("auth", f"{where} does not accept the API key ({judged.reason}).")
-        elif judged.action in (Action.FATAL, Action.SPLIT):
+        elif judged.action is Action.FATAL:
             if len(batch) == 1:
                 self._refuse(batch[0][0], judged.reason)
             self._alone = len(batch) > 1
@@ -396,6 +405,42 @@ class Uplink:
             goes_on = " The run goes on." if any(not box.found for box, _ in batch) else ""
             self._say("unreachable", f"{judged.reason}.{goes_on}")
         return self._backoff.next_wait(judged.delay_hint)
+
+    def _split(self, batch: Batch, reason: str, *, raw: bool = False) -> float:
+        """Send less at once from now on: somebody on the way takes no more, in bytes of a request
+        or (`raw`) of what it decompresses to. Returns the seconds to wait."""
+        prepared = [each for _, frames in batch for each in frames]
+        size = sum(each.raw for each in prepared) if raw else _size_of(batch)
+        if len(batch) > 1 or sum(each.count for each in prepared) > 1:
+            if raw:
+                self._max_request = max(1, min(self._max_request, size // 2))
+            else:
+                self._most = max(1, min(self._most, size // 2))
+            self._narrow(*self.outboxes)
+            return 0.0
+        if size <= TINY:
+            where = self._address.url if self._address else "the embedded server"
+            self._say("tiny", f"{where} takes no request of {size:,} bytes: {reason}.")
+            self._most, self._max_request = _UNLIMITED, self._speaker.max_request
+            self._narrow(*self.outboxes)
+            return self._backoff.next_wait(SLOW)
+        [(box, [first])] = batch
+        if box.pending and box.pending[0] is first:
+            self._set_aside(box, size, reason)
+        return 0.0
+
+    def _narrow(self, *boxes: Outbox) -> None:
+        for box in boxes:
+            box.narrow(max(1, self._most - _HEAD), self._max_request)
+
+    def _set_aside(self, box: Outbox, size: int, reason: str) -> None:
+        """One row or event is too large by itself: it must not keep back all behind it."""
+        if box.aside is None:
+            self._refuse(box, reason)
+        else:
+            why = too_large(reason)
+            box.set_aside(why)
+            box.say_aside("a row or event", size, why)
 
     def _refuse(self, box: Outbox, reason: str) -> None:
         box.refuse(reason)
@@ -410,6 +455,11 @@ class Uplink:
         speaker = next((box for box in untold if box.is_heard), None)
         if speaker is not None:
             speaker.say(topic, text)
+
+
+def _size_of(batch: Batch) -> int:
+    """Return about how many bytes a request with this batch has."""
+    return sum(_HEAD + sum(len(prepared.data) for prepared in frames) for _, frames in batch)
 
 
 def _all_of(frames: list[Prepared], answer: Taken) -> bool:

@@ -17,6 +17,7 @@ that is still open wait in `wandb.json` until it is closed, or the writer has en
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ from typing import Any, Final
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
+from asyncwb.engine.aside import TINY, too_large
 from asyncwb.engine.documents import RUN_STATUS, UPSERT_RUN
 from asyncwb.engine.embedded import Address
 from asyncwb.engine.folder import Description, RunFolder, folders_of
-from asyncwb.engine.graphql import Declined, answered, ask, judge, nonsense
+from asyncwb.engine.graphql import Declined, answered, ask, judge, nonsense, problem_of
 from asyncwb.engine.http import Http, NoAnswer
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.source import Prepared
@@ -40,10 +42,19 @@ from asyncwb.engine.speaker import (
     Undelivered,
     Waits,
 )
+from asyncwb.wire.columns import STEP
 from asyncwb.wire.frames import Frame, decode
-from asyncwb.wire.retry import Action, Verdict, rate_limit_wait
+from asyncwb.wire.retry import SLOW, Action, Verdict, rate_limit_wait
 from asyncwb.wire.stream import StreamHead
-from asyncwb.wire.wandb import MAX_BYTES, Existing, Translation, post_body, read_existing
+from asyncwb.wire.values import loads
+from asyncwb.wire.wandb import (
+    MAX_BYTES,
+    Existing,
+    Translation,
+    post_body,
+    read_existing,
+    smaller_config,
+)
 
 _MAX_REQUEST: Final = 2 * 2**20
 """raw bytes of frames in one batch: as JSON they are up to five times that."""
@@ -84,7 +95,12 @@ class WandbSpeaker:
             return [NotNow(error.message)]
         except _Stop as stop:
             return [stop.answer]
-        except (NoAnswer, Undelivered):
+        except Undelivered as error:
+            if error.verdict.action is not Action.SPLIT:
+                raise
+            # Of what is small, or was cut as far as it can be: then a person has to act.
+            raise Undelivered(Verdict(Action.RETRY, SLOW, error.verdict.reason)) from error
+        except NoAnswer:
             raise
         except BaseException:
             del self._talks[box]  # it may have stopped half way: go on from what was written down
@@ -104,7 +120,8 @@ class Talk:
 
     Mutable state: `_translation` (None before it has begun), `_outgoing` (lines that are numbered
     from `_translation.count` on), `_saved` (what was written down last), `_run` (entity, project
-    and name as the server gives them), `_stop`, `_wait` and `_lost`, which go into the answer.
+    and name as the server gives them), `_most` (characters of lines in one post, as many as were
+    taken), `_stop`, `_wait` and `_dropped`, which go into the answer.
     """
 
     def __init__(self, http: Http, address: Address, box: Outbox) -> None:
@@ -117,7 +134,8 @@ class Talk:
         self._run = ("", "", "")
         self._stop = False
         self._wait = 0.0
-        self._lost = 0
+        self._most = _AT_ONCE
+        self._dropped = 0
 
     async def send(self, frames: Sequence[Prepared]) -> Answer:
         """Send what is new in these frames, and what an earlier attempt has left.
@@ -132,13 +150,13 @@ class Talk:
         await self._tell(translation)
         await self._post(translation)
         await self._write_down(translation)
-        lost, self._lost = self._lost, 0
+        dropped, self._dropped = self._dropped, 0
         return Taken(
             next_seq=translation.next_seq,
             run_path="/".join(self._run),
             base_url=_CLOUD.get(self._address.url, self._address.url),
             stop=self._stop,
-            lost=lost,
+            aside=dropped,
             holds=translation.lines.holds,
             wait=self._wait,
         )
@@ -209,44 +227,86 @@ class Talk:
         if variables is None and self._run[2]:
             return
         try:
-            await self._upsert(variables or {})
+            await self._upsert_what_fits(variables or {})
         except BaseException:
             translation.untake(variables or {})
             raise
+
+    async def _upsert_what_fits(self, variables: Mapping[str, Any]) -> None:
+        """Tell what is new of the run; the largest values of a config that is too large are left
+        out."""
+        told = dict(variables)
+        while True:
+            try:
+                await self._upsert(told)
+            except Undelivered as error:
+                less = smaller_config(told.get("config", "{}"))
+                if error.verdict.action is not Action.SPLIT or less is None:
+                    raise
+                told["config"], why = less, too_large(error.verdict.reason)
+                self._set_aside("config", variables["config"], "the config", why, counts=False)
+            else:
+                whole = "config" in variables and told["config"] == variables["config"]
+                self._drop_aside("config", sent=whole)
+                return
 
     async def _post(self, translation: Translation) -> None:
         """Post the lines, as many requests as they take; summary and end go with the last."""
         if self._outgoing:
             sent = translation.count + len(self._outgoing)
             await self._keep({**self._saved, "sent": sent})
-        summary, end, most = translation.summary_text(), translation.exit_code, _AT_ONCE
+        summary: str | None = translation.summary_text()
         while True:
-            lines = _some(self._outgoing, most)
-            last = len(lines) == len(self._outgoing) and len(summary) <= most
+            lines = _some(self._outgoing, self._most)
+            size = sum(map(len, lines))
+            whole = size + len(summary or "")
+            last = not lines or (len(lines) == len(self._outgoing) and whole <= self._most)
             body = (
-                post_body(lines, translation.count, summary=summary, exit_code=end)
-                if last or not lines
+                post_body(
+                    lines, translation.count, summary=summary, exit_code=translation.exit_code
+                )
+                if last
                 else post_body(lines, translation.count)
             )
-            if await self._post_one(body):
+            refusal = await self._post_one(body)
+            if refusal is None:
                 for _ in lines:
                     self._outgoing.popleft()
                 translation.count += len(lines)
-                if last or not lines:
+                if last:
+                    self._drop_aside("summary", sent=summary is not None)
                     return
             elif len(lines) > 1 or (lines and last):
-                most = sum(map(len, lines)) // 2  # and from then on without the summary
+                self._most = max(1, (whole if last else size) // 2)
+            elif len(body) <= TINY:
+                raise Undelivered(Verdict(Action.RETRY, SLOW, refusal))
             elif lines:
-                self._outgoing.popleft()
-                self._lost += 1
-            else:
-                reason = "its summary is larger than the server takes"
-                raise Undelivered(Verdict(Action.FATAL, None, reason))
+                self._set_aside_line(self._outgoing.popleft(), too_large(refusal))
+            elif summary is not None:  # what is known of the run without it is its end
+                self._set_aside("summary", summary, "the summary", too_large(refusal), counts=False)
+                summary = None
 
-    async def _post_one(self, body: bytes) -> bool:
-        """Send one request; False where it is larger than a server takes."""
+    def _set_aside_line(self, line: str, why: str) -> None:
+        name = f"step-{loads(line)[STEP]:012d}-{zlib.crc32(line.encode()):08x}"
+        self._set_aside(name, line, "a row", why)
+        self._dropped += 1
+
+    def _set_aside(self, name: str, text: str, what: str, why: str, *, counts: bool = True) -> None:
+        """Keep JSON that fits no request, and say so; it must not keep back the rest."""
+        aside = self._box.aside
+        if aside is None:
+            raise _Stop(Refused(f"{what} is {why}"))
+        aside.put(name, loads(text), why, counts=counts)
+        self._box.say_aside(what, len(text), why)
+
+    def _drop_aside(self, name: str, *, sent: bool) -> None:
+        if sent and self._box.aside is not None:
+            self._box.aside.drop(name)
+
+    async def _post_one(self, body: bytes) -> str | None:
+        """Send one request; returns why not where it is larger than a server takes."""
         if len(body) > MAX_BYTES:
-            return False
+            return f"{len(body):,} bytes, of {MAX_BYTES:,}"
         path = "/".join(quote(part, safe="") for part in self._run)
         reply = await self._http.request(
             "POST",
@@ -255,11 +315,11 @@ class Talk:
             data=body,
         )
         if reply.status == 413:
-            return False
+            return f"HTTP 413: {problem}" if (problem := problem_of(reply)) else "HTTP 413"
         judge(reply)
         self._stop = bool(answered(reply, self._address).get("stopped"))
         self._wait = rate_limit_wait(reply.headers)
-        return True
+        return None
 
     # Remembering.
 

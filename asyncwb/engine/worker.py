@@ -46,6 +46,11 @@ engine's imports"""
 _HTTP_TIMEOUT: Final = 30.0
 
 
+def _say(session: Session, topic: str, text: str) -> None:
+    # What is set aside is not sent by a sync either.
+    session.notices.warn_once(topic, text, advise=topic != "aside")
+
+
 def new_loop() -> asyncio.AbstractEventLoop:
     """Return the loop that the engine runs on."""
     return asyncio.new_event_loop() if uvloop is None else _loop_for_forks(uvloop)
@@ -177,12 +182,13 @@ class Worker:
     async def attach(self, session: Session) -> None:
         """Start sending (or sealing) what a session logs."""
         source = JournalSource(Reader(LiveSegments(session.journal)), session.summary.fold)
-        say = None if session.settings.silent else session.notices.warn_once
+        say = None if session.settings.silent else functools.partial(_say, session)
         outbox = Outbox(
             session.head,
             source,
             session.progress,
             folder=session.folder,
+            aside=session.aside,
             say=say,
             written=lambda: session.inbox.next_seq,
         )

@@ -143,6 +143,22 @@ def plain_config(document: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in unwrap(document).items() if key != OWN}
 
 
+def smaller_config(text: str) -> str | None:
+    """Return the JSON of a config without its largest values, at most half as long; None where
+    nothing is left to leave out. W&B's own part stays."""
+    config = loads(text)
+    sizes = {key: len(dumps(value)) for key, value in config.items() if key != OWN}
+    if not sizes:
+        return None
+    left = len(text)
+    for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        del config[key]
+        left -= sizes[key]
+        if left <= len(text) // 2:
+            break
+    return dumps(config).decode()
+
+
 # Metric definitions.
 
 

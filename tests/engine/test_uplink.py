@@ -20,6 +20,7 @@ from asyncwb.engine.progress import Progress
 from asyncwb.engine.source import JournalSource
 from asyncwb.engine.uplink import Uplink
 from asyncwb.server import lanes
+from asyncwb.wire.frames import MAX_FRAME
 from asyncwb.wire.ingest import Stream, StreamHead, decode_batch
 from tests.engine.lab import SMALL, Writer, writer
 from tests.fix_server import ServerHandle
@@ -240,6 +241,24 @@ async def test_too_large_is_sent_in_parts(site: Site) -> None:
     for n, box in enumerate(boxes):
         assert box.progress.refused is None
         assert (await site.info(f"r{n}"))["rows"] == 50
+
+
+async def test_who_takes_nothing_at_all_says_nothing_about_a_rows_size(site: Site) -> None:
+    """As a proxy that is set up wrongly."""
+    waits: list[float] = []
+
+    def refuse_all(*_: Any) -> Reply | None:
+        waits[:] = [seconds for seconds, urgent in site.uplink.pauses if not urgent and seconds]
+        return None if waits else Reply(413, {}, b"")
+
+    site.line.failures = [refuse_all] * 1000
+    box = site.run("r", 50)
+    site.send(box)
+    await site.settle(box)
+    assert (await site.info("r"))["rows"] == 50
+    assert [topic for _, topic, _ in site.said] == ["tiny"]
+    assert min(waits) >= 30, "slowly: a person has to act"
+    assert site.uplink._most > MAX_FRAME, "what was learned then is forgotten"
 
 
 async def test_one_refused_writer_does_not_stop_the_others(site: Site) -> None:

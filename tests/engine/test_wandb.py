@@ -16,6 +16,7 @@ from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.http import Reply
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.speaker import Undelivered
+from asyncwb.wire.values import loads
 from tests.engine.wandb_lab import (
     LOSE,
     PASS,
@@ -125,15 +126,18 @@ async def test_lines_go_in_as_many_requests_as_they_take(cloud: Cloud, tmp_path:
     assert len(run.posts) > 10
 
 
-async def test_a_line_that_fits_no_request_is_counted_as_lost(cloud: Cloud, tmp_path: Path) -> None:
-    cloud.most = 3000
+async def test_a_line_that_fits_no_request_is_set_aside(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.most = 30_000
     with writer(tmp_path) as w:
-        for text in ("a", "b" * 3000, "c"):
+        for text in ("a", "b" * 30_000, "c"):
             w.inbox.log({"text": text})
         w.inbox.event({"t": "summary", "set": {"text": "short"}, "delete": []})
         box = await drained(cloud, w)
     assert [row["text"] for row in cloud.runs["r"].rows] == ["a", "c"]
-    assert (box.progress.rows, box.progress.lost, box.progress.refused) == (2, 1, None)
+    assert (box.progress.rows, box.progress.lost, box.progress.refused) == (2, 0, None)
+    assert box.aside is not None
+    (kept,) = box.aside.files.values()
+    assert loads(kept.read_bytes())["text"] == "b" * 30_000
 
 
 async def drained(cloud: Cloud, w: Writer) -> Outbox:

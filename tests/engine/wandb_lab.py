@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asyncwb.engine.aside import Aside
 from asyncwb.engine.embedded import Address
 from asyncwb.engine.folder import Description, RunFolder
 from asyncwb.engine.http import Http, NoAnswer, Reply
@@ -213,7 +214,8 @@ class Writer:
         source = JournalSource(Reader(LiveSegments(self.journal)))
         head = self.folder.describe().head
         kind = Hurried if urgent else Outbox
-        return kind(head, source, Progress(), folder=self.folder)
+        aside = Aside(self.folder.aside)
+        return kind(head, source, Progress(), folder=self.folder, aside=aside)
 
     def found(self) -> Outbox:
         """What somebody sends who finds the folder later."""
