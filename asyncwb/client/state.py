@@ -190,6 +190,7 @@ class RunState:
         if status.files_failed:
             notices.warn(f"{_files(len(status.files_failed))} could not be sent.")
         if not ending.complete:
+            unwritten = len(session.inbox.unwritten)
             unsaid = not status.journaled and not status.lost and not status.files_waiting
             notices.warn(
                 f"{status.acknowledged} of {status.accepted} rows have arrived"
@@ -198,6 +199,12 @@ class RunState:
                 + (f" ({status.last_error})" if status.last_error else "")
                 + (f"; {status.journaled} are" if status.lost else "; the rest is")
                 + (" safe on disk." if session.sync_error is None else " in the journal for now.")
+                + (
+                    f" For {_events(unwritten)}, the run's end among them, the disk has no room: "
+                    "nothing but this process has them, and it ends."
+                    if unwritten
+                    else ""
+                )
             )
         self._warn_of_others(ending.others)
 
@@ -286,6 +293,10 @@ def _left_behind(others: Others) -> str:
 
 def _processes(count: int) -> str:
     return "1 other process" if count == 1 else f"{count} other processes"
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count} events"
 
 
 def _files(count: int) -> str:

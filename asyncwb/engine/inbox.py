@@ -16,7 +16,7 @@ import struct
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
@@ -121,9 +121,18 @@ class Inbox:
 
     @property
     def next_seq(self) -> int:
-        """The sequence number of the next record."""
+        """The sequence number of the next record; once closed, behind those of `unwritten`, too."""
         segment = self._segment
-        return self._count + (segment.count if segment else 0)
+        journaled = self._count + (segment.count if segment else 0)
+        return journaled + len(self._late) if self.closed else journaled
+
+    @property
+    def unwritten(self) -> Sequence[dict[str, Any]]:
+        """Once closed, the events that found no place in the journal: the disk is full.
+
+        They are the last of all, and have the numbers up to `next_seq`.
+        """
+        return self._late if self.closed else ()
 
     @property
     def holds_back(self) -> bool:

@@ -47,6 +47,7 @@ class MutedSession:
         self._lock = threading.RLock()  # a signal handler may log in the middle of log()
         self._values: dict[str, Any] = {}
         self.accepted = 0
+        self.unwritten: tuple[()] = ()
         self._closed = False
         del start
 

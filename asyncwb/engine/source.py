@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from asyncwb.engine.pipeline import Reader
 from asyncwb.engine.sealed import SealedFrames
+from asyncwb.wire.columns import empty
 from asyncwb.wire.frames import Frame, FrameInfo, encode_lost, peek
 
 
@@ -43,14 +44,31 @@ class Source(Protocol):
 
 
 class JournalSource:
-    """Makes frames of a journal's rows; `seen` is shown each of them decoded."""
+    """Makes frames of a journal's rows; `seen` is shown each of them decoded.
 
-    def __init__(self, reader: Reader, seen: Callable[[Frame], None] | None = None) -> None:
+    `unwritten` gives the events that come behind the journal, for which the disk has no room, and
+    the number after them: none before the journal is closed.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        seen: Callable[[Frame], None] | None = None,
+        unwritten: Callable[[], tuple[Sequence[dict[str, Any]], int]] | None = None,
+    ) -> None:
         self._reader = reader
         self._seen = seen
+        self._unwritten = unwritten
 
     def next(self) -> Prepared | None:
+        # Asked before the journal is read: that is final, where there are any.
+        events, end = ((), 0) if self._unwritten is None else self._unwritten()
         frame = self._reader.read()
+        first = end - len(events)
+        if frame is None and first <= self._reader.seq < end:
+            whole = Frame(first, empty(), tuple((0, event) for event in events))
+            frame = whole.skip(self._reader.seq - first)
+            self._reader.seq = end
         if frame is None:
             return None
         if self._seen is not None:
@@ -58,7 +76,7 @@ class JournalSource:
         return prepare(frame)
 
     def restart(self, seq: int) -> JournalSource:
-        return JournalSource(self._reader.restart(seq), self._seen)
+        return JournalSource(self._reader.restart(seq), self._seen, self._unwritten)
 
 
 class SealedSource:

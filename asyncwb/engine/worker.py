@@ -181,7 +181,12 @@ class Worker:
 
     async def attach(self, session: Session) -> None:
         """Start sending (or sealing) what a session logs."""
-        source = JournalSource(Reader(LiveSegments(session.journal)), session.summary.fold)
+        inbox = session.inbox
+        source = JournalSource(
+            Reader(LiveSegments(session.journal)),
+            session.summary.fold,
+            lambda: (inbox.unwritten, inbox.next_seq),
+        )
         say = None if session.settings.silent else functools.partial(_say, session)
         outbox = Outbox(
             session.head,
@@ -190,7 +195,7 @@ class Worker:
             folder=session.folder,
             aside=session.aside,
             say=say,
-            written=lambda: session.inbox.next_seq,
+            written=lambda: inbox.next_seq,
         )
         self.sessions[session] = outbox
         if session.settings.mode == "offline":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import json
+import os
 import pickle
 import signal
 import socket
@@ -616,3 +618,52 @@ def test_what_no_server_takes_is_refused_where_it_is_given() -> None:
         assert run.flush()
         assert run.status().acknowledged == 1
     assert len(list(run.settings.runs_dir.iterdir())) == 1, "nothing of the first one is left"
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Fill the disk: from then on no journal grows."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return lambda: monkeypatch.setattr(os, "posix_fallocate", refuse)
+
+
+def log_until_full(run: Run) -> int:
+    """Log until not even an event finds room; returns how many rows were taken."""
+    while not run.status().dropped:
+        run.log({"x": 1.0})
+    while not run._session.inbox.holds_back:
+        run.summary["s"] = 1
+    return run.status().accepted
+
+
+def test_a_full_disk_keeps_no_end_back(
+    to_server: Settings, ask: Ask, full_disk: Callable[[], None]
+) -> None:
+    run = asyncwb.init("p", id="r", settings=to_server)
+    run.log({"x": 0.0})
+    full_disk()
+    rows = log_until_full(run)
+    run.summary["last"] = 2
+    run.finish(3)
+    info = ask("runs/{entity}/p/r")
+    assert (info["state"], info["exit_code"], info["rows"]) == ("failed", 3, rows)
+    assert info["lost"] == run.status().lost == run.status().dropped["disk_full"]
+    assert (info["summary"]["s"], info["summary"]["last"]) == (1, 2)
+    assert run.summary["last"] == 2
+    assert not Path(run.dir).exists(), "everything is acknowledged: nothing stays on disk"
+
+
+def test_an_end_that_is_nowhere_is_not_called_safe(
+    nowhere: str, full_disk: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"base_url": nowhere, "api_key": "k", "detach_uploader": False}
+    run = asyncwb.init("p", id="r", settings=given)
+    run.log({"x": 0.0})
+    full_disk()
+    log_until_full(run)
+    run.finish(timeout=0)
+    said = capsys.readouterr().err
+    assert "3 events, the run's end among them, the disk has no room" in said
