@@ -37,12 +37,12 @@ def sync(
     """
     settings = Settings.resolve()
     paths = folders or [settings.runs_dir]
-    missing = [str(path) for path in folders or [] if not path.is_dir()]
+    engine = importlib.import_module("asyncwb.client.sync")
+    missing = [str(path) for path in folders or [] if not engine.is_there(path)]
     if missing:
         raise UsageError(
             f"No such folder: {', '.join(missing)}. Nothing was sent; see: asyncwb status"
         )
-    engine = importlib.import_module("asyncwb.client.sync")
     columns = (progress_column("description"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=progress_console()) as progress:
         bars = Bars(progress, settings.finish_timeout)
@@ -50,7 +50,10 @@ def sync(
             engine.sync(paths, settings=settings, jobs=jobs, report=bars.report)
         )
     if not results:
+        gone = [path for path in paths if not path.is_dir()]
         say(f"Nothing waits in {', '.join(map(str, paths))}.")
+        if gone:
+            say("What is not there (any more) was sent meanwhile, or deleted.")
         return
     for result in results:
         say(outcome(result), style="red" if result.error or result.lost else "")

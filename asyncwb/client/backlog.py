@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyncwb.engine.folder import RunFolder
+from asyncwb.engine.folder import RunFolder, run_folders
 from asyncwb.engine.journal import find_segments
 from asyncwb.engine.pipeline import FoundSegments, Reader
 from asyncwb.engine.saved import Saved
@@ -47,7 +47,7 @@ def unsent(runs: Path) -> list[UnsentRun]:
     Blocks while it checks every record on disk, about 0.5 us each. A folder that is damaged is
     listed with what could be read and `error`; one that vanishes meanwhile is left out.
     """
-    found = [look(path) for path in sorted(runs.glob("*/")) if (path / "run.json").exists()]
+    found = [look(path) for path in run_folders(runs)]
     return sorted([run for run in found if run is not None], key=lambda run: run.started_at)
 
 

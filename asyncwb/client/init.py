@@ -21,7 +21,7 @@ from asyncwb.client.run import Run
 from asyncwb.client.run_async import AsyncRun
 from asyncwb.client.state import Attrs, RunState, check_tags
 from asyncwb.client.waiting import wait, wait_async
-from asyncwb.engine.folder import RunFolder, new_writer
+from asyncwb.engine.folder import RunFolder, new_writer, run_folders
 from asyncwb.engine.muted import MutedSession
 from asyncwb.engine.session import Session
 from asyncwb.engine.thread import Engine
@@ -372,14 +372,14 @@ def _interrupted(settings: Settings) -> str | None:
     """With resume="auto": the id of the last run of this project that was cut off here."""
     if settings.resume != "auto":
         return None
-    for path in sorted(settings.runs_dir.glob("*/run.json"), reverse=True):
-        folder = RunFolder(path.parent)
+    for path in reversed(run_folders(settings.runs_dir)):
+        folder = RunFolder(path)
         try:
             found = folder.describe()
             if found.project == settings.project and found.mode == "online" and folder.lock():
                 return found.run
-        except Error:
-            continue  # not readable: not this one
+        except (Error, OSError):
+            continue  # not readable, or sent and deleted meanwhile: not this one
         finally:
             folder.unlock()
     return None

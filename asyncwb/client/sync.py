@@ -11,12 +11,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from asyncwb.client.backlog import UnsentRun, look
 from asyncwb.engine.drain import drain
 from asyncwb.engine.embedded import Address, Embedded
-from asyncwb.engine.folder import Description, RunFolder
+from asyncwb.engine.folder import Description, RunFolder, is_run_folder_name, run_folders
 from asyncwb.engine.http import Http
 from asyncwb.engine.progress import Progress
 from asyncwb.errors import Error
@@ -51,6 +50,11 @@ class SyncResult:
 Report = Callable[[SyncProgress], None]
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether a path can be synced: a folder, or where a run's was that has been sent."""
+    return path.is_dir() or (is_run_folder_name(path.name) and path.parent.is_dir())
+
+
 async def sync(
     paths: Sequence[Path], *, settings: Settings, jobs: int, report: Report
 ) -> list[SyncResult]:
@@ -83,12 +87,9 @@ def _find(paths: Sequence[Path]) -> list[UnsentRun]:
     """Find what waits in the folders, the oldest first."""
     found = []
     for path in paths:
-        folders = [path] if (path / _RUN).exists() else [p.parent for p in path.glob(f"*/{_RUN}")]
+        folders = [path] if (path / "run.json").exists() else run_folders(path)
         found += [waiting for folder in folders if (waiting := look(folder)) is not None]
     return sorted(found, key=lambda waiting: waiting.started_at)
-
-
-_RUN: Final = "run.json"
 
 
 async def _one(

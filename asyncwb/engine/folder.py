@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from glob import escape
@@ -30,6 +32,12 @@ from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.values import dumps, loads
 
 _DESCRIPTION: Final = "run.json"
+_NAME: Final = re.compile(r"\d{8}_\d{6}-.+-[0-9a-f]{8}")
+_EMPTY: Final = {
+    *(_DESCRIPTION, "lock", "files.lock", "uploads.lock", "files.json.new"),
+    *("synced.json", "synced.json.new", "wandb.json", "wandb.json.new"),
+}
+"""what may be in a folder in which nothing is the user's"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,22 +178,34 @@ class RunFolder:
         durable.replace(self.path / "wandb.json", dumps(translated))
 
     def remove_if_empty(self) -> None:
-        """Delete the folder once nothing in it is the user's: no files and no journal."""
+        """Delete the folder once nothing in it is the user's: no files and no journal.
+
+        It goes under its name at once: whoever is at work on it, too, finds all of it or nothing,
+        and makes nothing new in it.
+        """
         with contextlib.suppress(OSError):
             self.files.rmdir()
-        kept = (self.files, self.path / "files.json", self.journal, self.sealed, self.aside)
-        if any(place.exists() for place in kept):
-            return
-        for name in (_DESCRIPTION, "lock", "synced.json", "wandb.json", "wandb.json.new"):
-            (self.path / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
+        gone = self.path.with_name(f".{self.path.name}")
+        with contextlib.suppress(OSError):  # somebody else has done it
+            if _EMPTY.issuperset(os.listdir(self.path)):
+                self.path.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """Return the run folders in a folder, oldest first."""
+    return sorted(path.parent for path in runs.glob(f"[!.]*/{_DESCRIPTION}"))
+
+
+def is_run_folder_name(name: str) -> bool:
+    """Tell whether a folder of this name may be, or have been, a run's."""
+    return _NAME.fullmatch(name) is not None
 
 
 def folders_of(runs: Path, project: str, run: str) -> list[tuple[RunFolder, Description]]:
     """Find the folders of a run's writers, oldest first; those that cannot be read are left out."""
     found = []
-    for path in runs.glob(f"*-{escape(run)}-*/{_DESCRIPTION}"):
+    for path in runs.glob(f"[!.]*-{escape(run)}-*/{_DESCRIPTION}"):
         folder = RunFolder(path.parent)
         with contextlib.suppress(Error):
             described = folder.describe()

@@ -80,6 +80,8 @@ async def _send_what_is_left(
         except TimeoutError:
             continue
         except (Error, OSError) as error:
+            if not folder.path.exists():  # somebody else has sent it meanwhile
+                continue
             problem = str(error)
         if problem is not None:
             Notices(silent=settings.silent).warn(

@@ -319,9 +319,9 @@ class Session:
         if complete and self.settings.mode != "offline":
             with contextlib.suppress(Error, OSError):  # then it stays, for `asyncwb sync`
                 self.saved.clear()
-        self.folder.unlock()
         if complete and self.settings.mode != "offline":
             self.folder.remove_if_empty()
+        self.folder.unlock()
 
     def after_fork(self) -> None:
         """In a forked child: become another writer of the run, from the first row it logs."""

@@ -39,3 +39,10 @@ def test_nothing_to_send(cli: Cli) -> None:
     done = cli("sync")
     assert done.returncode == 0
     assert done.stdout.startswith("Nothing waits in ")
+
+
+def test_a_run_that_somebody_else_has_sent_is_no_failure(cli: Cli, tmp_path: Path) -> None:
+    gone = tmp_path / "20261121_093000-k3v9q2xa-5f1c09d2"
+    done = cli("sync", str(gone))
+    assert done.returncode == 0, done.stderr
+    assert "is not there (any more) was sent meanwhile" in done.stdout

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from asyncwb.engine.folder import Description, RunFolder
+import pytest
+
+from asyncwb.engine.folder import Description, RunFolder, folders_of, run_folders
 
 
 def test_nobody_else_reads_what_a_run_keeps() -> None:
@@ -21,3 +25,32 @@ def test_nobody_else_reads_what_a_run_keeps() -> None:
     finally:
         os.umask(before)
     assert kept == [0, 0]
+
+
+def test_a_folder_goes_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "runs"
+    folder = RunFolder.create(runs, Description(None, "p", "r1", "w", "online", None, 0.0))
+    other = RunFolder(folder.path)
+    (folder.path / "uploads.lock").touch()  # somebody who comes to send what is sent already
+    seen: list[object] = []
+    delete = shutil.rmtree
+
+    def rmtree(path: Path, **given: Any) -> None:
+        with pytest.raises(FileNotFoundError):  # in the middle of it
+            other.lock()
+        seen.extend([folder.path.exists(), *run_folders(runs), *folders_of(runs, "p", "r1")])
+        delete(path, **given)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    folder.remove_if_empty()
+    assert seen == [False]
+    assert list(runs.iterdir()) == []
+
+
+def test_a_folder_in_which_the_user_has_something_stays(tmp_path: Path) -> None:
+    described = Description(None, "p", "r1", "w", "online", None, 0.0)
+    folder = RunFolder.create(tmp_path, described)
+    (folder.path / "notes.txt").touch()
+    folder.remove_if_empty()
+    assert folder.describe() == described
+    folder.unlock()
