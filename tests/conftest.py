@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 _THEMES = (
@@ -23,8 +24,15 @@ _THEMES = (
 )
 pytest_plugins = [f"tests.{name}" for name in _THEMES if find_spec(f"tests.{name}")]
 
-_STOP_WITHIN = 20.0
+_STOP_WITHIN = 60.0
 """seconds that a forgotten server may take to stop"""
+
+# Of a busy machine neither says anything about what is tested. (A test that suppresses another
+# check names this one again: its list takes the place of this one.)
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started by `nohup`, or with `&` in a script: programs under test would inherit that.

@@ -64,7 +64,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"faults: {shown.replace('_', ' ')}")
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
     """Return what `condition()` gives once that is true; fails at the deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -124,7 +124,7 @@ class ServerProcess:
         """SIGKILL; returns once it is gone."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def stop(self) -> None:
         """End it however it is; nothing where it is gone."""
@@ -176,7 +176,7 @@ class Trainee:
         """SIGKILL the whole process group; returns once the process is gone."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def heard(self) -> dict[str, Any]:
         """Wait for the next thing that it says."""
@@ -186,7 +186,7 @@ class Trainee:
         said: dict[str, Any] = json.loads(line)
         return said
 
-    def end(self, seconds: float = 40.0) -> None:
+    def end(self, seconds: float = 60.0) -> None:
         """Wait until it has ended by itself."""
         assert self.process.wait(seconds) == 0, self.stderr()
 
@@ -257,7 +257,7 @@ class Lab:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -316,7 +316,7 @@ class Network:
             port: int = server.sockets[0].getsockname()[1]
             return port
 
-        port = asyncio.run_coroutine_threadsafe(start(), self.loop).result(10)
+        port = asyncio.run_coroutine_threadsafe(start(), self.loop).result(60)
         return Target(f"http://127.0.0.1:{port}")
 
     def close(self) -> None:
@@ -330,9 +330,9 @@ class Network:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(stop(), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(), self.loop).result(60)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self.loop.close()
 
 

@@ -20,7 +20,7 @@ import trustme
 from tests.fix_server import ServerHandle
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "run-a-server.md"
-_DEADLINE = 20.0
+_DEADLINE = 60.0
 
 _AROUND = """
 pid {folder}/nginx.pid;

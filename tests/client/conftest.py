@@ -26,7 +26,7 @@ def to_server(server: ServerHandle) -> Settings:
         base_url=server.url,
         api_key=server.api_key,
         flush_interval=0.01,
-        finish_timeout=20,
+        finish_timeout=60,
         detach_uploader=False,
     )
 

@@ -336,7 +336,7 @@ def test_eight_threads_lose_nothing_and_repeat_nothing() -> None:
         start = threading.Barrier(8)
 
         def work(n: int) -> None:
-            start.wait(10)
+            start.wait(60)
             for i in range(500):
                 w.inbox.log({"n": n, "i": i} if i % 10 else {"n": n, "i": i, "s": "x"})
 
@@ -468,7 +468,7 @@ def test_the_engine_does_not_wait_for_a_row_that_is_being_packed() -> None:
         w.inbox._deferred.append(({"a": 1}, None, None))
         done = threading.Thread(target=w.inbox.flush_deferred)
         done.start()
-        done.join(10)
+        done.join(60)
         assert not done.is_alive()
         w.inbox._token.give()
         w.inbox.flush_deferred()

@@ -68,7 +68,7 @@ def held(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> tuple[Event,
     def hold(*args: Any, **more: Any) -> Any:
         if threading.current_thread().name == "engine":
             come.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
         return original(*args, **more)
 
     monkeypatch.setattr(owner, name, hold)
@@ -83,14 +83,14 @@ def while_engine(
     logs = Thread(target=then)
     engine.start()
     try:
-        assert come.wait(10)
+        assert come.wait(60)
         logs.start()
-        logs.join(10)
+        logs.join(60)
         assert not logs.is_alive(), "log() waits for the engine"
     finally:
         go_on.set()
-        engine.join(20)
-        logs.join(20)
+        engine.join(60)
+        logs.join(60)
 
 
 @pytest.mark.parametrize("slow", [(os, "posix_fallocate"), (Segment, "populate")])

@@ -62,7 +62,7 @@ def test_nobody_waits_for_a_stderr_that_takes_nothing(monkeypatch: pytest.Monkey
         notices.tell(str(number))  # would never return
     assert not said
     goes_on.set()
-    assert all_said.wait(20)
+    assert all_said.wait(60)
     assert said[:2] == ["asyncwb: 0\n", "asyncwb: 1\n"]
     assert len(said) == 101, "what waits is bounded: the one under way, and 100 more"
 

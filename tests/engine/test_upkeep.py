@@ -29,7 +29,7 @@ def test_four_runs_are_forced_to_the_disk_at_a_time(monkeypatch: pytest.MonkeyPa
             inside[0] += 1
             if inside[0] == 4:
                 full.set()
-        assert full.wait(20), "one waits for the other"
+        assert full.wait(60), "one waits for the other"
         force(session)
         with lock:
             inside[0] -= 1
@@ -48,7 +48,7 @@ def test_a_disk_that_hangs_holds_up_its_own_run_only(monkeypatch: pytest.MonkeyP
 
     def hang(session: Session) -> None:
         if session.head.run == "hangs":
-            assert go_on.wait(20)
+            assert go_on.wait(60)
         force(session)
 
     monkeypatch.setattr(Session, "sync", hang)

@@ -50,7 +50,7 @@ class Line(Http):
 
     async def sent_at_least(self, count: int) -> None:
         """Wait until so many requests were sent."""
-        async with asyncio.timeout(20), self._more:
+        async with asyncio.timeout(60), self._more:
             await self._more.wait_for(lambda: len(self.sent) >= count)
 
     async def request(self, method: str, url: str, **more: Any) -> Reply:
@@ -141,7 +141,7 @@ class Site:
             self.uplink.add(box)
 
     async def settle(self, *boxes: Outbox) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for box in boxes:
                 await box.settled.wait()
 
@@ -332,7 +332,7 @@ async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
             arrived.set()
 
     box.progress.moved.append(moved)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await arrived.wait()
     gone = 0
     if trimmed:
@@ -350,7 +350,7 @@ async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
 
     monkeypatch.setattr(box, "rewind", noted)
     site.uplink._heartbeat = 0.01  # nothing more is logged: the next word is that the run lives
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await rewound.wait()
     box.close()
     site.uplink.wake.set()

@@ -176,7 +176,7 @@ def test_a_resumed_summary_goes_on(foreign: ServerHandle, start_server: Start) -
 def test_stop_comes_through(foreign: ServerHandle, lab: Lab) -> None:
     with init(foreign, id="run") as run:
         run.log({"x": 1})
-        assert run._state.session.flush(durable=False, timeout=20).result(20)
+        assert run._state.session.flush(durable=False, timeout=20).result(60)
         _stop(foreign, run.entity)
         progress = run._state.session.progress
         wait_for(lambda: progress.stop_requested, 20)

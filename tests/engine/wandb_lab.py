@@ -79,7 +79,7 @@ class Cloud(Http):
 
     async def heard(self, count: int) -> None:
         """Wait until so many requests have come."""
-        async with asyncio.timeout(20), self._more:
+        async with asyncio.timeout(60), self._more:
             await self._more.wait_for(lambda: len(self.requests) >= count)
 
     async def request(self, method: str, url: str, **more: Any) -> Reply:
@@ -163,7 +163,7 @@ class Uphill(Uplink):
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until it is so, looked at between two turns."""
-        async with asyncio.timeout(20), self.turned:
+        async with asyncio.timeout(60), self.turned:
             await self.turned.wait_for(condition)
 
     async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
@@ -248,6 +248,6 @@ def writer(
 
 async def settle(*boxes: Outbox) -> None:
     """Wait until nothing more is to be sent of these."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for box in boxes:
             await box.settled.wait()

@@ -132,7 +132,7 @@ def test_no_space_until_the_end(
     lab.data = small_disk(1).path
     trainee = lab.train(NOWHERE, "run", rows=8_000, noise=NOISE, settings={"finish_timeout": 0.2})
     said = trainee.heard()
-    trainee.end(20.0)
+    trainee.end()
     assert said["accepted"] + said["dropped"]["disk_full"] == 8_000
     assert f"{said['dropped']['disk_full']} rows were lost" in trainee.stderr()
     target = Target(server.url, server.api_key)

@@ -92,7 +92,7 @@ def test_finish_ends_by_its_deadline_before_a_server_that_never_answers(
     patience = {"finish_timeout": 0.5}
     trainee = lab.train(through(target, network, proxy), "run", rows=500, settings=patience)
     assert trainee.heard()["acknowledged"] == 0
-    trainee.end(10.0)
+    trainee.end(25.0)
     assert "asyncwb sync" in trainee.stderr()
     lab.sync_all(target)
     tally(connections_half_open=1, rows=oracle.expect_run(target, "run", 500))

@@ -61,7 +61,8 @@ async def seal_all(lab: Lab) -> None:
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(parts=PARTS, buckets=st.integers(1, 30), lo=BOUND, hi=BOUND, ended=st.booleans())
 def test_any_rows_sealed_anywhere_are_charted_as_the_rows_themselves(

@@ -73,7 +73,8 @@ async def test_rows_are_the_rows_that_our_own_client_would_have_sent(server: Ser
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_splits_overlaps_repeats_and_any_order_give_the_rows_once(

@@ -74,7 +74,8 @@ _BLOCKS = st.lists(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(blocks=_BLOCKS)
 def test_lines_are_a_map_from_numbers_to_text(

@@ -231,7 +231,6 @@ async def walk(
 )
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_compiled_queries_find_what_evaluation_finds(

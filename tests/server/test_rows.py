@@ -43,7 +43,8 @@ InLab: TypeAlias = Callable[[Callable[[Lab], Coroutine[Any, Any, None]]], None]
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     steps=STEPS,
