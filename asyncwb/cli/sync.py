@@ -29,6 +29,12 @@ def sync(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Runs to send at a time.")] = 4,
+    create: Annotated[
+        bool,
+        typer.Option(
+            "--create", help='Make runs anew that the server has lost, though resume="must".'
+        ),
+    ] = False,
 ) -> None:
     """Send offline and interrupted runs to the server.
 
@@ -47,7 +53,7 @@ def sync(
     with Progress(*columns, console=progress_console()) as progress:
         bars = Bars(progress, settings.finish_timeout)
         results: list[SyncResult] = asyncio.run(
-            engine.sync(paths, settings=settings, jobs=jobs, report=bars.report)
+            engine.sync(paths, settings=settings, jobs=jobs, report=bars.report, create=create)
         )
     if not results:
         gone = [path for path in paths if not path.is_dir()]

@@ -56,7 +56,12 @@ def is_there(path: Path) -> bool:
 
 
 async def sync(
-    paths: Sequence[Path], *, settings: Settings, jobs: int, report: Report
+    paths: Sequence[Path],
+    *,
+    settings: Settings,
+    jobs: int,
+    report: Report,
+    create: bool = False,
 ) -> list[SyncResult]:
     """Send everything that waits in these folders.
 
@@ -66,6 +71,7 @@ async def sync(
             with), which key, how patient.
         jobs: folders to send at a time.
         report: called with every step forward.
+        create: make runs that the server has not, though they were begun with resume="must".
     """
     http = Http(settings.http_timeout)
     turns = asyncio.Semaphore(jobs)
@@ -74,7 +80,7 @@ async def sync(
 
     async def one(waiting: UnsentRun) -> SyncResult:
         async with runs[waiting.run], turns:  # what was logged to a run first arrives first
-            return await _one(waiting, settings, http, report, gone)
+            return await _one(waiting, settings, http, report, gone, create=create)
 
     try:
         found = await asyncio.to_thread(_find, paths)
@@ -93,7 +99,13 @@ def _find(paths: Sequence[Path]) -> list[UnsentRun]:
 
 
 async def _one(
-    waiting: UnsentRun, settings: Settings, http: Http, report: Report, gone: dict[str, str]
+    waiting: UnsentRun,
+    settings: Settings,
+    http: Http,
+    report: Report,
+    gone: dict[str, str],
+    *,
+    create: bool,
 ) -> SyncResult:
     """Send one folder; `gone`: servers that were waited for in vain, and with what outcome."""
     folder = RunFolder(waiting.path)
@@ -120,6 +132,7 @@ async def _one(
             patience=settings.finish_timeout,
             moved=moved,
             say=say,
+            create=create,
         )
     except (Error, OSError) as error:
         there = await asyncio.to_thread(waiting.path.exists)  # if not, somebody else has sent it

@@ -27,7 +27,7 @@ from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import FoundSegments, Reader
 from asyncwb.engine.progress import Progress
 from asyncwb.engine.saved import FileAccount, Saved
-from asyncwb.engine.source import JournalSource, SealedSource
+from asyncwb.engine.source import AnewSource, JournalSource, SealedSource
 from asyncwb.engine.uplink import Uplink
 from asyncwb.engine.uploads import Uploader
 from asyncwb.errors import CommError, Error, FrameError
@@ -57,6 +57,7 @@ async def drain(
     patience: float,
     moved: Callable[[Progress], None],
     say: Callable[[str], None] = lambda _: None,
+    create: bool = False,
 ) -> Drained:
     """Send what a folder holds, and clear away what the server has.
 
@@ -68,6 +69,7 @@ async def drain(
         patience: seconds without an acknowledgement after which this gives up.
         moved: called whenever the server has acknowledged more.
         say: told in a line, once, that the server cannot be reached and is tried again.
+        create: make the run where the server has none, though it was begun with resume="must".
 
     Raises:
         Error: `run.json` cannot be read.
@@ -87,7 +89,7 @@ async def drain(
         aside = Aside(folder.aside)
         outbox = Outbox(
             description.head,
-            Fitting(sealed, aside),
+            Fitting(AnewSource(sealed) if create else sealed, aside),
             progress,
             folder=folder,
             aside=aside,

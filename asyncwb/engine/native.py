@@ -16,6 +16,7 @@ from asyncwb.engine.speaker import (
     Refused,
     Taken,
     Undelivered,
+    no_such_run,
 )
 from asyncwb.errors import CommError
 from asyncwb.wire.ingest import CONTENT_TYPE, TURN_HEADER, encode_batch
@@ -90,7 +91,9 @@ def _answer(stream: dict[str, Any], head: StreamHead, first: bool, address: Addr
         more = head.presence is Presence.GONE
         return Taken(_number(stream["next"]), run, address.url, stop, holds=more)
     code, message = str(error["code"]), str(error["message"])
-    if code in _LOST_TRACK and not (first and code == "run_not_found"):  # that: resume="must"
+    if first and code == "run_not_found":
+        return no_such_run(message)
+    if code in _LOST_TRACK:
         return Elsewhere(_number(stream["next"]))
     if error.get("retry"):
         return NotNow(message, smaller=code == "frame_too_large")

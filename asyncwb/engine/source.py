@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from asyncwb.engine.pipeline import Reader
 from asyncwb.engine.sealed import SealedFrames
 from asyncwb.wire.columns import empty
-from asyncwb.wire.frames import Frame, FrameInfo, encode_lost, peek
+from asyncwb.wire.frames import Frame, FrameInfo, decode, encode_lost, peek
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +147,28 @@ class SealedSource:
 
     def restart(self, seq: int) -> SealedSource:
         return SealedSource(self._folder, self._journal, seq, self.damage)
+
+
+class AnewSource:
+    """Gives the frames of a run that is to be made where it is not there, whatever its `resume`
+    said."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def next(self) -> Prepared | None:
+        prepared = self._source.next()
+        if prepared is None or prepared.first_seq or prepared.lost:
+            return prepared
+        frame = decode(prepared.data, max_raw=prepared.raw)
+        events = tuple(
+            (at, {**event, "resume": "allow"} if event.get("resume") == "must" else event)
+            for at, event in frame.events
+        )
+        return prepare(replace(frame, events=events))
+
+    def restart(self, seq: int) -> AnewSource:
+        return AnewSource(self._source.restart(seq))
 
 
 def prepare(frame: Frame) -> Prepared:

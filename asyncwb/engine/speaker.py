@@ -73,6 +73,14 @@ class Refused:
     reason: str
 
 
+def no_such_run(reason: str) -> Refused:
+    """Return the word on a run that was begun with resume="must" and is not there."""
+    return Refused(
+        f"{reason.rstrip('.')}. Where the server has lost it, make it anew of what is here: "
+        "asyncwb sync --create DIR"
+    )
+
+
 Answer: TypeAlias = Taken | Elsewhere | NotNow | Waits | Refused
 
 

@@ -41,6 +41,7 @@ from asyncwb.engine.speaker import (
     Taken,
     Undelivered,
     Waits,
+    no_such_run,
 )
 from asyncwb.wire.columns import STEP
 from asyncwb.wire.frames import Frame, decode
@@ -360,7 +361,7 @@ def _check_resume(start: Mapping[str, Any], existing: Existing | None, head: Str
     path = f"{head.project}/{head.run}"
     if resume == "must" and not exists:
         reason = f'resume="must", and the server has no run {path}. Check the id'
-        raise _Stop(Refused(f"{reason}, or use resume='allow'"))
+        raise _Stop(no_such_run(f"{reason}, or use resume='allow'"))
     if resume == "never" and exists:
         reason = f'resume="never", and the server has a run {path}. Choose another id'
         raise _Stop(Refused(f"{reason}, or use resume='allow'"))

@@ -218,3 +218,26 @@ async def test_a_server_that_claims_more_than_there_is_has_nothing_deleted(
     (result,) = await send(to_server, folder)
     assert result.error is None
     assert not find_segments(folder / "journal")
+
+
+@pytest.mark.parametrize("native_server", [True, False], ids=["native", "wandb"])
+async def test_a_run_that_must_be_there_is_made_anew_where_its_server_has_lost_it(
+    start_server: Any, tmp_path: Path, native_server: bool
+) -> None:
+    server = start_server(native=native_server)
+    given = {"base_url": server.url, "api_key": server.api_key, "detach_uploader": False}
+    with asyncwb.init("p", id="r", settings=given) as run:
+        run.log({"i": 0})
+    away = {**given, "init_timeout": 20}
+    run = asyncwb.init("p", id="r", resume="must", settings=away)
+    emptied = start_server(native=native_server, data=tmp_path / "emptied")
+    server.stop()
+    run.log({"i": 1})
+    folder = run._session.folder.path
+    await asyncio.to_thread(run.finish, timeout=0)
+    settings = Settings.resolve({"base_url": emptied.url, "api_key": emptied.api_key})
+    (result,) = await send(settings, folder)
+    assert "asyncwb sync --create" in str(result.error)
+    (result,) = await sync([folder], settings=settings, jobs=1, report=lambda _: None, create=True)
+    assert (result.sent, result.lost, result.error) == (1, 0, None)
+    assert not folder.exists()
