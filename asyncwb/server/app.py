@@ -26,6 +26,7 @@ from asyncwb.server import (
     pages,
     people,
     projects,
+    run_metrics,
     runs,
     streams,
 )
@@ -58,6 +59,19 @@ from asyncwb.settings import default_entity
 from asyncwb.version import __version__
 from asyncwb.wire.proof import CHALLENGE, PROOF, prove
 
+_ROOMS: Final = (
+    files,
+    filestream,
+    graphql,
+    history,
+    ingest,
+    login,
+    people,
+    projects,
+    run_metrics,
+    runs,
+    streams,
+)
 INGEST_VERSION: Final = 1
 READY: web.AppKey[asyncio.Event] = web.AppKey("ready", asyncio.Event)
 SECRET: web.AppKey[str] = web.AppKey("secret", str)
@@ -112,8 +126,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     app[ACTIVITY] = Activity()
     app[TASKS] = Tasks(metrics)
     app.add_routes(_own_routes(config))
-    rooms = (files, filestream, graphql, history, ingest, login, people, projects, runs, streams)
-    for room in rooms:
+    for room in _ROOMS:
         app.add_routes(_offered(room.routes(), config))
     app.add_routes(pages.routes())
     app.on_response_prepare.append(pages.add_security_headers)

@@ -159,6 +159,8 @@ def _sealed_part(opened: Opened, row: SegmentRow, rollup: Rollup, query: Query) 
     system = (STEP,) if query.axis == STEP else (STEP, TIME)
 
     def load(wanted: Callable[[Group], bool]) -> Points:
+        if rollup.whole:
+            return Points(rollup.step_first, rollup.time_first, rollup.last)
         segment = opened.segment(row)
         groups = [group.index for group in segment.groups if wanted(group)]
         columns = segment.read(groups, (query.key,), system) if groups else {}

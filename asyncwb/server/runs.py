@@ -130,10 +130,11 @@ async def _answer(found: Sequence[StoredRun], url: str, more: str | None) -> web
 async def run_info(request: web.Request) -> web.Response:
     """Answer everything about one run but its history; its fold only to who asks for it.
 
-    `values=short` cuts what is long.
+    `values=short` cuts what is long, `metrics=none` leaves these out.
     """
     cuts = request.query.get("values", "whole") == "short"
     with_fold = request.query.get("fold") == "true"
+    with_metrics = request.query.get("metrics") != "none"
     path, _ = await run_of(request)
     run = await request.app[STATE].runs.get(path)
     if run is None:  # deleted meanwhile
@@ -144,8 +145,10 @@ async def run_info(request: web.Request) -> web.Response:
         info = {**listed(run, url), "config": run.columns["config"]}
         if with_fold:
             info["fold"] = run.columns["fold"]
-        metrics = _metrics(read_fold(run.columns["fold"]))
-        return json_response({**(short(info) if cuts else info), "metrics": metrics})
+        info = short(info) if cuts else info
+        if with_metrics:
+            info["metrics"] = _metrics(read_fold(run.columns["fold"]))
+        return json_response(info)
 
     large = len(run.columns["summary"]) + len(run.columns["fold"]) > _THREAD_ABOVE
     return await asyncio.to_thread(make) if large else make()

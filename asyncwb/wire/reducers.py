@@ -12,7 +12,7 @@ Which value is the last does not depend on when it came: each has a `Rank`, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
@@ -238,10 +238,10 @@ class Leaf:
     def from_state(cls, state: list[Any], orders: Mapping[int, Order]) -> Leaf:
         """Return the leaf that `state()` described; `orders` are the writers by their places."""
         leaf = cls()
-        kind, leaf.count, leaf.first_step, leaf.last_step, leaf.explicit, stats = state[:6]
+        types, leaf.count, leaf.first_step, leaf.last_step, leaf.explicit, stats = state[:6]
         if leaf.count:
-            leaf.types = dict(kind) if isinstance(kind, dict) else {kind: leaf.count}
-            leaf.kind = max((_KINDS[name[0]] for name in leaf.types), key=_WIDTH.__getitem__)
+            leaf.types = dict(types) if isinstance(types, dict) else {types: leaf.count}
+            leaf.kind = _widest(leaf.types)
         leaf.stats = dict(stats)
         match state[6:]:
             case [step, place, *last]:
@@ -252,6 +252,16 @@ class Leaf:
         if "first" in stats:
             leaf.stats.setdefault("first_at", [leaf.first_step, 0.0, ""])
         return leaf
+
+
+def kind_and_count(state: list[Any]) -> tuple[Kind, int]:
+    """Return the kind and the number of rows of the leaf that `Leaf.state()` described."""
+    types, count = state[:2]
+    return (_widest(types) if isinstance(types, dict) else _KINDS[types[0]]), count
+
+
+def _widest(types: Iterable[str]) -> Kind:
+    return max((_KINDS[name[0]] for name in types), key=_WIDTH.__getitem__)
 
 
 def _json_types(values: Sequence[Any]) -> Mapping[str, int]:

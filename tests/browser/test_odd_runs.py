@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.fix_web import WebServer
+from tests.fix_server import ServerHandle
+from tests.fix_web import WebServer, fits
 
 pytestmark = pytest.mark.timeout(180)
+
+expect.set_options(timeout=20_000)
 
 _EXTREMES = """
 import asyncwb
@@ -36,3 +40,57 @@ def test_values_of_every_magnitude_are_drawn_with_axes(
         # A page that stands still answers nothing.
         wide.get_by_role("button", name="Log", exact=True).click()
         expect(wide.get_by_role("alert")).to_have_count(0)
+
+
+_WIDE = """
+import asyncwb, os, sys
+many = int(sys.argv[1])
+run = asyncwb.init(project="odd", id=f"wide{many}")
+for step in range(3):
+    run.log({f"group{i // 250}/metric{i}": i * step for i in range(many)})
+assert run.flush(timeout=60)
+os._exit(0)  # sealing this many would be the longest part of the test
+"""
+_FIRST_CHART = """() => {
+    const plot = document.querySelector('[data-testid="chart"] .plot');
+    return plot !== null && plot.dataset.points === "3";
+}"""
+SOON = 25.0
+"""seconds to the first chart on a machine that others keep busy; on one at rest it takes one"""
+
+
+@pytest.mark.parametrize("many", [10_000, 100_000])
+def test_of_many_metrics_only_what_is_in_sight_exists(
+    wide: Page,
+    narrow: Page,
+    built_page: None,
+    start_server: Callable[..., ServerHandle],
+    tmp_path: Path,
+    many: int,
+) -> None:
+    handle = start_server(crash_after=600.0)  # the run goes on, for all that the server knows
+    web_server = WebServer(handle.url, handle.api_key)
+    web_server.run_python(_WIDE, tmp_path, str(many))
+    for page in (wide, narrow):
+        web_server.sign_in(page)
+        page.goto(f"{web_server.url}/{web_server.entity}/odd/runs/wide{many}")
+        page.wait_for_function(_FIRST_CHART, timeout=1000 * SOON)
+        assert page.evaluate("document.querySelectorAll('*').length") < 2000
+        assert fits(page)
+
+    expect(wide.get_by_test_id("tab-charts")).to_contain_text(f"{many:,}")
+    wide.get_by_label("Filter metrics").fill(f"metric{many - 1}")
+    last = wide.locator(f'[data-key="group{(many - 1) // 250}/metric{many - 1}"]')
+    expect(last.locator(".plot")).to_have_attribute("data-points", "3")
+    expect(wide.get_by_test_id("chart")).to_have_count(1)
+    wide.get_by_label("Filter metrics").fill("")
+    expect(last).to_have_count(0)
+
+    # To the end and back: charts come where they are looked at, and go.
+    wide.keyboard.press("Escape")
+    wide.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(last.locator(".plot")).to_have_attribute("data-points", "3")
+    assert wide.evaluate("document.querySelectorAll('*').length") < 2000
+    wide.evaluate("scrollTo(0, 0)")
+    expect(wide.locator('[data-key="group0/metric0"] .plot')).to_have_attribute("data-points", "3")
+    expect(last).to_have_count(0)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from asyncwb.server import chart, series
-from asyncwb.server.chart import Query
+from asyncwb.server.chart import AXES, Query
 from asyncwb.server.series import Buckets
+from asyncwb.server.sources import Sources
 from asyncwb.server.store.segments import RunRef
 from tests.fix_server import both_databases
 from tests.server.history_lab import BEGAN, Lab, Row, merged
@@ -184,6 +185,20 @@ async def test_keys_that_no_index_takes_are_charted(lab: Lab) -> None:
     assert await lab.counts(run) == (0, 1)
     for i, key in enumerate(keys):
         assert (await ask(lab, run, Query(key))).last.tolist() == [i, i, i]
+
+
+@pytest.mark.anyio
+async def test_few_points_need_no_file(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = await lab.run()
+    logged = wave(0, 20) + [(10_000 + 7 * i, {"loss": float(i)}) for i in range(20)]
+    await lab.log(run, logged)
+    await seal_all(lab)
+    monkeypatch.setattr(Sources, "open", None)
+    for axis in AXES:
+        query = Query("loss", axis, 100, began=BEGAN)
+        same(await ask(lab, run, query), expected(logged, query))
+    zoom = Query("loss", "_step", 100, 5.0, 10_100.0)
+    same(await ask(lab, run, zoom), expected(logged, zoom))
 
 
 @pytest.mark.anyio

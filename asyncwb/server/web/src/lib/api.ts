@@ -67,16 +67,8 @@ export interface RunRow {
   summary: Record<string, unknown>;
 }
 
-export interface Metric {
-  key: string;
-  kind: string;
-  count: number;
-  hidden: boolean;
-}
-
 export interface RunInfo extends RunRow {
   config: Record<string, unknown>;
-  metrics: Metric[];
 }
 
 /** What stands for a long text or list in lists, events and short answers. */

@@ -31,28 +31,6 @@ export function naturalOrder(a: string, b: string): number {
   return order.compare(a, b);
 }
 
-/** Sections in natural order, the ungrouped first and "system" last; items in natural order. */
-export function grouped<T>(items: readonly T[], nameOf: (item: T) => string): Group<T>[] {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const name = groupOf(nameOf(item));
-    const members = groups.get(name);
-    if (members) members.push(item);
-    else groups.set(name, [item]);
-  }
-  return [...groups]
-    .map(([name, members]) => ({
-      name,
-      items: members.sort((a, b) => naturalOrder(nameOf(a), nameOf(b))),
-    }))
-    .sort((a, b) => rank(a.name) - rank(b.name) || naturalOrder(a.name, b.name));
-}
-
-function rank(group: string): number {
-  if (group === UNGROUPED) return 0;
-  return group === "system" || group.startsWith("system/") ? 2 : 1;
-}
-
 /** A filter typed by a person: words that must all occur, or a /regular expression/. */
 export function matcher(filter: string): (name: string) => boolean {
   const text = filter.trim();

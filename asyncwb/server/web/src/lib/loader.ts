@@ -6,7 +6,8 @@
 // server a bounded number of requests. A change of the question abandons answers on their way.
 // Where the server refuses a request, its keys are asked for one by one: one must not cost others.
 
-import { ApiError, get, runPath, type Metric, type RunPath, type WireSeries, type XKey } from "./api";
+import { ApiError, get, runPath, type RunPath, type WireSeries, type XKey } from "./api";
+import type { Metric } from "./metrics";
 import { decode, type Series } from "./series";
 
 const KEYS_A_REQUEST = 12;
