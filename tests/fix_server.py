@@ -24,8 +24,10 @@ import uvloop
 from aiohttp import web
 from sqlalchemy import event
 
-from asyncwb.server import RunningServer, ServerConfig, run_server
+from asyncwb.server import RunningServer, ServerConfig, run_server, sweep
+from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE
+from asyncwb.server.store.dropped import Dropped
 
 T = TypeVar("T")
 
@@ -117,6 +119,15 @@ class ServerHandle:
             return await function(self.app)
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=30)
+
+    def collect(self) -> int:
+        """Delete the objects that nothing names any more, as if their grace were over."""
+
+        async def work(app: web.Application) -> int:
+            dropped = Dropped(app[STATE].database)
+            return await sweep.collect(app[OBJECTS], dropped, app[STATE].clock() + 1)
+
+        return self.call(work)
 
     @contextmanager
     def statements(self) -> Iterator[list[str]]:

@@ -13,12 +13,11 @@ from typing import Any
 from aiohttp import web
 
 from asyncwb.errors import LogTypeError
-from asyncwb.server import edits, files, filestream
+from asyncwb.server import edits, filestream
 from asyncwb.server.access import Action, deleting, forbidden, may, require_run
 from asyncwb.server.edits import Edit, EditError
 from asyncwb.server.errors import ApiError
 from asyncwb.server.ingest import read_fold
-from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE, State
 from asyncwb.server.store import edits as store
 from asyncwb.server.store import former_names, sweeps
@@ -189,8 +188,7 @@ async def delete(app: web.Application, user: User, path: RunPath) -> None:
         run = await _locked(connection, run_id)
         if not may(user, deleting(user, run.user_id), path.entity):
             raise forbidden(f"{path} is somebody else's run.")
-        objects = await store.delete_run(connection, run_id)
-    await files.discard(app[OBJECTS], objects)
+        await store.delete_run(connection, run_id, state.clock())
     state.hub.publish([run_id])
 
 

@@ -5,8 +5,9 @@
 
 A file's bytes are an object of a random name, never a path made of what a user said. An upload
 streams into a new object; once all of it is there and is as long as the request said, one
-transaction lets the file point to it, and the old object is deleted. So a reader sees the old
-file or the new one, whole, and a broken upload leaves nothing but an object that `sweep` removes.
+transaction lets the file point to it, and the old object is dropped: deleted once a grace is
+over. So a reader sees the old file or the new one, whole, and a broken upload leaves nothing but an
+object that `sweep` removes.
 
 What users store must not act in the page's name: an answer has a type that the browser may not
 guess anew, a policy that lets nothing run, and only pictures, sound, video and plain text are
@@ -154,24 +155,17 @@ def upload_url(state: State, file: StoredFile, base: str) -> str:
 
 
 async def delete(app: web.Application, run_id: int, ids: Collection[int]) -> int:
-    """Delete a run's files of these inner ids, bytes and all; return how many there were."""
-    gone = await app[STATE].files.delete(run_id, ids)
-    await discard(app[OBJECTS], [file.object for file in gone if file.object])
-    return len(gone)
+    """Delete a run's files of these inner ids; return how many there were."""
+    state = app[STATE]
+    return await state.files.delete(run_id, ids, state.clock())
 
 
-async def discard(objects: Objects, names: Collection[str]) -> None:
-    """Delete objects that nothing points to any more; what fails is left to `sweep`."""
-
-    def work() -> None:
-        for name in names:
-            try:
-                objects.delete(name)
-            except (OSError, BaseError) as error:
-                log.warning("an object stays until it is swept: %s", error)
-
-    if names:
-        await asyncio.to_thread(work)
+async def _discard(objects: Objects, name: str) -> None:
+    """Delete an object that nothing ever pointed to; where that fails it is left to `sweep`."""
+    try:
+        await asyncio.to_thread(objects.delete, name)
+    except (OSError, BaseError) as error:
+        log.warning("an object stays until it is swept: %s", error)
 
 
 def mimetype(name: str) -> str | None:
@@ -228,17 +222,15 @@ async def _upload(request: web.Request, file_id: int) -> None:
             body = _Body(bodies.pieces(request, share, objects.stream_memory), size)
             await objects.put_stream(name, body.pieces())
     try:
-        kept, old = await state.files.put(file_id, name, size, body.md5(), state.clock())
+        kept = await state.files.put(file_id, name, size, body.md5(), state.clock())
     except UncertainCommitError:
         raise  # the file may point to it by now; if not, it is swept
     except Exception:
-        await discard(objects, [name])
+        await _discard(objects, name)
         raise
     if not kept:
-        await discard(objects, [name])
+        await _discard(objects, name)
         raise _no_file()
-    if old is not None:
-        await discard(objects, [old])
 
 
 class _Body:

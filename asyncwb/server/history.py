@@ -42,6 +42,7 @@ from asyncwb.server.seal import Sealer
 from asyncwb.server.sources import Sources
 from asyncwb.server.state import STATE
 from asyncwb.server.store.segments import RunRef, Segments
+from asyncwb.server.sweep import collecting
 from asyncwb.wire import frames
 from asyncwb.wire.columns import Table
 from asyncwb.wire.values import dumps
@@ -78,7 +79,10 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     app[SEALER] = Sealer(store, objects, clock=state.clock, metrics=state.metrics)
     app[REWINDS] = Rewinds(state, app[SOURCES], objects)
     try:
-        async with app[TASKS].keep("sealing", app[SEALER].work):
+        async with (
+            app[TASKS].keep("sealing", app[SEALER].work),
+            collecting(state, objects, app[TASKS]),
+        ):
             yield
     finally:
         await app[REWINDS].close()

@@ -14,8 +14,6 @@ from aiohttp import web
 from asyncwb.server.access import Action, forbidden, may, project_not_found, require_project
 from asyncwb.server.accounts import checked_text, refused, taken
 from asyncwb.server.body import fields
-from asyncwb.server.files import discard
-from asyncwb.server.objects import OBJECTS
 from asyncwb.server.runs import project_entry
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.projects import StoredProject
@@ -143,9 +141,8 @@ async def remove_runs(app: web.Application, run_ids: Sequence[int]) -> None:
         run_ids: inner ids.
     """
     state = app[STATE]
-    left = await state.projects.delete_runs(run_ids)
+    await state.projects.delete_runs(run_ids, state.clock())
     state.hub.publish(run_ids)  # who watches one learns that it is gone
-    await discard(app[OBJECTS], left)
 
 
 async def post_project(request: web.Request) -> web.Response:

@@ -8,7 +8,8 @@ know of it. It is done in this order, so that a failure at any moment leaves the
     3. read and cut the frames, and see what the run's row says
     4. ONE transaction: check the claim, lock the run; where it has changed since, 3 once more for
        what is new; swap the frames and segments, correct the writers, the summary and the counts
-    5. delete the files that were replaced        a failure: orphans, swept later
+
+The files that were replaced are dropped by that transaction, and deleted once a grace is over.
 
 Reading ten million rows takes longer than a client waits for an answer. So a rewind belongs to
 nobody's request: it goes on when its client has given up, and the client that asks once more waits
@@ -123,7 +124,6 @@ class Rewinds:
             if isinstance(error, ConflictError):
                 raise _busy("Another process is at work on it.") from error
             raise
-        await self._delete([row.path for row in cut.gone])
 
     async def _swap(self, claim: Claim, path: RunPath, cut: Cut, run_id: int) -> None:
         for _ in range(_ROUNDS):

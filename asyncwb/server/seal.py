@@ -9,7 +9,9 @@ and replaces them by one file with rollups. The order of its steps is what makes
     3. put the file in the object store, under a new name    here: an orphan, swept later
     4. ONE transaction: check the claim, delete exactly those frames and segments, insert the
        segment and its rollups                          here: the database undoes it
-    5. delete the files of the segments that were merged away    here: orphans, swept later
+
+The files of segments that were merged away are dropped by that transaction, and deleted once a
+grace is over (`sweep`): a reader or a backup that has begun before still finds them.
 
 A row is at every moment in frames or in a segment, and a reader that looks in between finds it
 once. Small segments are merged like the digits of a binary counter: a segment is taken along
@@ -221,8 +223,6 @@ class Sealer:
         self._counts["segments"] += new is not None
         self._counts["frames"] += len(sealed)
         self._counts["rows"] += rows
-        for row in absorbed:
-            await asyncio.to_thread(self._objects.delete, row.path)
         return True
 
     def _build(

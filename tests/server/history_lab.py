@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from sqlalchemy import func, select, update
 
-from asyncwb.server import rows
+from asyncwb.server import rows, sweep
 from asyncwb.server.objects import Objects
 from asyncwb.server.rows import Selection
 from asyncwb.server.seal import Sealer, SealPolicy
 from asyncwb.server.sources import Sources
 from asyncwb.server.store import schema
 from asyncwb.server.store.database import Database
+from asyncwb.server.store.dropped import Dropped
 from asyncwb.server.store.ingest import IngestStore
 from asyncwb.server.store.records import NewFrame, RunPath
 from asyncwb.server.store.segments import RunRef, Segments
@@ -142,6 +143,10 @@ class Lab:
                 for table in (schema.frames, schema.segments)
             ]
         return found[0] or 0, found[1] or 0
+
+    async def collect(self, grace: float = -1.0) -> int:
+        """Delete the objects that were dropped before a grace began; the default is all."""
+        return await sweep.collect(self.objects, Dropped(self.database), self.now - grace)
 
     def files(self, run: RunRef) -> list[str]:
         return [found.name for found in self.objects.list(f"segments/{run.id}")]

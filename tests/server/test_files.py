@@ -88,7 +88,8 @@ class Client:
             return answer.status, await answer.read(), answer.headers
 
     def objects(self) -> list[str]:
-        """Return the names of all objects of files."""
+        """Return the names of all objects of files, without those that were dropped."""
+        self.server.collect()
 
         async def listed(app: web.Application) -> list[str]:
             return [found.name for found in app[OBJECTS].list("files")]

@@ -331,6 +331,8 @@ async def test_a_deleted_project_leaves_nothing(people: People) -> None:
 
 
 async def _rows(server: ServerHandle) -> dict[str, int]:
+    server.collect()
+
     async def work(app: web.Application) -> dict[str, int]:
         counts = {}
         async with app[STATE].database.connect() as connection:

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from pyarrow import parquet as arrow  # type: ignore[import-untyped]
 
+from asyncwb.server import sweep
 from asyncwb.server.seal import SealPolicy
+from asyncwb.server.sources import Opened
 from asyncwb.server.store.claims import Claim, Claims
+from asyncwb.server.store.dropped import Dropped
 from asyncwb.server.store.segments import NewSegment, Segments
 from tests.fix_server import both_databases
 from tests.server.history_lab import AT_ONCE, Lab, Row, exactly, merged
@@ -89,7 +92,6 @@ DEATHS = [
     "delete",
     "insert",
     "commit",
-    "before sweep",
     "release",
 ]
 
@@ -106,8 +108,7 @@ async def test_a_process_killed_at_any_point_leaves_each_row_once(lab: Lab, poin
     store.dies_in = point
     if point == "release":
         store.claims = DyingClaims(lab.database)
-    doubles = {"before put": ("put", False), "after put": ("put", True),
-               "before sweep": ("delete", False)}  # fmt: skip
+    doubles = {"before put": ("put", False), "after put": ("put", True)}
     if point in doubles:
         method, done = doubles[point]
         objects = DyingObjects(lab, method, done=done)  # type: ignore[assignment]
@@ -124,7 +125,33 @@ async def test_a_process_killed_at_any_point_leaves_each_row_once(lab: Lab, poin
     assert exactly(await lab.read(run)) == exactly(merged(logged))
     lab.now = max(found.modified for found in lab.objects.list("segments")) + AT_ONCE.grace + 1
     await other.sweep()
+    await lab.collect()
     assert len(lab.files(run)) == 1
+    assert exactly(await lab.read(run)) == exactly(merged(logged))
+
+
+async def test_files_that_were_merged_away_stay_for_who_has_begun_to_read(lab: Lab) -> None:
+    run, logged = await lab.run(), some_rows(0, 60)
+    await lab.log(run, logged[:30])
+    await lab.sealer().turn()
+    (merged_away,) = lab.files(run)
+    seen = await lab.sources.view(run.id)
+    await lab.log(run, logged[30:])
+    await lab.sealer().turn()
+    assert await lab.counts(run) == (0, 1)
+
+    lab.now += sweep.GRACE  # not over yet; and the file itself is older than any orphan may be
+    sealer = lab.sealer(replace(AT_ONCE, grace=-1e10))
+    await sealer.sweep()
+    assert await lab.collect(grace=sweep.GRACE) == 0
+    assert merged_away in lab.files(run)
+    with Opened(lab.sources) as opened:
+        assert opened.segment(seen.segments[0]).table([0]).n == 30
+
+    lab.now += 1
+    assert await lab.collect(grace=sweep.GRACE) == 1
+    assert merged_away not in lab.files(run)
+    assert await Dropped(lab.database).before(lab.now + 1) == []
     assert exactly(await lab.read(run)) == exactly(merged(logged))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from asyncwb.server.store.dropped import drop
 from asyncwb.server.store.records import NewFrame
 from asyncwb.server.store.schema import (
     alerts,
@@ -86,11 +87,8 @@ async def count_runs(connection: AsyncConnection, project_id: int) -> int:
     return int((await connection.execute(statement)).scalar_one())
 
 
-async def delete_run(connection: AsyncConnection, run_id: int) -> list[str]:
-    """Delete a run and all that belongs to it; return the names of its objects.
-
-    The objects themselves are the caller's to delete, after the commit.
-    """
+async def delete_run(connection: AsyncConnection, run_id: int, now: float) -> None:
+    """Delete a run and all that belongs to it; its objects are dropped."""
     found: list[str] = []
     owned: tuple[Select[Any], ...] = (
         select(segments.c.path).where(segments.c.run_id == run_id),
@@ -98,6 +96,7 @@ async def delete_run(connection: AsyncConnection, run_id: int) -> list[str]:
     )
     for statement in owned:
         found += await connection.scalars(statement)
+    await drop(connection, found, now)
     # The rows of frames and rollups go with their parents; doing it here, in this order, spares
     # SQLite a check of the foreign key for each.
     mine = select(segments.c.id).where(segments.c.run_id == run_id)
@@ -105,7 +104,6 @@ async def delete_run(connection: AsyncConnection, run_id: int) -> list[str]:
     await connection.execute(delete(segments).where(segments.c.run_id == run_id))
     await connection.execute(delete(frames).where(frames.c.run_id == run_id))
     await connection.execute(delete(runs).where(runs.c.id == run_id))
-    return found
 
 
 async def add_alert(
@@ -140,7 +138,7 @@ async def replace_segments(
     Raises:
         ConflictError: some of the others are gone.
     """
-    await delete_segments(connection, gone)
+    await delete_segments(connection, gone, now)
     for segment, after in new:
         await insert_segment(connection, run_id, segment, after, now)
 

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
+from asyncwb.server.store.dropped import drop, waiting
 from asyncwb.server.store.schema import files, secrets
 
 T = TypeVar("T")
@@ -65,22 +66,22 @@ class Files:
                 await connection.execute(self._announce, rows[start : start + _AT_ONCE])
             return await _named(connection, run_id, list(mimetypes))
 
-    async def put(
-        self, file_id: int, object_name: str, size: int, md5: str, now: float
-    ) -> tuple[bool, str | None]:
-        """Say that a file's bytes are in an object now.
+    async def put(self, file_id: int, object_name: str, size: int, md5: str, now: float) -> bool:
+        """Say that a file's bytes are in an object now; the one that held them is dropped.
 
         Returns:
-            Whether the file is (still) there, and the object that held its bytes before.
+            Whether the file is (still) there.
         """
         async with self._database.transaction() as connection:
             locked = select(files.c.object).where(files.c.id == file_id).with_for_update()
             row = (await connection.execute(locked)).first()
             if row is None:
-                return False, None
+                return False
             new = {"object": object_name, "size": size, "md5": md5, "updated_at": now}
             await connection.execute(update(files).where(files.c.id == file_id).values(new))
-            return True, row[0]
+            if row[0] is not None:
+                await drop(connection, [row[0]], now)
+            return True
 
     async def get(self, run_id: int, name: str) -> StoredFile | None:
         """Return a run's file of that name, announced ones too."""
@@ -137,22 +138,24 @@ class Files:
             found = await _named(connection, run_id, names)
         return sum(file.object is not None for file in found)
 
-    async def delete(self, run_id: int, ids: Collection[int]) -> list[StoredFile]:
-        """Delete a run's files of these ids, and return what was deleted."""
+    async def delete(self, run_id: int, ids: Collection[int], now: float) -> int:
+        """Delete a run's files of these ids, whose objects are dropped; return how many."""
         async with self._database.transaction() as connection:
             found = [f for f in await _by_ids(connection, ids) if f.run_id == run_id]
+            await drop(connection, [f.object for f in found if f.object is not None], now)
             for start in range(0, len(found), _AT_ONCE):
                 some = [file.id for file in found[start : start + _AT_ONCE]]
                 await connection.execute(delete(files).where(files.c.id.in_(some)))
-            return found
+            return len(found)
 
     async def known_objects(self, names: Collection[str]) -> set[str]:
-        """Return those of these objects that some file's bytes are in."""
+        """Return those of these objects that some file's bytes are in, or were until lately."""
         known: set[str] = set()
         async with self._database.connect() as connection:
             for some in _chunks(names):
                 held = select(files.c.object).where(files.c.object.in_(some))
                 known |= {row[0] for row in await connection.execute(held)}
+            known |= await waiting(connection, names)
         return known
 
 

@@ -188,21 +188,15 @@ class Projects:
         async with self._database.connect() as connection:
             return list(await connection.scalars(statement))
 
-    async def delete_runs(self, run_ids: Sequence[int]) -> list[str]:
-        """Delete runs and all that belongs to them, some hundred in a transaction.
-
-        Returns:
-            The names of what the object store still holds of them.
-        """
-        left: list[str] = []
+    async def delete_runs(self, run_ids: Sequence[int], now: float) -> None:
+        """Delete runs and all that belongs to them, some hundred in a transaction."""
         for start in range(0, len(run_ids), _AT_ONCE):
             some = run_ids[start : start + _AT_ONCE]
             async with self._database.transaction() as connection:
                 # The rows first: what is being added to a run is then committed, or refused.
                 locked = select(runs.c.id).where(runs.c.id.in_(some)).order_by(runs.c.id)
                 for run_id in list(await connection.scalars(locked.with_for_update())):
-                    left += await delete_run(connection, run_id)
-        return left
+                    await delete_run(connection, run_id, now)
 
     async def delete_empty(self, project_id: int) -> bool:
         """Delete a project without runs, its reports and fields; False where it has runs."""

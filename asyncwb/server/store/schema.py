@@ -345,6 +345,16 @@ files = Table(
     sqlite_autoincrement=True,
 )
 
+# Objects that no segment and no file names any more, and since when: they are deleted once whoever
+# began to read before that has had the time to end.
+dropped_objects = Table(
+    "dropped_objects",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("dropped_at", Double, nullable=False),
+    Index(None, "dropped_at"),
+)
+
 # What runs are filtered and sorted by: what `wire.document.Values.rows` says of each run.
 # `fields` gives a path in a project its number.
 fields = Table(

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.claims import Claim, Claims, ConflictError, check
 from asyncwb.server.store.database import Database
+from asyncwb.server.store.dropped import drop, waiting
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.schema import frames, projects, rollups, runs, segments
 
@@ -280,7 +281,7 @@ class Segments:
             await check(connection, claim, now)
             if sealed:
                 await self._delete_frames(connection, run_id, sealed)
-            await delete_segments(connection, [row.id for row in absorbed])
+            await delete_segments(connection, [row.id for row in absorbed], now)
             if segment is not None:
                 after = max(
                     [row.id for row in sealed] + [row.sorted_after_frame for row in absorbed]
@@ -298,12 +299,13 @@ class Segments:
         await insert_segment(connection, run_id, new, after, now)
 
     async def known_paths(self, paths: Sequence[str]) -> set[str]:
-        """Return those of the paths that a segment has."""
+        """Return those of the paths that a segment has, or had until lately."""
         known: set[str] = set()
         async with self._database.connect() as connection:
             for some in _chunks(paths):
                 statement = select(segments.c.path).where(segments.c.path.in_(some))
                 known.update(await connection.scalars(statement))
+            known |= await waiting(connection, paths)
         return known
 
 
@@ -348,13 +350,15 @@ async def delete_frames(connection: AsyncConnection, run_id: int, ids: Sequence[
         raise ConflictError(f"{gone} frames are there instead of {len(ids)}")
 
 
-async def delete_segments(connection: AsyncConnection, ids: Sequence[int]) -> None:
-    """Delete segments and their rollups.
+async def delete_segments(connection: AsyncConnection, ids: Sequence[int], now: float) -> None:
+    """Delete segments and their rollups; their files are dropped.
 
     Raises:
         ConflictError: some of them are gone.
     """
     for some in _chunks(ids):
+        paths = await connection.scalars(select(segments.c.path).where(segments.c.id.in_(some)))
+        await drop(connection, paths.all(), now)
         await connection.execute(delete(rollups).where(rollups.c.segment_id.in_(some)))
         gone = await connection.execute(delete(segments).where(segments.c.id.in_(some)))
         if gone.rowcount != len(some):

@@ -396,6 +396,7 @@ def test_a_deleted_run_leaves_nothing(server: ServerHandle) -> None:
     assert server.call(stored)
     assert client.do("deleteRun", id=run_id, deleteArtifacts=True)["data"]["deleteRun"]["success"]
     assert client.resume() is None
+    server.collect()
     assert server.call(stored) == []
     again = client.do("deleteRun", id=run_id)  # as after an answer that was lost
     assert again["data"]["deleteRun"]["success"] is True
