@@ -19,6 +19,7 @@ from asyncwb.client import documents
 from asyncwb.client.paths import RunPath
 from asyncwb.client.query import RUNNING, Connection
 from asyncwb.client.transfer import place_in
+from asyncwb.engine.notices import caution
 from asyncwb.engine.thread import Engine
 from asyncwb.errors import CommError, Error, IncompleteRunHistoryError
 from asyncwb.typing import FilePath
@@ -80,7 +81,7 @@ async def _download(
     for number, url in enumerate(found.addresses):
         target = place_in(folder, f"{found.name}_{number}.runhistory.parquet")
         try:
-            await connection.fetch(worker, url, target, _whole)
+            await _fetch(connection, worker, url, target)
         except CommError as error:
             if number == len(found.addresses) - 1 and not paths:
                 raise
@@ -88,6 +89,17 @@ async def _download(
         else:
             paths.append(target)
     return DownloadHistoryResult(paths, found.live, errors or None)
+
+
+async def _fetch(connection: Connection, worker: Any, url: str, target: Path) -> None:
+    """Bring one file; where the server's store is damaged, what is whole, and say what is not."""
+    try:
+        await connection.fetch(worker, url, target, _whole)
+    except CommError as error:
+        if error.code != "history_damaged":
+            raise
+        caution(f"{target.name} is not the whole history: {error.message}")
+        await connection.fetch(worker, f"{url}&damaged=skip", target, _whole)
 
 
 async def _find(connection: Connection, worker: Any, path: RunPath) -> _Exports:

@@ -24,6 +24,7 @@ from asyncwb.client.plain_rows import having, picked, read_row
 from asyncwb.client.query import Connection
 from asyncwb.client.rows import Names, Selection, as_dicts, matching, spelled
 from asyncwb.client.waiting import wait_async
+from asyncwb.engine.notices import caution
 from asyncwb.errors import CommError
 from asyncwb.wire import frames
 from asyncwb.wire.columns import Table
@@ -88,7 +89,12 @@ class AsyncTables:
         self._failed = True
 
     def _decode(self, batch: list[bytes]) -> list[Table]:
-        tables = [frames.decode(frame).table for frame in batch]
+        decoded = [frames.decode(frame) for frame in batch]
+        for frame in decoded:
+            if frame.lost:  # the server's store is damaged there
+                reason = frame.events[0][1]["reason"]
+                caution(f"the history is not whole; its server's store is damaged: {reason}")
+        tables = [frame.table for frame in decoded]
         self._last_step = next((int(t.steps[-1]) for t in reversed(tables) if t.n), self._last_step)
         return [matching(table, self._selection.names) for table in tables]
 

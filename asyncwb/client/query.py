@@ -487,7 +487,8 @@ def _not_given(error: CommError, what: str, url: str) -> CommError:
     said = error.message.rstrip(".")
     message = f"{what} did not come from {urlsplit(url).netloc}: {said}. Nothing was written here"
     kind = _kind_of(error.code)
-    also = "" if issubclass(kind, NotFoundError) else "; try again"
+    lasting = issubclass(kind, NotFoundError) or error.status == 410
+    also = "" if lasting else "; try again"
     return kind(f"{message}{also}.", error.status, error.code)
 
 

@@ -19,9 +19,10 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 
 from asyncwb.server import points, series
-from asyncwb.server.parquet import Group
+from asyncwb.server.damage import DamagedError, Missing, found, lost
 from asyncwb.server.points import Points
 from asyncwb.server.rows import runtimes
+from asyncwb.server.segment import Group, Segment
 from asyncwb.server.series import Buckets, Floats, Grid, Rollup
 from asyncwb.server.sources import Opened, Sources, View
 from asyncwb.server.store.segments import SegmentRow
@@ -50,7 +51,15 @@ class Query:
         return runtimes(times, self.began) if self.axis == "_runtime" else times
 
 
-async def read(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[Buckets]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """A series, and what is left out of it because it is damaged in the store."""
+
+    buckets: Buckets
+    missing: Sequence[Missing]
+
+
+async def read(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[Answer]:
     """Answer charts of one run, all from one moment of it.
 
     Reads the database for the tail and the rollups, and sealed files only where those will not
@@ -60,7 +69,7 @@ async def read(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[
     while True:
         view = await sources.view(run_id)
         try:
-            return await _read_all(sources, view, run_id, queries)
+            return await _read_all(sources, view, run_id, queries, gone_is_lost=not again)
         except FileNotFoundError:
             # A segment was merged into another after the view was taken: look once more.
             if not again:
@@ -68,28 +77,58 @@ async def read(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[
             again = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Losses:
+    """What is left out for damage; a file that is not there is, where `gone_is_lost`."""
+
+    missing: list[Missing]
+    gone_is_lost: bool
+
+    def tell(self, missing: Missing) -> None:
+        """Add one, unless it is told already."""
+        if missing not in self.missing:
+            self.missing.append(missing)
+
+    def opened(self, opened: Opened, row: SegmentRow) -> Segment | None:
+        """Open a segment; None where it is damaged as a whole, which is told."""
+        try:
+            with found(row.path, gone_is_lost=self.gone_is_lost):
+                return opened.segment(row)
+        except DamagedError as error:
+            self.tell(lost(error, row.min_step, row.max_step, row.rows))
+            return None
+
+
 async def _read_all(
-    sources: Sources, view: View, run_id: int, queries: Sequence[Query]
-) -> list[Buckets]:
+    sources: Sources, view: View, run_id: int, queries: Sequence[Query], *, gone_is_lost: bool
+) -> list[Answer]:
     """Answer them by one statement for the rollups, in one thread, with each file opened once."""
     keys = {query.key for query in queries}
     holding = {key: [row for row in view.segments if _has_numbers(row, key)] for key in keys}
     wanted = [(row.id, key) for key, rows in holding.items() for row in rows]
     rollups = await sources.rollups(wanted)
     if len(rollups) < len(wanted):  # a segment without the rollup it had: merged meanwhile
-        raise FileNotFoundError(f"a segment of run {run_id} was merged into another one")
+        if not gone_is_lost:
+            raise FileNotFoundError(f"a segment of run {run_id} was merged into another one")
+        rollups = dict.fromkeys(wanted) | rollups
     sealed = {key: [(row, rollups[row.id, key]) for row in rows] for key, rows in holding.items()}
-    return await sources.threads.run(_answers, sources, view.tail, sealed, queries)
+    return await sources.threads.run(_answers, sources, view, sealed, queries, gone_is_lost)
 
 
 def _answers(
     sources: Sources,
-    tail: Sequence[Table],
-    sealed: Mapping[str, Sequence[tuple[SegmentRow, Rollup]]],
+    view: View,
+    sealed: Mapping[str, Sequence[tuple[SegmentRow, Rollup | None]]],
     queries: Sequence[Query],
-) -> list[Buckets]:
+    gone_is_lost: bool,
+) -> list[Answer]:
+    answers = []
     with Opened(sources) as opened:
-        return [_answer(opened, tail, sealed[query.key], query) for query in queries]
+        for query in queries:
+            losses = _Losses(list(view.missing), gone_is_lost)
+            buckets = _answer(opened, view.tail, sealed[query.key], query, losses)
+            answers.append(Answer(buckets, losses.missing))
+    return answers
 
 
 def _has_numbers(row: SegmentRow, key: str) -> bool:
@@ -140,10 +179,15 @@ class _Part:
 def _answer(
     opened: Opened,
     tail: Sequence[Table],
-    sealed: Sequence[tuple[SegmentRow, Rollup]],
+    sealed: Sequence[tuple[SegmentRow, Rollup | None]],
     query: Query,
+    losses: _Losses,
 ) -> Buckets:
-    parts = [_sealed_part(opened, row, rollup, query) for row, rollup in sealed if len(rollup)]
+    parts = []
+    for row, kept in sealed:
+        rollup = _rebuilt(opened, row, query.key, losses) if kept is None else kept
+        if len(rollup):
+            parts.append(_sealed_part(opened, row, rollup, query, losses))
     live = points.join([points.of_table(table, query.key) for table in tail]).latest()
     if len(live):
         parts.append(_live_part(live, query))
@@ -155,21 +199,60 @@ def _answer(
     return _from_groups(groups, query)
 
 
-def _sealed_part(opened: Opened, row: SegmentRow, rollup: Rollup, query: Query) -> _Part:
+def _rebuilt(opened: Opened, row: SegmentRow, key: str, losses: _Losses) -> Rollup:
+    """Make a rollup that is damaged anew, from the rows."""
+    live = _load(opened, row, key, (STEP, TIME), lambda _: True, losses)
+    return Rollup.build(live.steps, live.times, live.values)
+
+
+def _load(
+    opened: Opened,
+    row: SegmentRow,
+    key: str,
+    system: Sequence[str],
+    wanted: Callable[[Group], bool],
+    losses: _Losses,
+) -> Points:
+    """Read the points of one key in some row groups; those that are damaged are told."""
+    segment = losses.opened(opened, row)
+    groups = [] if segment is None else [g for g in segment.groups if wanted(g)]
+    if segment is None or not groups:
+        return points.NONE
+    try:
+        with found(row.path, gone_is_lost=losses.gone_is_lost):
+            return _points(segment, groups, key, system)
+    except DamagedError:
+        return points.join([_sound(segment, group, key, system, losses) for group in groups])
+
+
+def _sound(
+    segment: Segment, group: Group, key: str, system: Sequence[str], losses: _Losses
+) -> Points:
+    try:
+        with found(segment.place, gone_is_lost=losses.gone_is_lost):
+            return _points(segment, [group], key, system)
+    except DamagedError as error:
+        losses.tell(lost(error, group.min_step, group.max_step, group.rows))
+        return points.NONE
+
+
+def _points(segment: Segment, groups: Sequence[Group], key: str, system: Sequence[str]) -> Points:
+    columns = segment.read([group.index for group in groups], (key,), system)
+    steps = columns[STEP, "i"].values
+    times = columns[TIME, "f"].values if TIME in system else np.zeros(len(steps))
+    charted = [column for (of, _), column in columns.items() if of == key]
+    return points.of_columns(steps, times, charted)
+
+
+def _sealed_part(
+    opened: Opened, row: SegmentRow, rollup: Rollup, query: Query, losses: _Losses
+) -> _Part:
     system = (STEP,) if query.axis == STEP else (STEP, TIME)
 
     def load(wanted: Callable[[Group], bool]) -> Points:
         if rollup.whole:
             return Points(rollup.step_first, rollup.time_first, rollup.last)
-        segment = opened.segment(row)
-        groups = [group.index for group in segment.groups if wanted(group)]
-        columns = segment.read(groups, (query.key,), system) if groups else {}
-        if not columns:
-            return points.NONE
-        steps = columns[STEP, "i"].values
-        times = columns[TIME, "f"].values if TIME in system else np.zeros(len(steps))
-        found = [column for (key, _), column in columns.items() if key == query.key]
-        return points.of_columns(steps, times, found)
+        return _load(opened, row, query.key, system, wanted, losses)
 
     on_steps = query.axis == STEP
     chunks = rollup.over_steps() if on_steps else rollup.over_times(query.place)
@@ -253,8 +336,10 @@ def _rows(group: Sequence[_Part], on: Grid, query: Query) -> Points:
     return points.join([part.load(near) for part in wanted]).latest()
 
 
-def as_json(query: Query, answer: Buckets) -> dict[str, Any]:
+def as_json(query: Query, found: Answer) -> dict[str, Any]:
     """Return a series in the shape of the HTTP API; non-finite numbers are strings there."""
+    answer = found.buckets
+    missing = [one.as_dict() for one in found.missing]
     return {
         "key": query.key,
         "exact": answer.exact,
@@ -266,6 +351,7 @@ def as_json(query: Query, answer: Buckets) -> dict[str, Any]:
         "last": _numbers(answer.last),
         "count": answer.count,
         "valid": answer.valid,
+        **({"missing": missing} if missing else {}),
     }
 
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from asyncwb.errors import FrameError
 from asyncwb.server import spans
+from asyncwb.server.damage import DamagedError
 from asyncwb.server.objects import Objects
-from asyncwb.server.parquet import Segment
 from asyncwb.server.seal import put_segment
+from asyncwb.server.segment import Segment
 from asyncwb.server.sources import Sources
 from asyncwb.server.store.records import NewFrame
 from asyncwb.server.store.segments import FrameRow, NewSegment, SegmentRow
@@ -99,7 +101,10 @@ class Cut:
         """Take in further frames, in order, as (frame, first number, count)."""
         for row, first, count in rows:
             assert row.data is not None
-            decoded = frames.decode(row.data)
+            try:
+                decoded = frames.decode(row.data)
+            except FrameError as error:
+                raise DamagedError(f"frame {row.id} in the database", str(error)) from error
             table = _until(decoded.table, self._step)
             # Events say nothing of steps: what was configured or defined stays so.
             events = [(min(at, table.n), event) for at, event in decoded.events]

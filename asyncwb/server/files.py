@@ -37,13 +37,15 @@ from asyncwb.server.access import Action, require_run
 from asyncwb.server.auth import public
 from asyncwb.server.background import TASKS, whole
 from asyncwb.server.bodies import UPLOADS
+from asyncwb.server.checksums import FileSums, checked, whole_pieces
+from asyncwb.server.damage import DamagedError
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.signing import new_secret
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import UncertainCommitError
-from asyncwb.server.store.files import StoredFile
+from asyncwb.server.store.files import Content, StoredFile
 from asyncwb.server.store.records import RunPath
 from asyncwb.wire.names import file_problem
 
@@ -222,7 +224,8 @@ async def _upload(request: web.Request, file_id: int) -> None:
             body = _Body(bodies.pieces(request, share, objects.stream_memory), size)
             await objects.put_stream(name, body.pieces())
     try:
-        kept = await state.files.put(file_id, name, size, body.md5(), state.clock())
+        stored = Content(name, size, body.md5(), body.checksums())
+        kept = await state.files.put(file_id, stored, state.clock())
     except UncertainCommitError:
         raise  # the file may point to it by now; if not, it is swept
     except Exception:
@@ -240,12 +243,14 @@ class _Body:
         self._coming = coming
         self._size = size
         self._hash = hashlib.md5(usedforsecurity=False)
+        self._sums = FileSums()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         seen = 0
         async for piece in self._coming:
             seen += len(piece)
             self._hash.update(piece)
+            self._sums.update(piece)
             yield piece
         if seen != self._size:
             raise ApiError(
@@ -254,6 +259,9 @@ class _Body:
 
     def md5(self) -> str:
         return base64.b64encode(self._hash.digest()).decode()
+
+    def checksums(self) -> bytes:
+        return self._sums.encode()
 
 
 # Downloads.
@@ -290,11 +298,22 @@ async def _download(request: web.Request, file: StoredFile | None) -> web.Stream
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
     response = web.StreamResponse(status=200 if part is None else 206, headers=headers)
     response.content_length = stop - start
-    pieces = request.app[OBJECTS].stream(file.object, start, stop)
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    return await _send(request, response, pieces)
+    sums = await request.app[STATE].files.checksums(file.object)
+    return await _send(request, response, _pieces(request.app[OBJECTS], file, sums, start, stop))
+
+
+def _pieces(
+    objects: Objects, file: StoredFile, sums: bytes | None, start: int, stop: int
+) -> AsyncIterator[bytes]:
+    """Read a part of a file, each byte checked where the file has checksums."""
+    assert file.object is not None
+    if sums is None or stop <= start:
+        return objects.stream(file.object, start, stop)
+    around = whole_pieces(start, stop, file.size)
+    return checked(objects.stream(file.object, *around), sums, start, stop, file.object)
 
 
 async def _send(
@@ -305,12 +324,16 @@ async def _send(
         first = await anext(pieces, b"")
     except FileNotFoundError:  # replaced or deleted since the row was read
         raise _no_file() from None
+    except DamagedError as error:
+        log.error("%s", error)
+        raise _damaged_file() from error
     await response.prepare(request)
     await response.write(first)
     try:
         async for piece in pieces:
             await response.write(piece)
-    except OSError:
+    except (OSError, DamagedError) as error:
+        log.error("a file could not be sent: %s", error)
         # What is short must not pass for whole.
         if request.transport is not None:
             request.transport.abort()
@@ -372,6 +395,15 @@ def _too_large(size: int, most: int) -> ApiError:
         f"The file has {size} bytes; this server takes {most} (its --max-upload says so). Nothing "
         "was stored; the rest of the run is not affected.",
     )
+
+
+def _damaged_file() -> ApiError:
+    message = (
+        "The file's bytes in the server's store are not those that were uploaded, so they are not "
+        "given. `asyncwb verify` on the server names what is damaged, and a backup may still have "
+        "it; or upload the file again."
+    )
+    return ApiError(410, "file_damaged", message)
 
 
 def _no_file() -> ApiError:

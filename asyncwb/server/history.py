@@ -9,6 +9,10 @@ behind its length as a little-endian u32: what our client reads), `arrow` (an IP
 NaN and infinities are bare tokens). A failure after the first byte cuts the connection, so that a
 short answer cannot be taken for a whole one.
 
+Rows that are damaged in the store are left out and named: among `frames` by a frame that stands in
+for what is lost, in a series by `missing`. The other formats have no place for that, so a history
+of which a part is damaged is refused in them, unless `damaged=skip` asks for the rest.
+
 `background` is what the application runs beside its requests: it opens the object store, makes
 the `Sources` and `Rewinds` that the handlers share, and keeps sealing.
 """
@@ -20,7 +24,7 @@ import logging
 import math
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -31,6 +35,7 @@ from asyncwb.server import chart, rows, sample
 from asyncwb.server.access import run_not_found
 from asyncwb.server.background import TASKS
 from asyncwb.server.chart import AXES, Query
+from asyncwb.server.damage import Missing, refusal
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.parquet import ArrowStream, ParquetStream, kinds_of
@@ -118,26 +123,47 @@ async def get_history(request: web.Request) -> web.StreamResponse:
     selection, samples = _selection(request), _whole(request, "samples", 1, MAX_SAMPLES)
     sources = request.app[SOURCES]
     encoder = await _encoder(request, sources, run, selection)
+    missing: list[Missing] = []
+    if not isinstance(encoder, _Frames) and samples is None and not _skips(request):
+        missing += await rows.damage(sources, run, selection)
     response = web.StreamResponse(headers={"Content-Type": encoder.content_type})
     if samples is not None:
-        sampled = await _sampled(sources, run, selection, samples, _names(request))
+        names = _names(request)
+        sampled = await _sampled(sources, run, selection, samples, names, missing)
         response.headers.update(_took("sample", began))
-        await _stream(request, response, encoder, _one(sampled))
+    if missing and not isinstance(encoder, _Frames) and not _skips(request):
+        raise refusal(missing)
+    if samples is not None:
+        await _stream(request, response, encoder, _one(sampled), missing)
         return response
-    async with aclosing(rows.read(sources, run, selection)) as tables:
-        await _stream(request, response, encoder, tables)
+    async with aclosing(rows.read(sources, run, selection, missing)) as tables:
+        await _stream(request, response, encoder, tables, missing)
     return response
 
 
+def _skips(request: web.Request) -> bool:
+    match request.query.get("damaged", "refuse"):
+        case "refuse":
+            return False
+        case "skip":
+            return True
+    raise _bad("damaged must be refuse or skip.")
+
+
 async def _sampled(
-    sources: Sources, run: RunRef, selection: Selection, samples: int, names: tuple[str, ...]
+    sources: Sources,
+    run: RunRef,
+    selection: Selection,
+    samples: int,
+    names: tuple[str, ...],
+    missing: list[Missing],
 ) -> Table:
     if names:
         spec = Spec(names, samples, selection.min_step, selection.max_step)
-        return await sample.table_with_keys(sources, run, spec)
+        return await sample.table_with_keys(sources, run, spec, missing)
     if selection == Selection():
-        return await sample.whole(sources, run, samples)
-    async with aclosing(rows.read(sources, run, selection)) as tables:
+        return await sample.whole(sources, run, samples, missing)
+    async with aclosing(rows.read(sources, run, selection, missing)) as tables:
         return await rows.sample(tables, samples)
 
 
@@ -151,16 +177,20 @@ async def _stream(
     response: web.StreamResponse,
     encoder: Encoder,
     tables: AsyncIterator[Table],
+    missing: Sequence[Missing],
 ) -> None:
+    """Send what there is; `missing` grows meanwhile, where the format has a place to tell it."""
+    told = 0
     try:
         async for table in tables:
             data = await request.app[SOURCES].threads.run(encoder.encode, table)
             if not response.prepared:  # not before: an error of the first window is a 5xx
                 await response.prepare(request)
-            await response.write(data)
+            await response.write(b"".join(map(encoder.lost, missing[told:])) + data)
+            told = len(missing)
         if not response.prepared:
             await response.prepare(request)
-        await response.write(encoder.end())
+        await response.write(b"".join(map(encoder.lost, missing[told:])) + encoder.end())
         await response.write_eof()
     except ConnectionResetError:
         raise
@@ -181,6 +211,9 @@ class Encoder(Protocol):
     def encode(self, table: Table) -> bytes:
         """Return the bytes of the next rows."""
 
+    def lost(self, missing: Missing) -> bytes:
+        """Return the bytes that say what is left out here; none where the format has no place."""
+
     def end(self) -> bytes:
         """Return what follows the last row."""
 
@@ -196,6 +229,10 @@ class _Frames:
         self._rows += table.n
         return struct.pack("<I", len(frame)) + frame
 
+    def lost(self, missing: Missing) -> bytes:
+        frame = frames.encode_lost(self._rows, max(1, missing.rows), str(missing))
+        return struct.pack("<I", len(frame)) + frame
+
     def end(self) -> bytes:
         return b""
 
@@ -206,6 +243,9 @@ class _JsonLines:
     def encode(self, table: Table) -> bytes:
         return b"".join(dumps(row) + b"\n" for row in table.iter_rows())
 
+    def lost(self, missing: Missing) -> bytes:
+        return b""
+
     def end(self) -> bytes:
         return b""
 
@@ -213,9 +253,15 @@ class _JsonLines:
 class _Arrow(ArrowStream):
     content_type = "application/vnd.apache.arrow.stream"
 
+    def lost(self, missing: Missing) -> bytes:
+        return b""
+
 
 class _Parquet(ParquetStream):
     content_type = "application/vnd.apache.parquet"
+
+    def lost(self, missing: Missing) -> bytes:
+        return b""
 
 
 async def _encoder(

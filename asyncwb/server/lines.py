@@ -135,12 +135,18 @@ def _packed(numbered: Iterable[tuple[int, str]]) -> Iterator[Chunk]:
 
 
 def _chunk(first: int, held: list[bytes]) -> Chunk:
-    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(b"".join(held))
+    codec = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+    packed = codec.compress(b"".join(held))
     return Chunk(first, len(held), packed)
 
 
 def _numbered(chunks: Iterable[Chunk]) -> Iterator[tuple[int, str]]:
     for chunk in chunks:
         # Not splitlines(), which cuts at characters that lines may hold.
-        text = zstandard.ZstdDecompressor().decompress(chunk.data).decode()
+        try:
+            text = zstandard.ZstdDecompressor().decompress(chunk.data).decode()
+        except (zstandard.ZstdError, UnicodeDecodeError):
+            last = chunk.first + chunk.count - 1
+            yield chunk.first, f"[asyncwb: lines {chunk.first} to {last} are damaged in the store]"
+            continue
         yield from enumerate(text.split("\n")[:-1], chunk.first)

@@ -17,10 +17,7 @@ Everything here blocks: run it in a worker thread. Arrays are made from buffers 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -41,7 +38,7 @@ from asyncwb.wire.columns import (
     Table,
 )
 from asyncwb.wire.keys import shown
-from asyncwb.wire.values import dumps, loads
+from asyncwb.wire.values import dumps
 
 METADATA: Final = b"asyncwb"
 GROUP_ROWS: Final = 65_536
@@ -65,18 +62,6 @@ class Name(NamedTuple):
     name: str
     key: str
     kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A row group: its rows, and the least and greatest `_step` and `_timestamp` in it."""
-
-    index: int
-    rows: int
-    min_step: int
-    max_step: int
-    min_time: float
-    max_time: float
 
 
 def names(table: Table) -> list[Name]:
@@ -174,103 +159,6 @@ def from_numpy(values: NDArray[Any], kind: Kind, mask: NDArray[np.bool_] | None)
     if kind == BOOL:
         values = np.packbits(values, bitorder="little")
     return pa.Array.from_buffers(_ARROW[kind], n, [_validity(mask), pa.py_buffer(values)])
-
-
-class Segment:
-    """An open file, and what its footer says. One thread at a time."""
-
-    def __init__(self, source: io.IOBase, footer: Any = None) -> None:
-        self._source = source
-        self._file = parquet.ParquetFile(source, metadata=footer, pre_buffer=True)
-        self.footer = self._file.metadata
-
-    def close(self) -> None:
-        """Close the file under it."""
-        self._file.close(force=True)
-        self._source.close()
-
-    @cached_property
-    def _about(self) -> dict[str, Any]:
-        about: dict[str, Any] = loads(self.footer.metadata[METADATA])
-        return about
-
-    @cached_property
-    def columns(self) -> tuple[Name, ...]:
-        """The columns of the file."""
-        return tuple(Name(*entry) for entry in self._about["columns"])
-
-    @property
-    def writers(self) -> frozenset[str]:
-        """Whose rows these are."""
-        return frozenset(self._about["writers"])
-
-    @cached_property
-    def groups(self) -> tuple[Group, ...]:
-        """The row groups, in order."""
-        return tuple(self._group(i) for i in range(self.footer.num_row_groups))
-
-    def _group(self, index: int) -> Group:
-        group = self.footer.row_group(index)
-        steps, times = (group.column(i).statistics for i in (0, 1))
-        # Of nothing but NaN there are no statistics.
-        least, most = (times.min, times.max) if times.has_min_max else (-math.inf, math.inf)
-        return Group(index, group.num_rows, steps.min, steps.max, least, most)
-
-    def read(
-        self,
-        groups: Sequence[int],
-        keys: Collection[str] | None = None,
-        system: Collection[str] = _SYSTEM,
-    ) -> dict[tuple[str, Kind], Column]:
-        """Read these keys (None: all) of some row groups, and `_step` and `_timestamp`."""
-        wanted = [
-            c
-            for c in self.columns
-            if (c.key in system if c.key in _SYSTEM else keys is None or c.key in keys)
-        ]
-        data = self._file.read_row_groups(list(groups), columns=[c.name for c in wanted])
-        columns = (_column(data.column(c.name), c) for c in wanted)
-        return {(c.key, c.kind): c for c in columns if c is not None}
-
-    def table(self, groups: Sequence[int], keys: Collection[str] | None = None) -> Table:
-        """Read these keys (None: all) of some row groups as a table."""
-        n = sum(self.groups[i].rows for i in groups)
-        return Table.from_columns(n, self.read(groups, keys).values())
-
-
-def _column(data: pa.ChunkedArray, name: Name) -> Column | None:
-    rows = None
-    if data.null_count:
-        present = np.concatenate([_bits(c, 0) for c in data.chunks])
-        rows = np.flatnonzero(present).astype(np.int32)
-        if not len(rows):
-            return None
-    values: Any
-    if name.kind == JSON:
-        texts = [text for text in data.to_pylist() if text is not None]
-        values = loads("[" + ",".join(texts) + "]")
-    else:
-        values = np.concatenate([_numbers(c, name.kind) for c in data.chunks])
-        values = values if rows is None else values[rows]
-    return Column(name.key, name.kind, values, rows)
-
-
-def _numbers(chunk: pa.Array, kind: Kind) -> NDArray[Any]:
-    if kind == BOOL:
-        return _bits(chunk, 1)
-    dtype = np.float64 if kind == FLOAT else np.int64
-    flat = np.frombuffer(chunk.buffers()[1] or b"", dtype)
-    return flat[chunk.offset : chunk.offset + len(chunk)]
-
-
-def _bits(chunk: pa.Array, buffer: int) -> NDArray[np.bool_]:
-    """Unpack an array's validity (buffer 0) or, of bools, its values (buffer 1)."""
-    packed = chunk.buffers()[buffer]
-    if packed is None:
-        return np.ones(len(chunk), dtype=np.bool_)
-    start, stop = chunk.offset, chunk.offset + len(chunk)
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=stop, bitorder="little")
-    return bits[start:].astype(np.bool_)
 
 
 class ArrowStream:

@@ -35,6 +35,7 @@ from asyncwb.server import spans
 from asyncwb.server.background import whole
 from asyncwb.server.claims import held
 from asyncwb.server.cut import Cut, CutShortError
+from asyncwb.server.damage import DamagedError
 from asyncwb.server.errors import ApiError
 from asyncwb.server.ledger import Ledger
 from asyncwb.server.objects import Objects
@@ -121,6 +122,8 @@ class Rewinds:
             await self._delete([new.path for new, _ in cut.new])
             if isinstance(error, CutShortError):
                 raise _busy("The server is stopping.") from error
+            if isinstance(error, DamagedError):
+                raise _damaged(error) from error
             if isinstance(error, ConflictError):
                 raise _busy("Another process is at work on it.") from error
             raise
@@ -183,6 +186,14 @@ def _there(run: EditedRun | None) -> EditedRun:
     if run is None:
         raise ApiError(404, "run_not_found", "The run has been deleted meanwhile.")
     return run
+
+
+def _damaged(error: DamagedError) -> ApiError:
+    message = (
+        f"A part of the run's history is damaged in the store ({error}), so what would stay of it "
+        "cannot be told. Nothing was changed; put the object back from a backup first."
+    )
+    return ApiError(409, "history_damaged", message)
 
 
 def _busy(why: str) -> ApiError:

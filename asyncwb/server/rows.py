@@ -6,18 +6,23 @@ holds a window and not a run; only row groups whose steps overlap are in memory 
 
 Sealing goes on meanwhile. A view is taken at the beginning; if a file has been merged away
 before its turn came, a new view is taken and reading goes on at the step where it stood.
+
+Rows that are damaged in the store are left out and told: a row group, or a key in it, at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncwb.server.parquet import Group, group_rows
+from asyncwb.server.damage import DamagedError, Missing, found, lost, refusal
+from asyncwb.server.parquet import group_rows
+from asyncwb.server.segment import Group, Segment
 from asyncwb.server.sources import Sources, View
 from asyncwb.server.store.segments import RunRef, SegmentRow
 from asyncwb.wire.columns import FLOAT, INT, OPEN, STEP, TIME, Block, Kind, Table, concat
@@ -60,29 +65,54 @@ async def kinds(sources: Sources, run: RunRef, selection: Selection) -> list[tup
 
 
 async def read(
-    sources: Sources, run: RunRef, selection: Selection = Selection()
+    sources: Sources,
+    run: RunRef,
+    selection: Selection = Selection(),
+    missing: list[Missing] | None = None,
 ) -> AsyncGenerator[Table, None]:
     """Yield the rows of a run, one a step, ascending, in tables of up to about 65,536 rows.
 
     Each table has `_step`, `_timestamp` and `_runtime` (seconds since the run began).
+
+    Args:
+        sources: the server's history.
+        run: the run.
+        selection: which part of it.
+        missing: takes what is left out because it is damaged, before the table that lacks it.
+
+    Raises:
+        ApiError: 410, a part is damaged, and there is no `missing` to tell it.
     """
-    at, retried_at = selection.min_step, False
+    told: list[Missing] = [] if missing is None else missing
+    at, retried = selection.min_step, False
     while True:
         view = await sources.view(run.id)
-        plan = _Plan(sources, view, selection, at)
+        plan = _Plan(sources, view, selection, at, told, gone_is_lost=retried)
         try:
             for lo, hi in await sources.threads.run(plan.windows):
                 table = await sources.threads.run(plan.load, lo, hi)
-                at, retried_at = hi, False
+                if missing is None and told:
+                    raise refusal(told)
+                at, retried = hi, False
                 if table.n:
                     yield with_runtime(table, run.began)
+            if missing is None and told:
+                raise refusal(told)
             return
         except FileNotFoundError:
             # Merged into another segment since the view was taken. Gone again at once, though,
             # it is lost.
-            if retried_at:
-                raise
-            retried_at = True
+            retried = True
+
+
+async def damage(sources: Sources, run: RunRef, selection: Selection) -> list[Missing]:
+    """Return what `read` would leave out; costs reading the selection, but not decoding it."""
+    missing: list[Missing] = []
+    view = await sources.view(run.id)
+    plan = _Plan(sources, view, selection, selection.min_step, missing, gone_is_lost=True)
+    await sources.threads.run(plan.windows)
+    await sources.threads.run(plan.check)
+    return missing
 
 
 def runtimes(times: NDArray[np.float64], began: float) -> NDArray[np.float64]:
@@ -150,11 +180,20 @@ class _Piece:
 class _Plan:
     """How one view of a run is read: which row groups and which part of the tail a window has.
 
-    Its methods block. Mutable state: `_open`, the row groups that the next window may need again.
+    Its methods block. Mutable state: `_open`, the row groups that the next window may need again;
+    `_missing`, what was left out for damage, a file that is not there among it where
+    `gone_is_lost`.
     """
 
     def __init__(
-        self, sources: Sources, view: View, selection: Selection, min_step: int | None
+        self,
+        sources: Sources,
+        view: View,
+        selection: Selection,
+        min_step: int | None,
+        missing: list[Missing],
+        *,
+        gone_is_lost: bool,
     ) -> None:
         self._sources = sources
         self._wanted = selection.wanted
@@ -162,7 +201,10 @@ class _Plan:
         self._segments = [row for row in view.segments if self._touches(row)]
         self._tail = view.tail
         self._pieces: list[_Piece] = []
-        self._open: dict[int, Table] = {}
+        self._open: dict[int, Table | None] = {}
+        self._missing = missing
+        self._gone_is_lost = gone_is_lost
+        self._lost_frames = view.missing
 
     def _touches(self, row: SegmentRow) -> bool:
         if self._wanted and not any(key in self._wanted for _, key, _ in row.columns):
@@ -176,8 +218,13 @@ class _Plan:
     def windows(self) -> list[tuple[int | None, int | None]]:
         """Return the windows of steps [lo, hi) to be loaded one after the other."""
         self._live = self._merged_tail()
+        for one in self._lost_frames:
+            if self._overlaps(one.first_step, one.last_step):
+                self._tell(one)
         for row in self._segments:
-            segment = self._sources.open(row)
+            segment = self._opened(row)
+            if segment is None:
+                continue
             segment.close()
             self._pieces += [
                 _Piece(row, group)
@@ -185,6 +232,34 @@ class _Plan:
                 if self._overlaps(group.min_step, group.max_step)
             ]
         return list(self._cut())
+
+    def _opened(self, row: SegmentRow) -> Segment | None:
+        """Open a segment; None where it is damaged as a whole, which is told."""
+        try:
+            with found(row.path, gone_is_lost=self._gone_is_lost):
+                return self._sources.open(row)
+        except DamagedError as error:
+            self._tell(lost(error, row.min_step, row.max_step, row.rows))
+            return None
+
+    def _tell(self, missing: Missing) -> None:
+        if missing not in self._missing:  # a second view has the same damage
+            self._missing.append(missing)
+
+    def check(self) -> None:
+        """Find out what is damaged in all windows."""
+        for piece in self._pieces:
+            segment = self._opened(piece.segment)
+            if segment is not None:
+                with closing(segment):
+                    self._checked(piece, segment)
+
+    def _checked(self, piece: _Piece, segment: Segment) -> None:
+        try:
+            with found(piece.segment.path, gone_is_lost=self._gone_is_lost):
+                segment.check([piece.group.index], self._wanted)
+        except DamagedError as error:
+            self._tell(_lost_of(error, piece.group))
 
     def _merged_tail(self) -> Table:
         tail: Iterable[Table] = self._tail
@@ -222,19 +297,29 @@ class _Plan:
             last = piece.group.max_step
             if (lo is not None and last < lo) or (hi is not None and piece.group.min_step >= hi):
                 continue
-            table = self._open.pop(place, None) or self._read(piece)
+            table = self._open.pop(place) if place in self._open else self._read(piece)
             if hi is not None and last >= hi:
                 self._open[place] = table
-            parts.append(_between(table, lo, hi))
+            if table is not None:
+                parts.append(_between(table, lo, hi))
         parts.append(_between(self._live, lo, hi))
         return self._with_keys(concat(parts).merge_steps())
 
-    def _read(self, piece: _Piece) -> Table:
-        segment = self._sources.open(piece.segment)
-        try:
-            return segment.table([piece.group.index], self._wanted)
-        finally:
-            segment.close()
+    def _read(self, piece: _Piece) -> Table | None:
+        """Read a row group, without the keys that are damaged; None where all of it is."""
+        segment = self._opened(piece.segment)
+        if segment is None:
+            return None
+        groups = [piece.group.index]
+        with closing(segment):
+            try:
+                with found(piece.segment.path, gone_is_lost=self._gone_is_lost):
+                    return segment.table(groups, self._wanted)
+            except DamagedError as error:
+                self._tell(_lost_of(error, piece.group))
+                if error.keys is None:
+                    return None
+                return segment.table(groups, self._wanted, error.keys)
 
     def _with_keys(self, table: Table) -> Table:
         """Leave out the rows that have none of the wanted keys."""
@@ -247,6 +332,10 @@ class _Plan:
         for column in found:
             present[column.rows] = True
         return table.take(np.flatnonzero(present))
+
+
+def _lost_of(error: DamagedError, group: Group) -> Missing:
+    return lost(error, group.min_step, group.max_step, group.rows)
 
 
 def _between(table: Table, lo: int | None, hi: int | None) -> Table:

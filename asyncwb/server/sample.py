@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncwb.server import rows
+from asyncwb.server.damage import Missing
 from asyncwb.server.rows import RUNTIME, SYSTEM, Selection
 from asyncwb.server.sources import Sources, View
 from asyncwb.server.store.segments import RunRef
@@ -39,19 +40,22 @@ class Spec:
     max_step: int | None = None
 
 
-async def whole(sources: Sources, run: RunRef, samples: int) -> Table:
+async def whole(
+    sources: Sources, run: RunRef, samples: int, missing: list[Missing] | None = None
+) -> Table:
     """Return about `samples` rows spread over a whole history, its first and last among them.
 
     Args:
         sources: the server's history.
         run: the run.
         samples: rows, >= 1. A history of no more rows is returned whole.
+        missing: as `rows.read` has it.
     """
     view = await sources.view(run.id)
-    found = await _from_kept(sources, view, samples)
+    found = None if view.missing else await _from_kept(sources, view, samples)
     if found is not None:
         return rows.with_runtime(found, run.began)
-    return await rows.sample(rows.read(sources, run), samples)
+    return await rows.sample(rows.read(sources, run, Selection(), missing), samples)
 
 
 async def _from_kept(sources: Sources, view: View, samples: int) -> Table | None:
@@ -99,12 +103,14 @@ async def with_keys(sources: Sources, run: RunRef, spec: Spec) -> list[dict[str,
     return _rows(table, spec.keys, [paths_of(key) for key in spec.keys])
 
 
-async def table_with_keys(sources: Sources, run: RunRef, spec: Spec) -> Table:
+async def table_with_keys(
+    sources: Sources, run: RunRef, spec: Spec, missing: list[Missing] | None = None
+) -> Table:
     """Return the same rows as a table, under the paths of their keys."""
     paths = [paths_of(key) for key in spec.keys]
     wanted = tuple(dict.fromkeys(path for some in paths for path in some))
     selection = Selection(wanted or (STEP,), spec.min_step, spec.max_step)
-    found = await _complete(rows.read(sources, run, selection), paths)
+    found = await _complete(rows.read(sources, run, selection, missing), paths)
     return await sources.threads.run(_picked, found, spec, paths)
 
 

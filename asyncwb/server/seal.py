@@ -27,18 +27,21 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 from asyncwb.server import parquet
 from asyncwb.server import sweep as sweeping
 from asyncwb.server.background import whole
+from asyncwb.server.checksums import SegmentSums
 from asyncwb.server.claims import held
+from asyncwb.server.damage import DamagedError, found
 from asyncwb.server.metrics import Metrics
 from asyncwb.server.objects import Objects
-from asyncwb.server.parquet import Segment
 from asyncwb.server.points import of_columns
 from asyncwb.server.rows import spread
+from asyncwb.server.segment import Segment
 from asyncwb.server.series import Rollup
 from asyncwb.server.store.claims import Claim, ConflictError
 from asyncwb.server.store.database import UncertainCommitError
@@ -210,8 +213,15 @@ class Sealer:
             return False
         rows = sum(row.rows for row in sealed)
         segments = await self._store.segments(tail.run_id)
-        absorbed = absorb(segments, rows, tail.running, policy)
-        new = await asyncio.to_thread(self._build, tail.run_id, absorbed, sealed)
+        while True:
+            absorbed = absorb(segments, rows, tail.running, policy)
+            try:
+                new = await asyncio.to_thread(self._build, tail.run_id, absorbed, sealed)
+                break
+            except DamagedError as error:
+                # It stays as it is, for a backup to mend it, and so does what stands before it.
+                logger.error("%s; it is not merged with others", error)
+                segments = _behind(segments, error.place)
         try:
             await self._store.replace(tail.run_id, claim, self._clock(), sealed, absorbed, new)
         except UncertainCommitError:
@@ -241,12 +251,13 @@ class Sealer:
         tables: list[Table] = []
         writers: set[str] = set()
         for row in absorbed:
-            segment = Segment(self._objects.reader(row.path, row.size))
-            try:
+            with (
+                found(row.path, gone_is_lost=True),  # nobody merges meanwhile: the claim is ours
+                closing(self._objects.reader(row.path, row.size)) as source,
+                closing(Segment(source, row.path, row.size, row.checksums)) as segment,
+            ):
                 tables.append(segment.table(range(len(segment.groups))))
                 writers |= segment.writers
-            finally:
-                segment.close()
         return tables, writers
 
     async def sweep(self) -> None:
@@ -258,6 +269,12 @@ class Sealer:
         before = self._clock() - self._policy.grace
         gone = await sweeping.sweep(self._objects, FOLDER, before, self._store.known_paths)
         self._counts["orphans"] += gone
+
+
+def _behind(segments: Sequence[SegmentRow], path: str) -> list[SegmentRow]:
+    """Return the segments that stand behind one."""
+    paths = [row.path for row in segments]
+    return list(segments[paths.index(path) + 1 :])
 
 
 def claim_of(run_id: int) -> str:
@@ -305,6 +322,7 @@ def put_segment(
         int(steps[-1]),
         parquet.names(table),
         len(data),
+        SegmentSums.of(data).encode(),
         list(rollups_of(table)),
         frames.encode(0, spread(table, SAMPLE_ROWS)),
     )

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import struct
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
@@ -36,7 +37,10 @@ FACTOR: Final = 50
 """rows that a rollup's chunk holds at most, where steps are evenly spaced."""
 
 _HEADER: Final = struct.Struct("<4sBBHI")
-_MAGIC: Final = b"AWR1"
+_MAGIC: Final = b"AWR2"
+_UNCHECKED: Final = b"AWR1"
+"""what rollups began with before they had a checksum"""
+_CRC: Final = struct.Struct("<I")
 _LINES: Final = 10
 _MAX_CHUNKS: Final = 2**24
 
@@ -336,29 +340,48 @@ class Rollup:
         )
 
     def encode(self) -> bytes:
-        """Return the rollup's bytes: byte-shuffled 8-byte words under zstd."""
+        """Return the rollup's bytes: byte-shuffled 8-byte words under zstd, then a CRC-32."""
         lines = [getattr(self, f.name).view(np.uint8) for f in fields(self)[2:]]
         planes = np.concatenate(lines).reshape(_LINES, len(self), 8).transpose(0, 2, 1)
         head = _HEADER.pack(_MAGIC, self.shift, self.ordered, 0, len(self))
-        return head + _codec.compressor.compress(planes.tobytes())
+        body = head + _codec.compressor.compress(planes.tobytes())
+        return body + _CRC.pack(zlib.crc32(body))
 
     @classmethod
     def decode(cls, data: bytes) -> Rollup:
         """Read what `encode` wrote; about 0.1 ms for a thousand chunks.
 
         Raises:
-            ValueError: these bytes are no rollup.
+            ValueError: these bytes are no rollup, or damaged.
         """
-        magic, shift, ordered, _, n = _HEADER.unpack_from(data)
-        if magic != _MAGIC or n > _MAX_CHUNKS:
+        body = _sound(data)
+        _, shift, ordered, _, n = _HEADER.unpack_from(body)
+        if n > _MAX_CHUNKS:
             raise ValueError("these bytes are no rollup")
         size = _LINES * n * 8
-        raw = _codec.decompressor.decompress(data[_HEADER.size :], max_output_size=size)
+        try:
+            raw = _codec.decompressor.decompress(body[_HEADER.size :], max_output_size=size)
+        except zstandard.ZstdError as error:
+            raise ValueError(f"the rollup cannot be decompressed: {error}") from error
         planes = np.frombuffer(raw, np.uint8).reshape(_LINES, 8, n)
         lines = np.ascontiguousarray(planes.transpose(0, 2, 1)).view(np.int64).reshape(_LINES, n)
         whole = (0, 1, 8, 9)
         words = [lines[i] if i in whole else lines[i].view(np.float64) for i in range(_LINES)]
         return cls(shift, bool(ordered), *words)
+
+
+def _sound(data: bytes) -> bytes:
+    """Return a rollup without its checksum, which is right, or which it never had."""
+    if len(data) < _HEADER.size + _CRC.size:
+        raise ValueError("these bytes are no rollup")
+    if data.startswith(_UNCHECKED):
+        return data
+    if not data.startswith(_MAGIC):
+        raise ValueError("these bytes are no rollup")
+    body = data[: -_CRC.size]
+    if zlib.crc32(body) != _CRC.unpack(data[-_CRC.size :])[0]:
+        raise ValueError("the rollup's checksum does not match")
+    return body
 
 
 class _PerThread(threading.local):

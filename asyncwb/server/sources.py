@@ -7,19 +7,25 @@ only the frames of that second. Both caches have a bound.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from asyncwb.errors import FrameError
+from asyncwb.server.damage import DamagedError, Missing, lost
 from asyncwb.server.objects import Objects
-from asyncwb.server.parquet import Segment
+from asyncwb.server.segment import Segment
 from asyncwb.server.series import Rollup
 from asyncwb.server.store.segments import FrameRow, SegmentRow, Segments
 from asyncwb.server.threads import READERS, Threads
 from asyncwb.wire import frames
 from asyncwb.wire.columns import Table
+
+log = logging.getLogger("asyncwb.server")
 
 _MEMORY: Final = 128 * 2**20
 """bytes that decoded frames, and as many that decoded rollups, may take."""
@@ -28,10 +34,14 @@ _FOOTERS: Final = 512
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One moment of a run: segments, oldest first, then the tables of the tail, in order."""
+    """One moment of a run: segments, oldest first, then the tables of the tail, in order.
+
+    `missing` are frames of the tail that are damaged.
+    """
 
     segments: tuple[SegmentRow, ...]
     tail: tuple[Table, ...]
+    missing: tuple[Missing, ...] = ()
 
 
 class Sources:
@@ -58,14 +68,14 @@ class Sources:
         have = self._tails.get(run_id, {})
         holdings = await self.store.holdings(run_id, have)
         new = [row for row in holdings.frames if row.data is not None and row.rows]
-        decoded = dict(zip((r.id for r in new), await self.threads.run(_decode, new), strict=True))
+        decoded, damaged = await self.threads.run(_decode, new)
         tables = {
             row.id: decoded[row.id] if row.id in decoded else have[row.id]
             for row in holdings.frames
-            if row.rows
+            if row.id in decoded or row.id in have
         }
         self._keep_tail(run_id, tables)
-        return View(holdings.segments, tuple(tables.values()))
+        return View(holdings.segments, tuple(tables.values()), tuple(damaged))
 
     def _keep_tail(self, run_id: int, tables: dict[int, Table]) -> None:
         self._tails.pop(run_id, None)
@@ -76,28 +86,32 @@ class Sources:
             _, dropped = self._tails.popitem(last=False)
             total -= sum(_size(table) for table in dropped.values())
 
-    async def rollups(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Rollup]:
-        """Return the rollup of each (segment, key) that has one."""
-        have = {place: self._rollups[place] for place in wanted if place in self._rollups}
+    async def rollups(
+        self, wanted: Collection[tuple[int, str]]
+    ) -> dict[tuple[int, str], Rollup | None]:
+        """Return the rollup of each (segment, key) that has one; None stands for a damaged one."""
+        have: dict[tuple[int, str], Rollup | None] = {
+            place: self._rollups[place] for place in wanted if place in self._rollups
+        }
         missing = [place for place in wanted if place not in have]
         if missing:
             data = await self.store.rollups(missing)
             have.update(zip(data, await self.threads.run(_rollups, data.values()), strict=True))
         for place, rollup in have.items():
-            self._rollups[place] = rollup
-            self._rollups.move_to_end(place)
+            if rollup is not None:
+                self._rollups[place] = rollup
+                self._rollups.move_to_end(place)
         total = sum(80 * len(rollup) for rollup in self._rollups.values())
         while total > self._memory:
             total -= 80 * len(self._rollups.popitem(last=False)[1])
         return have
 
     async def samples(self, segment_ids: Sequence[int]) -> dict[int, Table]:
-        """Return rows of each segment, evenly spread, where sealing kept some."""
+        """Return rows of each segment, evenly spread, where sealing kept some, undamaged."""
         missing = [i for i in segment_ids if i not in self._samples]
         if missing:
             data = await self.store.samples(missing)
-            decoded = await self.threads.run(_decode_all, list(data.values()))
-            self._samples.update(zip(data, decoded, strict=True))
+            self._samples.update(await self.threads.run(_samples, data))
         have = {i: self._samples[i] for i in segment_ids if i in self._samples}
         for i in have:
             self._samples.move_to_end(i)
@@ -111,10 +125,16 @@ class Sources:
 
         Raises:
             FileNotFoundError: it was merged into another one meanwhile.
+            DamagedError: its footer is not what was written.
         """
         with self._lock:
             footer = self._footers.get(row.path)
-        segment = Segment(self._objects.reader(row.path, row.size), footer)
+        source = self._objects.reader(row.path, row.size)
+        try:
+            segment = Segment(source, row.path, row.size, row.checksums, footer)
+        except BaseException:
+            source.close()
+            raise
         with self._lock:
             self._footers[row.path] = segment.footer
             self._footers.move_to_end(row.path)
@@ -141,23 +161,45 @@ class Opened:
         """Return an open segment.
 
         Raises:
-            FileNotFoundError: it was merged into another one meanwhile.
+            FileNotFoundError, DamagedError: as `Sources.open`.
         """
         if row.id not in self._segments:
             self._segments[row.id] = self._sources.open(row)
         return self._segments[row.id]
 
 
-def _rollups(data: Iterable[bytes]) -> list[Rollup]:
-    return [Rollup.decode(one) for one in data]
+def _rollups(data: Iterable[bytes]) -> list[Rollup | None]:
+    return [_rollup(one) for one in data]
 
 
-def _decode(rows: Sequence[FrameRow]) -> list[Table]:
-    return _decode_all([row.data for row in rows if row.data is not None])
+def _rollup(data: bytes) -> Rollup | None:
+    try:
+        return Rollup.decode(data)
+    except ValueError as error:
+        log.error("a rollup is damaged, and is made anew from the rows for each chart: %s", error)
+        return None
 
 
-def _decode_all(data: Sequence[bytes]) -> list[Table]:
-    return [frames.decode(one).table for one in data]
+def _decode(rows: Sequence[FrameRow]) -> tuple[dict[int, Table], list[Missing]]:
+    """Return the tables of frames by their ids, and what is missing for damage."""
+    tables: dict[int, Table] = {}
+    missing: list[Missing] = []
+    for row in rows:
+        assert row.data is not None
+        try:
+            tables[row.id] = frames.decode(row.data).table
+        except FrameError as error:
+            damage = DamagedError(f"frame {row.id} in the database", str(error))
+            missing.append(lost(damage, row.min_step or 0, row.max_step or 0, row.rows))
+    return tables, missing
+
+
+def _samples(data: dict[int, bytes]) -> dict[int, Table]:
+    found: dict[int, Table] = {}
+    for segment, one in data.items():
+        with suppress(FrameError):  # then the rows themselves are read
+            found[segment] = frames.decode(one).table
+    return found
 
 
 def _size(table: Table) -> int:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,12 +16,15 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 import pytest
 from aiohttp import web
+from sqlalchemy import update
 from yarl import URL
 
 from asyncwb.server import files
+from asyncwb.server.checksums import PIECE
 from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE
 from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.schema import files as stored
 from asyncwb.wire.names import MAX_FILE_NAME, file_problem
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.wandb_client import make_run
@@ -272,6 +276,40 @@ async def test_an_upload_that_is_cut_short_leaves_nothing(server: ServerHandle) 
         assert client.objects() == held
         assert (await client.get(client.url("small")))[1] == b"old"
         assert (await client.get(client.url("large")))[0] == 404
+
+
+async def test_a_flipped_bit_is_never_given_as_a_files_byte(server: ServerHandle) -> None:
+    async with connected(server) as client:
+        large = os.urandom(3 * PIECE + 100)
+        for name, data in (("small", b"hello"), ("large", large)):
+            assert await client.put(client.create(name)[0], data) == 200
+        for name, place in (("small", 2), ("large", PIECE + 7)):
+            path = server.data / "objects" / client.file(name).object
+            damaged = bytearray(path.read_bytes())
+            damaged[place] ^= 1
+            path.write_bytes(damaged)
+        status, body, _ = await client.get(client.url("small"))
+        assert (status, json.loads(body)["error"]["code"]) == (410, "file_damaged")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await client.get(client.url("large"))
+        # Ranges beside the damage are given, whatever MiB they begin and end in.
+        for start, stop in ((0, 10), (PIECE - 1, PIECE), (2 * PIECE, len(large))):
+            span = {"Range": f"bytes={start}-{stop - 1}"}
+            status, body, _ = await client.get(client.url("large"), **span)
+            assert (status, body) == (206, large[start:stop])
+        for start, stop in ((PIECE, PIECE + 1), (0, 2 * PIECE), (2 * PIECE - 1, 2 * PIECE)):
+            span = {"Range": f"bytes={start}-{stop - 1}"}
+            try:
+                assert (await client.get(client.url("large"), **span))[0] == 410
+            except aiohttp.ClientPayloadError:
+                assert start < PIECE, "nothing was sent of what is damaged"
+
+        async def forget(app: web.Application) -> None:
+            async with app[STATE].database.transaction() as connection:
+                await connection.execute(update(stored).values(checksums=None))
+
+        client.on(forget)  # as what an older server stored
+        assert (await client.get(client.url("small")))[1] == b"hello"[:2] + b"m" + b"lo"
 
 
 async def test_uploads_need_a_length_and_plain_bytes(server: ServerHandle) -> None:

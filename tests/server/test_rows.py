@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncwb.server import rows
+from asyncwb.server.damage import Missing
+from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import Objects
 from asyncwb.server.rows import Selection
 from asyncwb.server.sources import Sources
@@ -139,14 +141,29 @@ async def test_a_bucket_serves_as_well_as_a_folder(lab: Lab) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_file_that_is_really_lost_is_an_error(lab: Lab) -> None:
+@pytest.mark.parametrize("bucket", [False, True])
+async def test_a_file_that_is_really_lost_is_told_and_the_rest_given(
+    lab: Lab, bucket: bool
+) -> None:
+    if bucket:
+        lab.objects = Objects.open("memory:///")
+        lab.sources = Sources(lab.store, lab.objects)
     run = await lab.run()
     await lab.log(run, [(0, {"loss": 1.0})])
     await seal_all(lab)
-    for name in lab.files(run):
-        lab.objects.delete(name)
-    with pytest.raises(FileNotFoundError):
+    await lab.read(run)  # its footer is known from here on
+    (path,) = lab.files(run)
+    lab.objects.delete(path)
+    await lab.log(run, [(1, {"loss": 2.0})])
+    with pytest.raises(ApiError, match="the object is not there") as refused:
         await lab.read(run)
+    assert refused.value.status == 410
+    missing: list[Missing] = []
+    found = [table async for table in rows.read(lab.sources, run, Selection(), missing)]
+    assert [table.steps.tolist() for table in found] == [[1]]
+    assert [(one.place, one.first_step, one.last_step, one.rows) for one in missing] == [
+        (path, 0, 0, 1)
+    ]
 
 
 @pytest.mark.anyio

@@ -7,7 +7,7 @@ is text and nothing else; objects have random names. `None` stands for a file th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final, TypeVar
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -38,6 +38,16 @@ class StoredFile:
     updated_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes that came for a file: their object, how many, their MD5 (base64) and checksums."""
+
+    object: str
+    size: int
+    md5: str
+    checksums: bytes
+
+
 class Files:
     """Reads and changes the table of files. Every method is one short transaction or read."""
 
@@ -66,8 +76,8 @@ class Files:
                 await connection.execute(self._announce, rows[start : start + _AT_ONCE])
             return await _named(connection, run_id, list(mimetypes))
 
-    async def put(self, file_id: int, object_name: str, size: int, md5: str, now: float) -> bool:
-        """Say that a file's bytes are in an object now; the one that held them is dropped.
+    async def put(self, file_id: int, content: Content, now: float) -> bool:
+        """Say which bytes a file has now; the object that held them is dropped.
 
         Returns:
             Whether the file is (still) there.
@@ -77,11 +87,17 @@ class Files:
             row = (await connection.execute(locked)).first()
             if row is None:
                 return False
-            new = {"object": object_name, "size": size, "md5": md5, "updated_at": now}
-            await connection.execute(update(files).where(files.c.id == file_id).values(new))
+            new = update(files).where(files.c.id == file_id)
+            await connection.execute(new.values(**asdict(content), updated_at=now))
             if row[0] is not None:
                 await drop(connection, [row[0]], now)
             return True
+
+    async def checksums(self, object_name: str) -> bytes | None:
+        """Return the checksums of an object; None where it came before there were any."""
+        statement = select(files.c.checksums).where(files.c.object == object_name)
+        async with self._database.connect() as connection:
+            return (await connection.execute(statement)).scalar()
 
     async def get(self, run_id: int, name: str) -> StoredFile | None:
         """Return a run's file of that name, announced ones too."""

@@ -302,6 +302,8 @@ segments = Table(
     # The highest frame id inside: segments of one run, in this order, are its history.
     Column("sorted_after_frame", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
+    # What `server.checksums` makes of the file's bytes; null where an older server sealed it.
+    Column("checksums", LargeBinary),
     Index(None, "run_id", "sorted_after_frame"),
     sqlite_autoincrement=True,
 )
@@ -340,6 +342,8 @@ files = Table(
     Column("mimetype", Text),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
+    # As those of segments.
+    Column("checksums", LargeBinary),
     UniqueConstraint("run_id", "name"),
     Index(None, "object"),
     sqlite_autoincrement=True,

@@ -56,7 +56,8 @@ class FrameRow:
 class SegmentRow:
     """A sealed segment: an object of `size` bytes with `rows` rows, one a step.
 
-    `columns` lists (column name, key, kind) in the order of the file.
+    `columns` lists (column name, key, kind) in the order of the file. `checksums` None: an older
+    server sealed it.
     """
 
     id: int
@@ -67,6 +68,7 @@ class SegmentRow:
     columns: tuple[tuple[str, str, str], ...]
     size: int
     sorted_after_frame: int
+    checksums: bytes | None = None
 
     @property
     def cells(self) -> int:
@@ -104,6 +106,7 @@ class NewSegment:
     max_step: int
     columns: Sequence[tuple[str, str, str]]
     size: int
+    checksums: bytes
     rollups: Sequence[tuple[str, str, bytes]]
     """(key, kinds, encoded rollup)"""
     sample: bytes
@@ -321,6 +324,7 @@ async def insert_segment(
         max_step=new.max_step,
         columns=[list(column) for column in new.columns],
         size=new.size,
+        checksums=new.checksums,
         sorted_after_frame=after,
         created_at=now,
     )
@@ -375,6 +379,7 @@ def _segment(row: Any) -> SegmentRow:
         tuple((name, key, kind) for name, key, kind in row.columns),
         row.size,
         row.sorted_after_frame,
+        row.checksums,
     )
 
 

@@ -131,6 +131,16 @@ export interface WireSeries {
   count: number[];
   /** How many of each bucket's values were numbers; left out by servers that do not say. */
   valid?: number[];
+  /** What is left out because it is damaged in the server's store. */
+  missing?: WireMissing[];
+}
+
+export interface WireMissing {
+  place: string;
+  first_step: number;
+  last_step: number;
+  rows: number;
+  why: string;
 }
 
 export interface RunPath extends ProjectPath {

@@ -24,6 +24,14 @@ test("what is not a finite number becomes a gap with a name, never a value", () 
   expect([0, 1, 2].map((i) => valueAt(series, i))).toEqual([2, "NaN", "Infinity"]);
 });
 
+test("what the store has lost is named", () => {
+  const lost = { place: "segments/1/a", first_step: 5, last_step: 9, rows: 5, why: "a checksum" };
+  expect(decode(wire, "_step").missing).toBe("");
+  expect(decode({ ...wire, missing: [lost] }, "_step").missing).toBe(
+    "5 rows in steps 5 to 9 (segments/1/a: a checksum)",
+  );
+});
+
 test("NaN among numbers in one bucket is still marked", () => {
   const series = decode({ ...wire, valid: [9, 0, 10, 10] }, "_step");
   expect(series.odd[0]).toEqual({ x: 0, what: "NaN" });

@@ -1,6 +1,6 @@
 // One metric's buckets, decoded: finite numbers in arrays for the chart, everything else named.
 
-import type { WireNumber, WireSeries, XKey } from "./api";
+import type { WireMissing, WireNumber, WireSeries, XKey } from "./api";
 
 export type Oddity = "NaN" | "Infinity" | "-Infinity";
 
@@ -23,6 +23,8 @@ export interface Series {
   last: WireNumber[];
   count: number[];
   odd: Odd[];
+  /** What is left out because it is damaged in the server's store, in words; empty: nothing. */
+  missing: string;
 }
 
 const ODDITIES = new Set<unknown>(["NaN", "Infinity", "-Infinity"]);
@@ -44,6 +46,7 @@ export function decode(wire: WireSeries, axis: XKey): Series {
     last: [],
     count: [],
     odd: [],
+    missing: (wire.missing ?? []).map(inWords).join("; "),
   };
   wire.x.forEach((wireX, i) => {
     const x = finite(wireX);
@@ -57,6 +60,11 @@ export function decode(wire: WireSeries, axis: XKey): Series {
     for (const what of oddities(wire, i)) series.odd.push({ x, what });
   });
   return series;
+}
+
+function inWords(lost: WireMissing): string {
+  const { rows, first_step, last_step, place, why } = lost;
+  return `${rows} rows in steps ${first_step} to ${last_step} (${place}: ${why})`;
 }
 
 function oddities(wire: WireSeries, i: number): Oddity[] {

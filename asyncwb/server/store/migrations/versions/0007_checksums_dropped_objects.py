@@ -1,4 +1,4 @@
-"""Objects that nothing names any more wait a while before they are deleted."""
+"""Objects have checksums, and those that nothing names any more wait before they are deleted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the list of them."""
+    """Add the list of them, and a place for the checksums of new ones."""
     op.create_table(
         "dropped_objects",
         sa.Column("name", sa.Text, nullable=False),
@@ -20,3 +20,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_dropped_objects"),
     )
     op.create_index("ix_dropped_objects_dropped_at", "dropped_objects", ["dropped_at"])
+    for name in ("segments", "files"):
+        op.add_column(name, sa.Column("checksums", sa.LargeBinary))
