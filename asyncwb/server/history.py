@@ -47,6 +47,7 @@ from asyncwb.server.seal import Sealer
 from asyncwb.server.sources import Sources
 from asyncwb.server.state import STATE
 from asyncwb.server.store.segments import RunRef, Segments
+from asyncwb.server.stores import identify, place_of_objects
 from asyncwb.server.sweep import collecting
 from asyncwb.wire import frames
 from asyncwb.wire.columns import Table
@@ -76,8 +77,9 @@ def routes() -> list[web.RouteDef]:
 async def background(app: web.Application) -> AsyncIterator[None]:
     """Open the object store and seal beside the requests (a cleanup context of aiohttp)."""
     state = app[STATE]
-    place = state.config.objects or state.config.data / "objects"
+    place = place_of_objects(state.config)
     objects = await asyncio.to_thread(Objects.open, place)
+    await identify(state.database, objects, place, state.clock())
     store = Segments(state.database)
     app[OBJECTS] = objects
     app[SOURCES] = Sources(store, objects)

@@ -22,15 +22,14 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 from aiohttp import web
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
 from asyncwb.errors import SettingsError
 from asyncwb.private import close_to_others, make_private_folder
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)*")
-_FOLDERS: Final = ("segments", "files")
-"""what lies in a store at the top"""
+_AT_THE_TOP: Final = ("segments", "files", "store-id")
 _READ_AHEAD: Final = 64 * 2**10
 _PART: Final = 8 * 2**20
 """bytes of one part of an upload that streams into a bucket, which takes 10,000 parts"""
@@ -85,7 +84,7 @@ class Objects:
         folder = Path(text).absolute()
         try:
             make_private_folder(folder)
-            close_to_others(folder, *_FOLDERS)
+            close_to_others(folder, *_AT_THE_TOP)
         except OSError as error:
             raise SettingsError(
                 f"{folder} cannot be the object store: {error.strerror or error}. Nothing was "
@@ -99,6 +98,31 @@ class Objects:
         obstore.put(self._store, _checked(name), data)
         if self._folder is not None:
             self._sync(self._folder / name)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Store `data` under a name that has none; what is there already stays."""
+        try:
+            obstore.put(self._store, _checked(name), data, mode="create")
+        except AlreadyExistsError:
+            return
+        if self._folder is not None:
+            self._sync(self._folder / name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is an object of that name."""
+        try:
+            obstore.head(self._store, _checked(name))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def size(self, name: str) -> int:
+        """Return an object's size in bytes.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        return int(obstore.head(self._store, _checked(name))["size"])
 
     def _sync(self, file: Path) -> None:
         # The rows' frames are deleted from the database next: the file must not be in the

@@ -19,6 +19,7 @@ from contextlib import (
     nullcontext,
     suppress,
 )
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Table, event, text
@@ -75,6 +76,12 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
         self._turn = asyncio.Lock()
+
+    @property
+    def file(self) -> Path | None:
+        """The file that a SQLite database is; None for PostgreSQL, and for one in memory."""
+        name = self.url.database
+        return Path(name) if self.is_sqlite and name and name != ":memory:" else None
 
     async def open(self) -> None:
         """Make the first connection, to see that there is a database.
@@ -165,6 +172,10 @@ class Database:
                 await self._checkpoint()
         finally:
             await self.engine.dispose()
+
+    async def leave(self) -> None:
+        """Close every connection of a process that is not the server: its log is left to it."""
+        await self.engine.dispose()
 
     async def _checkpoint(self) -> None:
         # On the driver: a transaction, which SQLAlchemy would begin, forbids it. Where it fails

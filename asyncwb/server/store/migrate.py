@@ -41,7 +41,12 @@ def current(connection: Connection) -> str | None:
 
 def upgrade(connection: Connection) -> None:
     """Run every revision that the database lacks, inside the caller's transaction."""
-    importlib.import_module("alembic.command").upgrade(alembic_config(connection), "head")
+    upgrade_to(connection, "head")
+
+
+def upgrade_to(connection: Connection, revision: str) -> None:
+    """Run the revisions that the database lacks up to one, inside the caller's transaction."""
+    importlib.import_module("alembic.command").upgrade(alembic_config(connection), revision)
 
 
 def alembic_config(connection: Connection) -> Any:

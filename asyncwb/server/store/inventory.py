@@ -1,0 +1,114 @@
+"""The statements of what a store holds: the objects that it names, and the bytes in its rows.
+
+For copying and for checking: all of it, in some hundred rows at a time, whatever they belong to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import Select, and_, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.schema import files, frames, lines, rollups, segments
+from asyncwb.server.store.segments import SAMPLE
+
+_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An object that the database names, and what it says of the bytes.
+
+    `md5` (base64) and `checksums` are None where an older server stored them.
+    """
+
+    name: str
+    kind: Literal["segment", "file"]
+    size: int
+    md5: str | None
+    checksums: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes in a row of the database; `place` says which, in words."""
+
+    place: str
+    kind: Literal["frame", "rollup", "lines"]
+    data: bytes
+
+
+async def named_objects(connection: AsyncConnection) -> list[Named]:
+    """Return every object that segments and files name, as of the connection's moment."""
+    found: list[Named] = []
+    sealed = select(segments.c.path, segments.c.size, segments.c.checksums)
+    async for path, size, checksums in await connection.stream(sealed):
+        found.append(Named(path, "segment", size, None, checksums))
+    stored = select(files.c.object, files.c.size, files.c.md5, files.c.checksums)
+    async for name, size, md5, checksums in await connection.stream(
+        stored.where(files.c.object.is_not(None))
+    ):
+        found.append(Named(name, "file", size, md5, checksums))
+    return found
+
+
+async def blobs(database: Database) -> AsyncIterator[Blob]:
+    """Yield the bytes of all frames, rollups and samples, and console lines."""
+    async for row in _pages(database, _frames_after):
+        yield Blob(f"frame {row.id} of run {row.run_id}", "frame", row.data)
+    async for row in _pages(database, _rollups_after):
+        sample = row.kind == SAMPLE
+        what = "the sample" if sample else f"the rollup of {row.key!r}"
+        yield Blob(f"{what} of segment {row.segment_id}", "frame" if sample else "rollup", row.data)
+    async for row in _pages(database, _lines_after):
+        place = f"lines {row.first} to {row.first + row.count - 1} of {row.stream!r}"
+        yield Blob(f"{place} of run {row.run_id}", "lines", row.data)
+
+
+async def _pages(database: Database, after: Any) -> AsyncIterator[Any]:
+    """Yield rows, page by page: no transaction is open while they are looked at."""
+    last: Any = None
+    while True:
+        async with database.connect() as connection:
+            page = (await connection.execute(after(last).limit(_AT_ONCE))).all()
+        for row in page:
+            yield row
+        if len(page) < _AT_ONCE:
+            return
+        last = page[-1]
+
+
+def _frames_after(last: Any) -> Select[Any]:
+    statement = select(frames.c.id, frames.c.run_id, frames.c.data).order_by(frames.c.id)
+    return statement if last is None else statement.where(frames.c.id > last.id)
+
+
+def _rollups_after(last: Any) -> Select[Any]:
+    key = (rollups.c.segment_id, rollups.c.key, rollups.c.kind)
+    return _behind(select(rollups).order_by(*key), key, last)
+
+
+def _lines_after(last: Any) -> Select[Any]:
+    key = (lines.c.run_id, lines.c.stream, lines.c.first)
+    return _behind(select(lines).order_by(*key), key, last)
+
+
+def _behind(statement: Select[Any], key: tuple[Any, Any, Any], last: Any) -> Select[Any]:
+    if last is None:
+        return statement
+    a, b, c = key
+    x, y, z = (getattr(last, column.name) for column in key)
+    return statement.where(or_(a > x, and_(a == x, b > y), and_(a == x, b == y, c > z)))
+
+
+async def complaints(database: Database) -> list[str]:
+    """Return what the database itself finds wrong with its file; PostgreSQL is not asked."""
+    if not database.is_sqlite:
+        return []
+    async with database.connect() as connection:
+        said = [str(row[0]) for row in await connection.execute(text("PRAGMA integrity_check"))]
+    return [] if said == ["ok"] else said
