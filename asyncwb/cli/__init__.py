@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from asyncwb.cli import importing
+from asyncwb.cli.backup import backup, restore, verify
 from asyncwb.cli.demo import demo
 from asyncwb.cli.login import login
 from asyncwb.cli.output import say
@@ -33,7 +34,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, server, login, status, sync, users, teams, invite, join, keys):
+for command in (
+    *(demo, server, login, status, sync, users, teams, invite, join, keys),
+    *(backup, restore, verify),
+):
     app.command()(command)
 app.add_typer(importing.app)
 

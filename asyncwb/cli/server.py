@@ -66,7 +66,7 @@ def server(
     At first start it makes an admin's API key (or takes ASYNCWB_API_KEY) and says where it is.
     """
     folder = (data or Settings.resolve().server_dir).expanduser().absolute()
-    package = _load()
+    package = load("asyncwb.server")
     config = package.ServerConfig(
         data=folder,
         host=host,
@@ -91,14 +91,15 @@ def _announce(url: str, folder: Path) -> None:
         )
 
 
-def _load() -> Any:
+def load(module: str) -> Any:
+    """Import a module of the server, whose libraries not everybody has."""
     try:
-        return importlib.import_module("asyncwb.server")
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library == "asyncwb":
             raise
         raise UnsupportedError(
-            f"The server needs {library}, which is not installed; no server was started. "
+            f"The server needs {library}, which is not installed; nothing was done. "
             "Install it with: pip install 'asyncwb[server]'"
         ) from None

@@ -26,6 +26,7 @@ from asyncwb.server.damage import DamagedError
 MISMATCH: Final = "its checksum does not match"
 PIECE: Final = 2**20
 """bytes of a file under one checksum"""
+_MAGIC: Final = b"PAR1"
 _HEAD: Final = struct.Struct("<QI")
 
 Range: TypeAlias = tuple[int, int]
@@ -74,6 +75,15 @@ class SegmentSums:
         """Read what `encode` wrote."""
         footer_at, footer = _HEAD.unpack_from(data)
         return cls(footer_at, footer, np.frombuffer(data, "<u4", offset=_HEAD.size))
+
+    def fit(self, data: bytes) -> bool:
+        """Tell whether these bytes are those of the file, all of them."""
+        try:
+            now = SegmentSums.of(data)
+        except (pa.ArrowException, ValueError, OSError):
+            return False
+        same = (now.footer_at, now.footer) == (self.footer_at, self.footer)
+        return same and np.array_equal(now.chunks, self.chunks) and data[:4] == _MAGIC
 
 
 class FileSums:

@@ -347,6 +347,11 @@ class Rollup:
         body = head + _codec.compressor.compress(planes.tobytes())
         return body + _CRC.pack(zlib.crc32(body))
 
+    @staticmethod
+    def has_checksum(data: bytes) -> bool:
+        """Tell whether `decode` checks these bytes; older ones have nothing to check by."""
+        return data.startswith(_MAGIC)
+
     @classmethod
     def decode(cls, data: bytes) -> Rollup:
         """Read what `encode` wrote; about 0.1 ms for a thousand chunks.
