@@ -310,7 +310,7 @@ def _queries(request: web.Request, run: RunRef) -> list[Query]:
     keys = list(dict.fromkeys(request.query.getall("key", [])))
     if not keys or len(keys) > MAX_KEYS:
         raise _bad(f"Name 1 to {MAX_KEYS} keys, each as key=NAME.")
-    buckets = _whole(request, "buckets", 1, MAX_BUCKETS)
+    buckets = _whole(request, "buckets", 2, MAX_BUCKETS)
     axis = next((axis for axis in AXES if axis == request.query.get("x", AXES[0])), None)
     if axis is None:
         raise _bad(f"x must be one of {', '.join(AXES)}.")

@@ -115,7 +115,7 @@ def grid(
 
     Args:
         x_first, x_last: the x of the series' first and last point.
-        buckets: how many buckets there may be, >= 1.
+        buckets: how many buckets there may be, >= 2: 0 is an edge, which a series may reach across.
         lo, hi: the part that is wanted, [lo, hi); None is the series' own end. The grid covers
             it and is widened to whole buckets.
     """
@@ -158,7 +158,7 @@ def bucketise(
 
     Args:
         x: float64[n], ascending. y: float64[n].
-        buckets: the most entries of the answer, >= 1.
+        buckets: the most entries of the answer, >= 2.
         lo, hi: the part of x wanted, [lo, hi). Unless the answer is exact it is widened to
             whole buckets.
 

@@ -112,11 +112,12 @@ class AsyncwbRival(Rival, Charts):
     def series_from_rows(self, key: str, buckets: int) -> int:
         """Read the metric's column of every sealed file and reduce it with the server's code."""
         # Not at the top: pyarrow would be in the memory and the start of every other measurement.
-        from asyncwb.server import parquet, series
+        from asyncwb.server import segment as sealed
+        from asyncwb.server import series
 
         steps, values = [], []
         for path in (self._server.data / "objects").rglob("*.parquet"):
-            segment = parquet.Segment(path.open("rb"))
+            segment = sealed.Segment(path.open("rb"), str(path), path.stat().st_size, None)
             columns = segment.read(range(len(segment.groups)), (key,), ("_step",))
             segment.close()
             steps.append(columns["_step", "i"].values)
