@@ -1,6 +1,8 @@
 """The worker: one thread with one uvloop loop, whatever the caller does with its own.
 
     inbox      the caller's side of `log()`: check, stamp, pack into the journal; never waits
+    checks     what it refuses, and why it drops
+    holders    who is in the middle of it, when somebody else comes
     records    how a row or an event lies in the journal, for whoever writes or scans it
     journal    segments on disk, in order; trimmed once acknowledged
     segment    one of them: preallocated, memory-mapped

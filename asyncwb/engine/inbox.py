@@ -17,16 +17,16 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
 from typing import Any, Final, TypeAlias
 
-from asyncwb.engine.journal import Journal, is_disk_full
+from asyncwb.engine.checks import check_event, check_row, why_dropped, why_no_room
+from asyncwb.engine.holders import is_held, is_reentered
+from asyncwb.engine.journal import Journal
 from asyncwb.engine.records import (
     EVENT,
     FIRST_SCHEMA,
     HEAD_SIZE,
     JSON_ROW,
-    MAX_RECORD,
     OPEN,
     SUM_SIZE,
     Schema,
@@ -36,12 +36,10 @@ from asyncwb.engine.records import (
 )
 from asyncwb.engine.segment import Segment
 from asyncwb.engine.token import Token
-from asyncwb.errors import JournalFull, LogTypeError, StepError, UsageError
-from asyncwb.wire.history import STEP_MIN, Assigned, StepRule, check_step
+from asyncwb.errors import JournalFull, StepError, UsageError
+from asyncwb.wire.history import STEP_MIN, StepRule, check_step
 from asyncwb.wire.values import convert_row, dumps
 
-NEGATIVE: Final = "step_negative"
-"""why a row is dropped that gives a step below 0"""
 _MAX_SCHEMAS: Final = 4096
 _STUCK: Final = 0.5
 """seconds of waiting for the token after which it is asked whether anybody holds it"""
@@ -159,7 +157,7 @@ class Inbox:
         except IndexError:  # which is no part of the story of an error below
             token = None
         if token is None:
-            if self._is_reentered(sys._getframe(1)):
+            if is_reentered(self, _HOLDERS, sys._getframe(1)):
                 self._defer(data, step, commit)
                 return True
             self._wait_for_token()
@@ -185,7 +183,7 @@ class Inbox:
                             before = rule.step, rule.fast
                             given = rule.assign(step, commit)
                             if given.dropped:
-                                self._drop(_why_dropped(given))
+                                self._drop(why_dropped(given))
                                 return True
                             at = given.step
                             if given.open:
@@ -216,7 +214,7 @@ class Inbox:
             UsageError: the run has finished, or the event is too large for any server.
         """
         if not self._token.take():
-            if self._is_reentered(sys._getframe(1)):
+            if is_reentered(self, _HOLDERS, sys._getframe(1)):
                 self._check_open()
                 check_event(event)  # it is refused here, not when it is taken
                 self._deferred.append(event)
@@ -259,7 +257,7 @@ class Inbox:
     def count_dropped(self, reason: str, rows: int = 1) -> None:
         """Account for rows that were not accepted; the server is told at the next chance."""
         if not self._token.take():
-            if self._is_reentered(sys._getframe(1)):
+            if is_reentered(self, _HOLDERS, sys._getframe(1)):
                 self._drop(reason, rows)
                 return
             self._wait_for_token()
@@ -278,7 +276,7 @@ class Inbox:
 
     def is_interrupted(self) -> bool:
         """Tell whether the caller is a signal handler (or a finaliser) inside a call of this."""
-        return self._token.is_taken and self._is_reentered(sys._getframe(1))
+        return self._token.is_taken and is_reentered(self, _HOLDERS, sys._getframe(1))
 
     def after_fork(self, reopen: Callable[[], Journal], first: dict[str, Any]) -> None:
         """In a forked child: let go of the parent's journal; the next row opens one of its own.
@@ -312,11 +310,11 @@ class Inbox:
             text = dumps(self._fill_in(row.values) if self._fill_in else row.values)
             stamped = row.timestamp
         need = (schema.size + len(schema.define)) if schema else HEAD_SIZE + len(text) + 8
-        _check_row(need)
+        check_row(need)
         room = self._make_room(need)
         given = self.rule.assign(step, commit)
         if given.dropped or not room:  # a row without room uses up its step all the same
-            self._drop(_why_dropped(given) if given.dropped else self._no_room)
+            self._drop(why_dropped(given) if given.dropped else self._no_room)
             return True
         flags = OPEN if given.open else 0
         moment = self._now() if stamped is None else stamped
@@ -402,7 +400,7 @@ class Inbox:
             self._journal = reopen()
         while (segment := self._rotate(need + _RESERVE, force)) is None:
             if self._disk_retry_at:
-                self._no_room = _reason(self.disk_error)
+                self._no_room = why_no_room(self.disk_error)
                 return False
             if self._overflow == "raise":
                 raise JournalFull(
@@ -462,12 +460,12 @@ class Inbox:
 
     def _drop_for(self, error: OSError) -> None:
         self.disk_error = error
-        self._drop(_reason(error))
+        self._drop(why_no_room(error))
 
     def _defer(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         """Keep a row that comes in the middle of another; a bad one is refused here and now."""
         self._check_open()
-        _check_row(len(dumps(convert_row(data).values)))
+        check_row(len(dumps(convert_row(data).values)))
         if step is not None:
             check_step(step, STEP_MIN)
         self._deferred.append((dict(data), step, commit))
@@ -495,57 +493,8 @@ class Inbox:
     def _wait_for_token(self) -> None:
         while not self._token.take(_STUCK):
             # Ctrl-C between taking the token and entering the `try` leaves it taken for ever.
-            if not self._is_held():
+            if not is_held(self, _HOLDERS, Inbox._wait_for_token.__code__):
                 self._token.give()
-
-    def _is_held(self) -> bool:
-        """Tell whether some thread is at work with the token, other than waiting for it."""
-        waiting = Inbox._wait_for_token.__code__
-        for top in sys._current_frames().values():
-            frame: FrameType | None = top
-            while frame is not None and frame.f_code is not waiting:
-                if frame.f_code in _HOLDERS and frame.f_locals.get("self") is self:
-                    return True
-                frame = frame.f_back
-        return False
-
-    def _is_reentered(self, frame: FrameType | None) -> bool:
-        """Tell whether this thread holds the token further up: a signal handler or a finaliser."""
-        while frame is not None:
-            if frame.f_code in _HOLDERS and frame.f_locals.get("self") is self:
-                return True
-            frame = frame.f_back
-        return False
-
-
-def check_event(event: Mapping[str, Any]) -> bytes:
-    """Return an event as JSON; raises UsageError where no server takes one that is so large."""
-    text = dumps(event)
-    if len(text) > MAX_RECORD - HEAD_SIZE:
-        what = {"start": "config", "config": "config", "summary": "summary"}.get(event["t"], "run")
-        raise UsageError(f"this change of the {what} {_too_large(len(text))}")
-    return text
-
-
-def _check_row(size: int) -> None:
-    if size > MAX_RECORD:
-        raise LogTypeError(f"this row {_too_large(size)}")
-
-
-def _too_large(size: int) -> str:
-    return (
-        f"takes {size:,} bytes, of which no server takes more than {MAX_RECORD:,} at once. It was "
-        "not recorded; what was logged before is safe. Keep large data in a file, and store that "
-        "with run.save()."
-    )
-
-
-def _why_dropped(given: Assigned) -> str:
-    return NEGATIVE if given.step < 0 else "step_backwards"
-
-
-def _reason(error: OSError | None) -> str:
-    return "disk_full" if is_disk_full(error) else "disk_error"
 
 
 _HOLDERS: Final = frozenset(

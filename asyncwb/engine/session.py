@@ -17,9 +17,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 from asyncwb.engine import stopping
 from asyncwb.engine.aside import Aside
+from asyncwb.engine.checks import check_event
 from asyncwb.engine.ending import Ending, Others
 from asyncwb.engine.folder import Description, RunFolder, new_writer
-from asyncwb.engine.inbox import Inbox, check_event
+from asyncwb.engine.inbox import Inbox
 from asyncwb.engine.journal import Journal
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.progress import Progress

@@ -148,7 +148,7 @@ async def test_what_no_server_takes_is_set_aside_and_the_rest_is_sent(
     to_server: Settings, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As an older release left it, which took rows of any size."""
-    monkeypatch.setattr("asyncwb.engine.inbox.MAX_RECORD", 2**40)
+    monkeypatch.setattr("asyncwb.engine.checks.MAX_RECORD", 2**40)
     nowhere = {"base_url": "http://127.0.0.1:9", "api_key": "k", "detach_uploader": False}
     run = asyncwb.init("p", id="r", settings=nowhere)
     letters = np.random.default_rng(1).integers(256, 2048, 26 * 2**20, np.uint16)

@@ -1,0 +1,32 @@
+"""Who holds an object's token: told from the stacks of the threads, since a token does not know.
+
+That is for the rare case, when it is found gone: a signal handler or a finaliser that logs in the
+middle of a `log()`, or an interrupt that came between taking the token and entering the `try`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Container
+from types import CodeType, FrameType
+
+
+def is_held(owner: object, holders: Container[CodeType], waiting: CodeType) -> bool:
+    """Tell whether some thread is in a method of `owner` that holds its token (`holders`), other
+    than waiting for it."""
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None and frame.f_code is not waiting:
+            if frame.f_code in holders and frame.f_locals.get("self") is owner:
+                return True
+            frame = frame.f_back
+    return False
+
+
+def is_reentered(owner: object, holders: Container[CodeType], frame: FrameType | None) -> bool:
+    """Tell whether this thread, from `frame` up, is in such a method."""
+    while frame is not None:
+        if frame.f_code in holders and frame.f_locals.get("self") is owner:
+            return True
+        frame = frame.f_back
+    return False
