@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from os import SEEK_END
 from secrets import token_hex
 from typing import IO, Any, Final
@@ -31,6 +32,8 @@ from asyncwb.wire.values import loads
 
 _FAILURES: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 _PIECE: Final = 256 * 2**10
+_WARNED: Final = 2**20
+"""bytes: aiohttp warns of larger bodies that are plain bytes, and a warning may be an error"""
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 _PROOF_TIMEOUT: Final = 10.0
 _STRANGER: Final = "what listens there is not the server of this data folder"
@@ -262,11 +265,14 @@ class Http:
         if data is not None and content_type:
             headers["Content-Type"] = content_type
         headers |= more or {}
+        body: Any = data
+        if isinstance(data, bytes) and len(data) > _WARNED:
+            body = BytesIO(data)
         try:
             async with self._pool(url).request(
                 method,
                 url,
-                data=data,
+                data=body,
                 params=params,
                 headers=headers,
                 timeout=timeout,

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from asyncwb.engine.http import Http, NoAnswer
+from tests.fix_server import ServerHandle
 
 
 @pytest.mark.anyio
@@ -19,4 +20,14 @@ async def test_a_server_that_takes_no_more_bytes() -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises(NoAnswer):
             await http.upload(url, io.BytesIO(bytes(20_000_000)), {})
+    await http.close()
+
+
+@pytest.mark.anyio
+async def test_a_large_request_warns_nobody(server: ServerHandle) -> None:
+    """Here, as in a program of a user's, a warning is an error."""
+    http = Http(30.0)
+    body = bytes(2**20 + 1)
+    reply = await http.request("POST", f"{server.url}/api/v1/ingest", key="no", data=body)
+    assert reply.status == 401
     await http.close()
