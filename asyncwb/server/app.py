@@ -39,6 +39,7 @@ from asyncwb.server.crash import watching
 from asyncwb.server.errors import error_middleware, error_response
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
+from asyncwb.server.objects import OBJECTS
 from asyncwb.server.open_requests import OPEN_REQUESTS, PAUSE, OpenRequests
 from asyncwb.server.signing import Signer
 from asyncwb.server.state import STATE, State
@@ -54,6 +55,7 @@ from asyncwb.server.store.runs import Runs
 from asyncwb.server.store.sweeps import Sweeps
 from asyncwb.server.store.teams import Teams
 from asyncwb.server.store.users import Users
+from asyncwb.server.stores import open_objects
 from asyncwb.server.threads import WRITERS, Threads
 from asyncwb.settings import default_entity
 from asyncwb.version import __version__
@@ -199,6 +201,7 @@ async def _open_database(app: web.Application) -> AsyncIterator[None]:
     try:
         await state.database.open()
         await migrate(state.database)
+        app[OBJECTS] = await open_objects(state.config, state.database, state.clock())
         await ensure_admin(state, default_entity())
         yield
     finally:

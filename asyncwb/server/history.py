@@ -13,13 +13,12 @@ Rows that are damaged in the store are left out and named: among `frames` by a f
 for what is lost, in a series by `missing`. The other formats have no place for that, so a history
 of which a part is damaged is refused in them, unless `damaged=skip` asks for the rest.
 
-`background` is what the application runs beside its requests: it opens the object store, makes
-the `Sources` and `Rewinds` that the handlers share, and keeps sealing.
+`background` is what the application runs beside its requests: it makes the `Sources` and `Rewinds`
+that the handlers share, and keeps sealing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import struct
@@ -37,7 +36,7 @@ from asyncwb.server.background import TASKS
 from asyncwb.server.chart import AXES, Query
 from asyncwb.server.damage import Missing, refusal
 from asyncwb.server.errors import ApiError
-from asyncwb.server.objects import OBJECTS, Objects
+from asyncwb.server.objects import OBJECTS
 from asyncwb.server.parquet import ArrowStream, ParquetStream, kinds_of
 from asyncwb.server.rewind import REWINDS, Rewinds
 from asyncwb.server.rows import Selection
@@ -47,7 +46,6 @@ from asyncwb.server.seal import Sealer
 from asyncwb.server.sources import Sources
 from asyncwb.server.state import STATE
 from asyncwb.server.store.segments import RunRef, Segments
-from asyncwb.server.stores import identify, place_of_objects
 from asyncwb.server.sweep import collecting
 from asyncwb.wire import frames
 from asyncwb.wire.columns import Table
@@ -75,13 +73,9 @@ def routes() -> list[web.RouteDef]:
 
 
 async def background(app: web.Application) -> AsyncIterator[None]:
-    """Open the object store and seal beside the requests (a cleanup context of aiohttp)."""
+    """Seal beside the requests (a cleanup context of aiohttp)."""
     state = app[STATE]
-    place = place_of_objects(state.config)
-    objects = await asyncio.to_thread(Objects.open, place)
-    await identify(state.database, objects, place, state.clock())
-    store = Segments(state.database)
-    app[OBJECTS] = objects
+    store, objects = Segments(state.database), app[OBJECTS]
     app[SOURCES] = Sources(store, objects)
     app[SEALER] = Sealer(store, objects, clock=state.clock, metrics=state.metrics)
     app[REWINDS] = Rewinds(state, app[SOURCES], objects)

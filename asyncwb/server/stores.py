@@ -79,6 +79,19 @@ def _check_revision(revision: str | None) -> None:
         )
 
 
+async def open_objects(config: ServerConfig, database: Database, now: float) -> Objects:
+    """Open a server's objects, and make sure that they are those of its database.
+
+    Raises:
+        SettingsError: they cannot be opened.
+        UsageError: they are another database's.
+    """
+    place = place_of_objects(config)
+    objects = await asyncio.to_thread(Objects.open, place)
+    await identify(database, objects, place, now)
+    return objects
+
+
 async def identify(database: Database, objects: Objects, place: str | Path, now: float) -> None:
     """Make sure that a database and objects belong together; give them an id where they have none.
 

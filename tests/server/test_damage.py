@@ -27,6 +27,7 @@ from asyncwb.server.store.segments import RunRef
 from asyncwb.wire import frames
 from tests.client.test_api import api_of
 from tests.fix_server import ServerHandle, both_databases
+from tests.server.graphql.asking import ask, codes
 from tests.server.history_lab import BEGAN, Lab, Row, exactly, merged, table_of
 from tests.server.ingest_client import Client
 from tests.server.test_history import decode_frames, logged, seal
@@ -247,6 +248,26 @@ async def test_every_answer_names_what_is_missing(
         assert "missing" not in series["series"][1]
         assert (missing["first_step"], missing["last_step"]) == span
         assert missing["keys"] == ["loss"]
+
+
+HISTORY = """query Q($low: Int64, $high: Int64) {
+  project(name: "p") { run(name: "r1") { history(minStep: $low, maxStep: $high, samples: 1000) } }
+}"""
+
+
+def test_graphql_names_the_steps_and_gives_the_others(
+    server: ServerHandle, flipped: Callable[[], None]
+) -> None:
+    anyio.run(_log_and_seal, server)
+    flipped()
+    refused = ask(server, HISTORY, low=0, high=STEPS)
+    assert codes(refused) == ["history_damaged"]
+    assert f"steps {GROUP} to {2 * GROUP - 1}" in refused["errors"][0]["message"]
+    whole = ask(server, HISTORY)  # of the rows that sealing kept aside, which are sound
+    assert len(whole["data"]["project"]["run"]["history"]) == STEPS
+    for low, high in ((0, GROUP), (2 * GROUP, STEPS)):
+        given = ask(server, HISTORY, low=low, high=high)
+        assert len(given["data"]["project"]["run"]["history"]) == high - low
 
 
 def whole_frames(body: bytes) -> Iterator[frames.Frame]:

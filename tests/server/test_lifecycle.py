@@ -38,6 +38,7 @@ serve(
         database=sys.argv[2] or None,
         embedded=sys.argv[3] == "embedded",
         idle_timeout=float(sys.argv[4]) if len(sys.argv) > 4 else None,
+        objects=sys.argv[5] if len(sys.argv) > 5 else None,
     ),
     lambda url: print(url, flush=True),
 )
@@ -172,7 +173,8 @@ async def test_of_many_embedded_servers_one_stays(spawn: Callable[..., Process])
 async def test_parallel_first_boots_on_one_database(
     spawn: Callable[..., Process], postgres_url: str, tmp_path: Path
 ) -> None:
-    processes = [spawn(postgres_url, data=tmp_path / str(i)) for i in range(3)]
+    more = (postgres_url, "plain", "3600", str(tmp_path / "objects"))
+    processes = [spawn(*more, data=tmp_path / str(i)) for i in range(3)]
     urls = await asyncio.gather(*(asyncio.to_thread(p.wait_until_ready) for p in processes))
     assert all(urls)
     keys = [p.api_key for p in processes if (p.data / "api_key").exists()]
