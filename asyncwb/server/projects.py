@@ -11,9 +11,10 @@ from typing import Final
 
 from aiohttp import web
 
-from asyncwb.server.access import Action, forbidden, may, project_not_found, require_project
+from asyncwb.server.access import Action, forbidden, may, require_project
 from asyncwb.server.accounts import checked_text, refused, taken
 from asyncwb.server.body import fields
+from asyncwb.server.errors import ApiError
 from asyncwb.server.runs import project_entry
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.projects import StoredProject
@@ -123,12 +124,16 @@ async def remove_project(
     meanwhile are deleted too.
 
     Raises:
-        ApiError: 403, 404.
+        ApiError: 403, 404; 409 for a former name.
     """
     state = app[STATE]
     found = await require_project(state, viewer, Action.MANAGE, entity, project)
     if found.name != project:  # whoever deletes must know what it is
-        raise project_not_found(found.entity, project)
+        raise ApiError(
+            409,
+            "project_renamed",
+            f"{project} is called {found.name} now. Nothing was deleted; say its name of today.",
+        )
     while not await state.projects.delete_empty(found.id):
         await remove_runs(app, await state.projects.some_runs(found.id))
 

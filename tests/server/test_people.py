@@ -297,7 +297,7 @@ async def test_projects_are_described_renamed_and_shown(people: People) -> None:
         await manager.ask("PATCH", f"projects/{TEAM}/a", name="d")
         listed = (await manager.get(f"projects/{TEAM}/a/runs"))["runs"]
         assert [(one["project"], one["id"]) for one in listed] == [("d", "r2"), ("d", "r1")]
-        await manager.ask("DELETE", f"projects/{TEAM}/c", 404)
+        await manager.ask("DELETE", f"projects/{TEAM}/c", 409)
         await manager.ask("PATCH", f"projects/{TEAM}/d", name="c")
         # A project that is made under a former name takes it.
         await manager.ask("POST", "projects", 201, entity=TEAM, name="a")

@@ -133,7 +133,7 @@ def test_a_project_goes_away(people: People, how: str) -> None:
     assert (found is None) == (how == "deleteModel")
     if found is not None:
         again = f'mutation {{ deleteModel(input: {{id: "{which}"}}) {{ success }} }}'
-        assert codes(ask(people.server, again, people.headers("manager"))) == ["project_not_found"]
+        assert codes(ask(people.server, again, people.headers("manager"))) == ["project_renamed"]
 
 
 def test_an_entity_lists_its_projects(people: People) -> None:
