@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import socket
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ log = logging.getLogger("asyncwb.server")
 
 ANY: Final = "*"
 _OWN: Final = frozenset({"localhost", socket.gethostname().lower()})
+_HOST: Final = re.compile(r"(?:\[(?P<number>[0-9a-fA-F:.]+)\]|(?P<name>[\w.-]+))(?::\d{1,5})?")
 _FORWARDED: Final = ("Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix")
 
 
@@ -44,10 +46,11 @@ def host_check(config: ServerConfig) -> Any:
         if not behind_proxy and any(name in request.headers for name in _FORWARDED):
             behind_proxy = True
             _warn_of_proxy(request)
-        named = request.headers.get("Host")
-        if named is not None and ANY not in known:
+        named = _named(request)
+        if named is not None:
             name = _host_of(named)
-            if name not in known and not _is_own_address(name, request):
+            accepted = ANY in known or name in known or _is_own_address(name, request)
+            if not name or not accepted:
                 raise ApiError(
                     421,
                     "unknown_host",
@@ -72,11 +75,16 @@ def base_path(request: web.Request) -> str:
     return urlsplit(request.app[STATE].config.public_url or "").path
 
 
+def _named(request: web.Request) -> str | None:
+    """Return what links would say of the host: of the target, if that is whole, or the header's."""
+    whole = not request.raw_path.startswith(("/", "*"))
+    return request.host if whole or "Host" in request.headers else None
+
+
 def _host_of(named: str) -> str:
-    try:
-        return (urlsplit(f"//{named}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    """Return the host of "host:port"; "" for what is anything else."""
+    found = _HOST.fullmatch(named)
+    return "" if found is None else (found["number"] or found["name"]).lower().rstrip(".")
 
 
 def _is_own_address(name: str, request: web.Request) -> bool:
@@ -85,11 +93,16 @@ def _is_own_address(name: str, request: web.Request) -> bool:
     Numbers cannot be pointed elsewhere by whoever owns a name.
     """
     try:
-        address = ipaddress.ip_address(name)
+        address = _plain(name)
     except ValueError:
         return False
     reached = request.transport.get_extra_info("sockname") if request.transport else None
-    return address.is_loopback or (reached is not None and name == reached[0].partition("%")[0])
+    return address.is_loopback or (reached is not None and address == _plain(reached[0]))
+
+
+def _plain(number: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(number.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _warn_of_proxy(request: web.Request) -> None:

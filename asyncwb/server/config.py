@@ -14,6 +14,9 @@ from asyncwb.errors import SettingsError
 
 MIN_KEY_LENGTH: Final = 40
 MIB: Final = 2**20
+_PUBLIC_URL: Final = re.compile(
+    r"https?://([A-Za-z0-9_.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +92,16 @@ class ServerConfig:
         return f"{drivers.get(scheme, scheme)}://{rest}"
 
 
+def _has_port(text: str) -> bool:
+    try:
+        return urlsplit(text).port != 0  # reading it checks it
+    except ValueError:
+        return False
+
+
 def _checked_url(text: str) -> str:
     """Return a public URL without a slash at its end; refuse what no link can begin with."""
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+    if _PUBLIC_URL.fullmatch(text) is None or not _has_port(text):
         raise SettingsError(
             f"the public URL {text!r} is not like https://tracker.example.org or "
             "https://example.org/tracker. Nothing was started.",

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -45,10 +46,32 @@ async def test_a_server_takes_requests_to_itself_only(start_server: StartServer)
         "tracker.example.org",
         "tracker.example.org.:443",
         "Inner:9",
+        "[::ffff:127.0.0.1]",
+        "[0:0:0:0:0:0:0:1]:1",
     ):
         assert await _status(server, host) == 200, host
-    for host in ("evil.example", "192.0.2.1", "127.0.0.1.evil.example", "a@localhost.x", "[", ""):
+    for host in (
+        *("evil.example", "192.0.2.1", "127.0.0.1.evil.example", "2130706433", "[", ""),
+        *("a@localhost", "evil.example\\@localhost", "localhost/evil", "localhost?x", "localhost#"),
+        *("localhost:abc", "localhost:999999", "[::1]evil", "localhost evil"),
+    ):
         assert await _status(server, host) == 421, host
+
+
+async def test_the_target_of_a_request_names_the_host_too(server: ServerHandle) -> None:
+    """As proxies ask: "POST http://evil.example/..." beside a Host that is known."""
+    said = []
+    for target in ("http://evil.example", f"http://localhost:{server.url.rpartition(':')[2]}"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server.url).port)
+        head = f"POST {target}/api/v1/login/links HTTP/1.1\r\nHost: localhost\r\n"
+        key = f"Authorization: Bearer {server.api_key}\r\nContent-Length: 0\r\n"
+        writer.write(f"{head}{key}Connection: close\r\n\r\n".encode())
+        said.append((await reader.read()).decode())
+        writer.close()
+        await writer.wait_closed()
+    assert said[0].startswith("HTTP/1.1 421")
+    assert "evil.example/login" not in said[0]
+    assert said[1].startswith("HTTP/1.1 200")
 
 
 async def test_any_name_where_it_is_said(start_server: StartServer) -> None:
@@ -94,7 +117,14 @@ async def test_a_proxy_that_nobody_told_of_is_warned_of_once(
     assert caplog.text.count("a proxy sends requests here") == 1
 
 
-@pytest.mark.parametrize("url", ["tracker.example.org", "ftp://a", "https://", "https://a/b?c=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("tracker.example.org", "ftp://a", "https://", "https://a/b?c=1", "https://a:99999"),
+        *("https://a:b", "https://u:p@a", "https://a/b c", "https://a\\@evil", "https://a//b"),
+        *('https://a/"><x', "https://a\n", "https://[::1", "https://a/../b", ""),
+    ],
+)
 def test_a_public_url_is_one(url: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"https://tracker\.example\.org"):
         ServerConfig(data=tmp_path, public_url=url)
