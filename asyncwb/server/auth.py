@@ -33,7 +33,7 @@ H = TypeVar("H", bound=Callable[..., Any])
 COOKIE: Final = "asyncwb_session"
 SESSION_LIFETIME: Final = 30 * 86400.0
 LINK_LIFETIME: Final = 600.0
-_CACHE_SECONDS: Final = 10.0
+_CACHE_SECONDS: Final = 3.0
 _CACHE_SIZE: Final = 1024
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _PUBLIC: Final = "__asyncwb_public__"
@@ -122,7 +122,7 @@ class KeyCache:
     """Users by key for a few seconds, so that a busy client costs no look-up a request.
 
     All are forgotten as soon as this process changes a key, a role or an account; what another
-    process changed is known after ten seconds.
+    process changed is known after a few.
     """
 
     def __init__(self, users: Users) -> None:

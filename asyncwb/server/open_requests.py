@@ -16,8 +16,9 @@ from aiohttp import web
 
 from asyncwb.server.store.users import User, Users
 
-PAUSE: Final = 5.0
-"""seconds between two looks; a revoked key's requests end within two of them"""
+PAUSE: Final = 2.5
+"""seconds between two looks; a revoked key's requests end within two of them, also those that began
+when this process still remembered the key (`auth.KeyCache`): within ten seconds in all"""
 
 
 class OpenRequests:
