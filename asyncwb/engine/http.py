@@ -127,8 +127,11 @@ class Http:
         self._pools: dict[bool, aiohttp.ClientSession] = {}
 
     def _pool(self, url: str) -> aiohttp.ClientSession:
-        # A proxy from the environment is for the world outside, not for this machine.
-        outside = urlsplit(url).hostname not in _LOOPBACK
+        # A proxy from the environment is for the world outside, not for this machine, on whichever
+        # of its addresses a server of it has proved itself.
+        parts = urlsplit(url)
+        proved = (parts.hostname, parts.port or 80) in _secrets
+        outside = parts.hostname not in _LOOPBACK and not proved
         if outside not in self._pools:
             self._pools[outside] = aiohttp.ClientSession(
                 connector=None if outside else _Connector(),
