@@ -19,7 +19,7 @@ from asyncwb.cli import importing
 from asyncwb.cli.backup import backup, restore, verify
 from asyncwb.cli.demo import demo
 from asyncwb.cli.login import login
-from asyncwb.cli.output import say
+from asyncwb.cli.output import print_all_characters, say
 from asyncwb.cli.people import invite, join, keys, teams, users
 from asyncwb.cli.server import server
 from asyncwb.cli.status import status
@@ -65,6 +65,7 @@ def about(
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
+    print_all_characters()
     try:
         app(prog_name="asyncwb")
     except Error as error:

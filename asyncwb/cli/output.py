@@ -9,6 +9,7 @@ terminal was closed, its pipe has no reader or the disk with its log is full.
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import IO, Any, cast
@@ -21,6 +22,13 @@ from rich.table import Table
 from rich.text import Text
 
 from asyncwb.printable import printable
+
+
+def print_all_characters() -> None:
+    """Have escapes written for what the encoding of stdout or stderr has no letters for."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str, *, style: str = "", err: bool = False) -> None:

@@ -17,7 +17,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_what_others_are_called_is_no_order_to_a_terminal(
-    cli: Cli, served: tuple[str, str]
+    cli: Cli, served: tuple[str, str], environ: dict[str, str]
 ) -> None:
     url, key = served
     said(cli("login", "--host", url, "--key", key))
@@ -28,6 +28,9 @@ def test_what_others_are_called_is_no_order_to_a_terminal(
     assert "[/b]a@x.org" in listed
     assert r"\x1b]0;mine\x07\x1b[2J \u202eevil [/b][red]" in listed
     assert not set("\x1b\x07\u202e") & set(listed)
+    said(cli("keys", "--create", "é漢字🙂"))
+    environ["PYTHONIOENCODING"] = "ascii"
+    assert r"\xe9\u6f22\u5b57\U0001f642" in said(cli("keys"))
 
 
 def test_an_admin_lets_a_colleague_in(
