@@ -127,7 +127,7 @@ def check_step(step: SupportsIndex, least: int = 0, most: int = STEP_MAX) -> int
         )
     if not least <= number <= most:
         raise LogTypeError(
-            f"step is at least {least} and at most {most}, not {number}; the row was not recorded",
+            f"step is from 0 to {most}, not {number}; the row was not recorded",
             key="step",
         )
     return number

@@ -65,7 +65,8 @@ def test_who_has_no_key_sends_a_few_kilobytes(server: ServerHandle) -> None:
     routes.remove("PUT /storage/{token}")  # whose token lets in
     assert "POST /api/v1/invitations/accept" in routes
     for route in routes:
-        asked = f"{route} HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nConnection: close\r\n"
+        head = (f"{route} HTTP/1.1", "Host: localhost", "Origin: http://localhost")
+        asked = "\r\n".join((*head, "Connection: close", ""))
         long = say(server, f"{asked}Content-Length: 5000\r\n\r\n".encode(), bytes(5000))
         chunk = b"1388\r\n" + bytes(5000) + b"\r\n0\r\n\r\n"
         chunked = say(server, f"{asked}Transfer-Encoding: chunked\r\n\r\n".encode(), chunk)
@@ -81,7 +82,7 @@ def test_a_body_that_comes_slowly_ends_by_the_deadline(
     start_server: Callable[..., ServerHandle],
 ) -> None:
     server = start_server(patience=0.3)
-    asked = head(server, "POST /api/v1/login", "Origin: http://x", "Content-Length: 4000")
+    asked = head(server, "POST /api/v1/login", "Origin: http://localhost", "Content-Length: 4000")
     with sending(server, asked) as client:
         client.settimeout(0.05)
         answer = b""

@@ -53,7 +53,7 @@ def answers_of(rest: bytes) -> list[tuple[int, dict[str, Any]]]:
 def head(server: ServerHandle, line: str, *headers: str) -> bytes:
     """Write the head of a request that the server lets in."""
     key = f"Authorization: Bearer {server.api_key}"
-    return "\r\n".join((f"{line} HTTP/1.1", "Host: x", key, *headers, "", "")).encode()
+    return "\r\n".join((f"{line} HTTP/1.1", "Host: localhost", key, *headers, "", "")).encode()
 
 
 @pytest.fixture
@@ -71,10 +71,10 @@ def test_a_body_that_never_comes_is_not_waited_for(hasty: ServerHandle) -> None:
         "POST /api/v1/login",
     )
     for route in routes:
-        asked = head(hasty, route, "Origin: http://x", "Content-Length: 100")
+        asked = head(hasty, route, "Origin: http://localhost", "Content-Length: 100")
         ((status, said),) = say(hasty, asked + b"{}")
         assert (status, said["error"]["code"]) == (408, "too_slow"), route
-        chunked = head(hasty, route, "Origin: http://x", "Transfer-Encoding: chunked")
+        chunked = head(hasty, route, "Origin: http://localhost", "Transfer-Encoding: chunked")
         ((status, said),) = say(hasty, chunked + b"2\r\n{}\r\n")
         assert status == 408, route
         assert "Nothing was written" in said["error"]["message"]
@@ -96,7 +96,7 @@ def test_uploads_and_file_streams_are_not_waited_for_either(hasty: ServerHandle)
 
 
 def test_a_head_that_never_ends_is_not_waited_for(hasty: ServerHandle) -> None:
-    ((status, said),) = say(hasty, b"GET /ready HTTP/1.1\r\nHost: x\r\n")
+    ((status, said),) = say(hasty, b"GET /ready HTTP/1.1\r\nHost: localhost\r\n")
     assert (status, said["error"]["code"]) == (408, "too_slow")
 
 
@@ -116,14 +116,14 @@ def test_only_silence_and_a_trickle_end_a_body() -> None:
 @pytest.mark.parametrize(
     ("asked", "code"),
     [
-        (b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", "bad_request"),
+        (b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", "bad_request"),
         (
-            b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+            b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "bad_request",
         ),
-        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", "bad_request"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n", "bad_request"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n", "bad_request"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "bad_request"),
     ],
     ids=["negative length", "both lengths", "long address", "long header", "no HTTP"],
@@ -146,7 +146,7 @@ def test_a_broken_chunk_has_one_answer(
 ) -> None:
     asked = head(hasty, "POST /graphql", "Transfer-Encoding: chunked")
     more = head(hasty, "POST /graphql", "Transfer-Encoding: chunked", "Expect: 100-continue")
-    stranger = b"POST /graphql HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    stranger = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     with caplog.at_level(logging.INFO):
         ((status, said),) = say(hasty, asked + b"zz\r\n{}\r\n0\r\n\r\n")
         # aiohttp's parser in C does not tell a handler that waits already: its patience ends.

@@ -267,7 +267,7 @@ async def test_an_upload_that_is_cut_short_leaves_nothing(server: ServerHandle) 
         for url, size in ((small, 10), (large, len(BIG))):
             parts = urlsplit(url)
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-            head = f"PUT {parts.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+            head = f"PUT {parts.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
             writer.write(head.encode() + BIG[: size - 1])
             writer.write_eof()
             await reader.read()
