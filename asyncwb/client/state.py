@@ -287,7 +287,8 @@ def _left_behind(others: Others) -> str:
     if others.sent:
         told.append(f"what {_processes(others.sent)} had left behind was sent")
     if others.live:
-        told.append(f"{_processes(others.live)} still log to it")
+        log = "logs" if others.live == 1 else "log"
+        told.append(f"{_processes(others.live)} still {log} to it")
     return "; ".join(told)
 
 
