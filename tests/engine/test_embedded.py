@@ -26,7 +26,9 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def impostor(
-    port: int, answer: Callable[[bytes], bytes] = lambda _: b"HTTP/1.1 200 OK\r\n\r\n"
+    port: int,
+    answer: Callable[[bytes], bytes] = lambda _: b"HTTP/1.1 200 OK\r\n\r\n",
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[list[bytes]]:
     """Listen on a port, and note all that is told there."""
     heard: list[bytes] = []
@@ -45,7 +47,7 @@ async def impostor(
             await writer.wait_closed()
         gone.set_result(None)
 
-    listening = await asyncio.start_server(listen, "127.0.0.1", port)
+    listening = await asyncio.start_server(listen, host, port)
     async with listening:
         yield heard
         await asyncio.gather(*ended)
@@ -74,9 +76,11 @@ async def test_an_announcement_is_believed_only_while_the_lock_is_held(
         assert await Embedded(left, http, idle_timeout=1.0).find() is None
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
 async def test_who_takes_the_port_of_a_server_that_died_is_told_nothing(
-    server: ServerHandle, http: Http
+    start_server: Callable[..., ServerHandle], http: Http, host: str
 ) -> None:
+    server = start_server(host=host)
     address = await Embedded(server.data, http, idle_timeout=1.0).find()
     assert address is not None
     kept = {n: (server.data / n).read_bytes() for n in ("server.json", "api_key", "secret")}
@@ -87,7 +91,7 @@ async def test_who_takes_the_port_of_a_server_that_died_is_told_nothing(
     server.stop()
     for name, data in kept.items():
         (server.data / name).write_bytes(data)
-    async with impostor(urlsplit(address.url).port or 0) as heard:
+    async with impostor(urlsplit(address.url).port or 0, host=host) as heard:
         with pytest.raises(NoAnswer, match="not the server of this data folder"):
             await http.request("POST", address.url, key=address.key, data=b"the rows")
         local = announced(server.data)
