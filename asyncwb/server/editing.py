@@ -6,6 +6,7 @@ meanwhile follow one another. Whoever watches the run is told afterwards.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,7 +61,7 @@ async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserte
     if not may(user, Action.WRITE, path.entity):
         # What is there may be readable; what is not must not be told from it.
         raise forbidden(f"You may not write to {path.entity}.")
-    _check(edit)
+    await _check(edit)
     await ensure_entities(state, user, {path.entity})
     now = state.clock()
     async with state.database.transaction() as connection:
@@ -97,7 +98,7 @@ async def edit_run(state: State, user: User, path: RunPath, edit: Edit) -> Upser
         ApiError: 400 for a state that cannot be, 403, 404.
     """
     path, run_id = await require_run(state, user, Action.WRITE, path)
-    _check(edit)
+    await _check(edit)
     now = state.clock()
     async with state.database.transaction() as connection:
         run = await _locked(connection, run_id)
@@ -113,9 +114,9 @@ async def _locked(connection: AsyncConnection, run_id: int) -> EditedRun:
     return run
 
 
-def _check(edit: Edit) -> None:
+async def _check(edit: Edit) -> None:
     try:
-        edits.check(edit)
+        await asyncio.to_thread(edits.check, edit)  # a config may have 100,000 keys
     except EditError as error:
         raise _bad_edit(error) from error
 

@@ -6,6 +6,7 @@ A node of the type `Run` is a `StoredRun` as lists have it. What only some docum
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,10 +33,12 @@ from asyncwb.server.store.users import User
 from asyncwb.wire import wandb
 from asyncwb.wire.changes import Changes
 from asyncwb.wire.filters import Filter, parse, parse_order
-from asyncwb.wire.values import loads
+from asyncwb.wire.values import dumps, loads
 
 UNNAMED: Final = "uncategorized"
 """the project of those who name none"""
+_THREAD_ABOVE: Final = 64 * 2**10
+"""characters of a config above which writing it out is worth the hop to a thread"""
 _TEXTS: Final = {
     "group_name": "group",
     "display_name": "name",
@@ -247,8 +250,15 @@ def _seconds(run: StoredRun, _: Info) -> int:
 
 
 @run_type.field("config")
-async def _config(run: StoredRun, info: Info) -> dict[str, Any]:
-    return wandb.wrap(await _plain_config(run, info.context))
+async def _config(run: StoredRun, info: Info) -> str:
+    text = await info.context.batch(_configs, run.id) or "{}"
+    if len(text) > _THREAD_ABOVE:  # tens of thousands of keys would hold up everything else
+        return await asyncio.to_thread(_wrapped, text)
+    return _wrapped(text)
+
+
+def _wrapped(text: str) -> str:
+    return dumps(wandb.wrap(loads(text))).decode()
 
 
 @run_type.field("wandbConfig")
