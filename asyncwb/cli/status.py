@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """List the runs whose rows or saved files are not all at a server yet."""
+    """List the runs whose rows, changes or saved files are not all at a server yet."""
     settings = Settings.resolve()
     backlog = importlib.import_module("asyncwb.client.backlog")
     runs: list[UnsentRun] = backlog.unsent(settings.runs_dir)
@@ -40,7 +40,10 @@ def status(
 
 def _lines(run: UnsentRun) -> Iterator[str]:
     """Say what waits of a run, and below it where; whole lines, so that a folder can be copied."""
-    waiting = [f"{run.rows:,} rows"] + [f"{run.files:,} files"] * bool(run.files)
+    waiting = [f"{run.rows:,} rows"]
+    if run.changes and not run.rows:  # beside rows they need no word
+        waiting = [f"0 rows and {run.changes:,} {'change' if run.changes == 1 else 'changes'}"]
+    waiting += [f"{run.files:,} files"] * bool(run.files)
     mode = f"{run.mode}, in use" if run.live else run.mode
     written = age(time.time() - run.written_at)
     yield f"{run.run}: {', '.join(waiting)} ({size(run.size)}), {mode}, written {written}"

@@ -1,7 +1,8 @@
-"""What has not left this machine: run folders whose rows or files no server is known to have.
+"""What has not left this machine: run folders of which no server is known to have all.
 
-Reads only what lies on disk, asks no server and changes nothing, so it may be called at any time,
-also while runs log. A row that a server acknowledged a moment ago can still be counted here, since
+Rows, changes (of the config, the summary, the run's end, ...) and saved files. Reads only what lies
+on disk, asks no server and changes nothing, so it may be called at any time, also while runs log. A
+row that a server acknowledged a moment ago can still be counted here, since
 a journal's segment is deleted as a whole.
 """
 
@@ -14,8 +15,9 @@ from asyncwb.engine.folder import RunFolder, run_folders
 from asyncwb.engine.journal import find_segments
 from asyncwb.engine.pipeline import FoundSegments, Reader
 from asyncwb.engine.saved import Saved
-from asyncwb.engine.source import JournalSource, SealedSource
+from asyncwb.engine.source import JournalSource, SealedSource, prepare
 from asyncwb.errors import Error
+from asyncwb.wire.frames import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class UnsentRun:
     on disk that no server is known to have; `size`: bytes on disk; `started_at`, `written_at`: unix
     seconds of its start (0.0: not known) and of the last write; `live`: a process is at work on it,
     which logs or sends; `error`: what of it cannot be read, or None; `files`: saved files that no
-    server has.
+    server has; `changes`: what else was said of the run that no server is known to have (its start,
+    its end, changes of config and summary, ...).
     """
 
     path: Path
@@ -39,6 +42,7 @@ class UnsentRun:
     live: bool
     error: str | None
     files: int = 0
+    changes: int = 0
 
 
 def unsent(runs: Path) -> list[UnsentRun]:
@@ -59,11 +63,11 @@ def look(path: Path) -> UnsentRun | None:
         written_at = max(stat.st_mtime for stat in [*stats, (path / "run.json").stat()])
         live = _is_live(folder)
         mode, run, started_at, unreadable = _described(folder)
-        rows, damage = _count(folder, live)
+        rows, changes, damage = _count(folder, live)
         files, unreadable_files = _count_files(folder)
     except FileNotFoundError:  # synced or trimmed while we looked
         return None
-    if not rows and not damage and not files and not unreadable_files:
+    if not (rows or changes or damage or files or unreadable_files):
         return None
     return UnsentRun(
         path=path,
@@ -76,6 +80,7 @@ def look(path: Path) -> UnsentRun | None:
         live=live,
         error=unreadable or damage or unreadable_files,
         files=files,
+        changes=changes,
     )
 
 
@@ -105,12 +110,16 @@ def _is_live(folder: RunFolder) -> bool:
     return not free
 
 
-def _count(folder: RunFolder, live: bool) -> tuple[int, str | None]:
-    """Count the rows in sealed frames and in the journal, and tell the first damage."""
+def _count(folder: RunFolder, live: bool) -> tuple[int, int, str | None]:
+    """Count the rows and changes in sealed frames and in the journal, and tell the first damage."""
     synced = max((seq for seq in folder.read_synced().values() if isinstance(seq, int)), default=0)
-    segments, rows = FoundSegments(folder.journal, live=live), 0
+    segments, rows, changes = FoundSegments(folder.journal, live=live), 0, 0
     source = SealedSource(folder.sealed, JournalSource(Reader(segments, synced)), synced)
     while prepared := source.next():
-        rows += min(prepared.rows, prepared.end_seq - synced)
+        if prepared.first_seq < synced and not prepared.lost:  # of this one a server has the start
+            frame = decode(prepared.data, max_raw=prepared.raw)
+            prepared = prepare(frame.skip(synced - prepared.first_seq))
+        rows += prepared.rows
+        changes += 0 if prepared.lost else prepared.count - prepared.rows
     damage = [*source.damage, *segments.damage.values()]
-    return rows, damage[0] if damage else None
+    return rows, changes, damage[0] if damage else None

@@ -36,6 +36,13 @@ def test_an_offline_run_waits(
     assert "asyncwb sync" in advice
 
 
+def test_a_run_without_rows_waits(cli: Cli, log_offline: Callable[[str, int], Path]) -> None:
+    log_offline("none", 0)
+    (run,) = json.loads(cli("status", "--json").stdout)
+    assert run["rows"] == 0
+    assert cli("status").stdout.startswith(f"cli/none: 0 rows and {run['changes']} changes (")
+
+
 def test_a_damaged_run_is_listed_with_what_is_wrong(
     cli: Cli, log_offline: Callable[[str, int], Path]
 ) -> None:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import asyncwb
+from asyncwb.client.backlog import look
 from asyncwb.client.sync import SyncProgress, SyncResult, sync
 from asyncwb.engine import native
+from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.journal import find_segments
 from asyncwb.engine.segment import Segment
 from asyncwb.settings import Settings
@@ -55,6 +57,44 @@ async def test_offline_runs_arrive_once_however_often_they_are_synced(
     for n in range(3):
         info = await asyncio.to_thread(ask, f"runs/{{entity}}/p/r{n}")
         assert (info["rows"], info["lost"], info["state"]) == (200, 0, "finished")
+
+
+async def test_what_was_said_without_a_row_is_sent(to_server: Settings, ask: Ask) -> None:
+    run = asyncwb.init("p", id="r", mode="offline")
+    folder = run._session.folder.path
+    for i in range(100):
+        run.log({"i": i})
+    await asyncio.to_thread(run.flush)
+    assert [r.sent for r in await send(to_server, folder)] == [100]
+    assert look(folder) is None
+    run.config["late"] = 5
+    run.summary["best"] = 7
+    await asyncio.to_thread(run.finish)
+    waiting = look(folder)
+    assert waiting is not None
+    assert (waiting.rows, waiting.changes > 2) == (0, True)
+    assert [(r.sent, r.lost, r.error) for r in await send(to_server, folder.parent)] == [
+        (0, 0, None)
+    ]
+    info = await asyncio.to_thread(ask, "runs/{entity}/p/r")
+    assert (info["rows"], info["state"]) == (100, "finished")
+    assert (info["config"]["late"], info["summary"]["best"]) == (5, 7)
+    assert look(folder) is None
+    assert await send(to_server, folder) == []
+
+
+async def test_a_frame_of_which_a_server_has_the_start_counts_for_the_rest(
+    data_folder: Path,
+) -> None:
+    folder = await asyncio.to_thread(offline, "r", 200)
+    whole = look(folder)
+    assert whole is not None
+    end = whole.rows + whole.changes
+    for synced in (1, 2, 50, 150, end - 1):  # the last: the end of the run
+        RunFolder(folder).write_synced("http://somewhere", synced)
+        rest = look(folder)
+        assert rest is not None
+        assert (rest.rows + rest.changes, rest.rows == 0) == (end - synced, synced == end - 1)
 
 
 async def test_two_syncs_at_once_and_a_run_that_goes_on(to_server: Settings, ask: Ask) -> None:
