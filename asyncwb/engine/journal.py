@@ -41,7 +41,8 @@ class Journal:
     disk is at work): `segments`; `spares`, made
     ahead, ascending, all behind them; `_used`, how many segments were started since spares were
     made; `next_index`, `next_capacity`, and `_gaps`: [first, end) of the sequence numbers that went
-    with dropped segments, ascending. `_synced_names`: of how many files the disk has the names.
+    with dropped segments, ascending. `_named`: how often a file was made under a name; of how many
+    of these the disk has the name: `_synced_names`.
     `_making` is held while spares are made; `log()` never asks for it.
     """
 
@@ -62,6 +63,7 @@ class Journal:
         self._making = threading.Lock()
         self._next_index = 0
         self._used = 0
+        self._named = 0
         self._synced_names = 0
         self._gaps: list[tuple[int, int]] = []
         # The segment being written is never deleted: it must leave room for the next one.
@@ -159,6 +161,7 @@ class Journal:
             with self.lock:
                 if spare.index > self.segments[-1].index:
                     self.spares.append(spare)
+                    self._named += 1
                     self._next_capacity = min(2 * spare.capacity, self._max_capacity)
                     return
                 path = self._next_path()
@@ -181,6 +184,7 @@ class Journal:
 
     def _make(self, capacity: int) -> Segment:
         segment = Segment.create(self._next_path(), capacity, use_map=self._use_map)
+        self._named += 1
         self._next_capacity = min(2 * capacity, self._max_capacity)
         return segment
 
@@ -232,7 +236,7 @@ class Journal:
         """
         with self.lock:
             written = [(segment, segment.end) for segment in self.segments]
-            names = self._next_index
+            names = self._named
         refused: OSError | None = None
         for segment, end in written:
             try:

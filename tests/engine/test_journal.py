@@ -112,3 +112,17 @@ def test_log_does_not_wait_while_an_old_segment_is_read(monkeypatch: pytest.Monk
         fill(w, 5)
         come, go_on = held(monkeypatch, mmap, "mmap")
         while_engine(w.rows, come, go_on, lambda: fill(w, 8))
+
+
+def test_a_file_that_is_made_while_names_are_forced_is_forced_later(
+    watched_disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writer(first_capacity=SMALL, max_capacity=SMALL) as w:
+        fill(w, 1)
+        come, go_on = held(monkeypatch, Segment, "create")
+        while_engine(w.journal.prepare, come, go_on, w.journal.sync)
+        watched_disk.forced.clear()
+        fill(w, 2)
+        assert not w.journal.spares, "the one that was made is written now"
+        w.journal.sync()
+        assert w.journal.folder.resolve() in watched_disk.forced
