@@ -15,9 +15,8 @@ from asyncwb.engine.folder import RunFolder, run_folders
 from asyncwb.engine.journal import find_segments
 from asyncwb.engine.pipeline import FoundSegments, Reader
 from asyncwb.engine.saved import Saved
-from asyncwb.engine.source import JournalSource, SealedSource, prepare
+from asyncwb.engine.source import JournalSource, SealedSource, rest_of
 from asyncwb.errors import Error
-from asyncwb.wire.frames import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +116,7 @@ def _count(folder: RunFolder, live: bool) -> tuple[int, int, str | None]:
     source = SealedSource(folder.sealed, JournalSource(Reader(segments, synced)), synced)
     while prepared := source.next():
         if prepared.first_seq < synced and not prepared.lost:  # of this one a server has the start
-            frame = decode(prepared.data, max_raw=prepared.raw)
-            prepared = prepare(frame.skip(synced - prepared.first_seq))
+            prepared = rest_of(prepared, synced)
         rows += prepared.rows
         changes += 0 if prepared.lost else prepared.count - prepared.rows
     damage = [*source.damage, *segments.damage.values()]

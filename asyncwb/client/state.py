@@ -248,11 +248,13 @@ class RunState:
         files = f", {_files(sent)} uploaded" if sent else ""
         partly = " of this process" if others.waiting or others.live else ""
         told = _left_behind(others)
-        all_there = (
-            "all acknowledged"
-            if not status.journaled
-            else (f"{status.acknowledged} acknowledged, {status.journaled} set aside")
-        )
+        lost = status.dropped.get("journal", 0)  # of the accepted ones
+        all_there = "all acknowledged"
+        if lost or status.journaled:
+            parts = {"acknowledged": status.acknowledged}
+            parts |= {"set aside": status.journaled} if status.journaled else {}
+            parts |= {"lost": lost} if lost else {}
+            all_there = ", ".join(f"{count} {what}" for what, count in parts.items())
         return (
             f"run {session.head.run} finished: {rows} rows{partly}, {all_there}{files}"
             + (f"; {told}" if told else "")

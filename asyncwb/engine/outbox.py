@@ -18,7 +18,7 @@ from asyncwb.engine.aside import Aside
 from asyncwb.engine.fitting import cut, set_aside
 from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.progress import Progress
-from asyncwb.engine.source import Prepared, Source
+from asyncwb.engine.source import Prepared, Source, rest_of
 from asyncwb.wire.frames import MAX_FRAME, MAX_RAW
 from asyncwb.wire.stream import Presence, StreamHead
 
@@ -237,7 +237,9 @@ class Outbox:
             done = self._drop_first()
             self._count_lost(done)  # again, where it came too late to be counted on
             # What a server that lost data is sent again was counted before.
-            self.progress.rows += min(done.rows, max(0, done.end_seq - known))
+            if done.first_seq < known < done.end_seq and done.rows:  # it is cut otherwise now
+                done = rest_of(done, known)
+            self.progress.rows += done.rows if done.end_seq > known else 0
             known = max(known, done.end_seq)
         if next_seq > self.progress.next_seq:
             self.progress.reach(next_seq)

@@ -120,7 +120,7 @@ class Session:
         self.synced_seq = 0
         self.sync_error: OSError | None = None
         """why the disk has not all that was logged; None where it was not asked, or has"""
-        self._start = start
+        self.start = start
         self._began_at = time.monotonic()
         self.greeted = False
         self._told_to_stop = False
@@ -237,13 +237,14 @@ class Session:
         complete = progress.next_seq >= self.inbox.next_seq
         since = self._began_at if progress.reached_at is None else progress.reached_at
         dropped = dict(self.inbox.dropped)
+        # What the server had, and lost when its journal here was trimmed, is in `rows`, too.
         lost = progress.lost + self.journal.gone(max(progress.next_seq, progress.ready_seq))
         if lost:
             dropped["journal"] = lost
         return RunStatus(
             accepted=accepted,
             journaled=max(0, accepted - progress.rows - lost),
-            acknowledged=progress.rows,
+            acknowledged=min(progress.rows, max(0, accepted - lost)),
             dropped=dropped,
             lag=0.0 if complete else max(0.0, time.monotonic() - since),
             last_error=progress.refused
@@ -333,7 +334,7 @@ class Session:
         self.greeted = True  # the parent says where the run's page is
         self._told_to_stop = False
         self.summary = LocalSummary(None)  # the parent's locks may be held by threads not here
-        self.inbox.after_fork(self._reopen, self._start)
+        self.inbox.after_fork(self._reopen, self.start)
 
     def _reopen(self) -> Journal:
         head = self.head

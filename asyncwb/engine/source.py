@@ -46,6 +46,8 @@ class Source(Protocol):
 class JournalSource:
     """Makes frames of a journal's rows; `seen` is shown each of them decoded.
 
+    `start` is the writer's first event, which is given again where the journal has it no more.
+
     `unwritten` gives the events that come behind the journal, for which the disk has no room, and
     the number after them: none before the journal is closed.
     """
@@ -55,10 +57,12 @@ class JournalSource:
         reader: Reader,
         seen: Callable[[Frame], None] | None = None,
         unwritten: Callable[[], tuple[Sequence[dict[str, Any]], int]] | None = None,
+        start: dict[str, Any] | None = None,
     ) -> None:
         self._reader = reader
         self._seen = seen
         self._unwritten = unwritten
+        self._start = start
 
     def next(self) -> Prepared | None:
         # Asked before the journal is read: that is final, where there are any.
@@ -71,12 +75,16 @@ class JournalSource:
             self._reader.seq = end
         if frame is None:
             return None
+        if frame.lost and not frame.first_seq and self._start is not None:
+            # The server knows nothing of this writer: the run is made, whatever it was to be.
+            frame = Frame(0, empty(), ((0, {**self._start, "resume": "allow"}),))
+            self._reader.seq = 1
         if self._seen is not None:
             self._seen(frame)
         return prepare(frame)
 
     def restart(self, seq: int) -> JournalSource:
-        return JournalSource(self._reader.restart(seq), self._seen, self._unwritten)
+        return JournalSource(self._reader.restart(seq), self._seen, self._unwritten, self._start)
 
 
 class SealedSource:
@@ -176,6 +184,12 @@ def prepare(frame: Frame) -> Prepared:
     data = frame.encode()
     raw = peek(data).raw_size
     return Prepared(frame.first_seq, frame.count, frame.table.n, frame.lost, raw, data)
+
+
+def rest_of(prepared: Prepared, seq: int) -> Prepared:
+    """Return what a frame has from a sequence number on that lies within it."""
+    frame = decode(prepared.data, max_raw=prepared.raw)
+    return prepare(frame.skip(seq - prepared.first_seq))
 
 
 def stand_in(seq: int, count: int, reason: str) -> Prepared:

@@ -186,6 +186,7 @@ class Worker:
             Reader(LiveSegments(session.journal)),
             session.summary.fold,
             lambda: (inbox.unwritten, inbox.next_seq),
+            session.start,
         )
         say = None if session.settings.silent else functools.partial(_say, session)
         outbox = Outbox(

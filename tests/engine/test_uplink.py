@@ -324,6 +324,8 @@ async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
 ) -> None:
     box = site.run("r", 500)
     w = site.writers["r"]
+    start = start_event(config={"lr": 1}, resume="must")
+    box._source = JournalSource(Reader(LiveSegments(w.journal)), start=start)
     site.uplink.add(box)
     arrived = asyncio.Event()
 
@@ -337,7 +339,7 @@ async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
     gone = 0
     if trimmed:
         w.journal.trim(w.inbox.next_seq)
-        gone = w.journal.segments[0].first_seq
+        gone = w.journal.segments[0].first_seq - 1  # the start is said again
         assert gone > 0
     empty = start_server(data=tmp_path / "empty")
     site.uplink._address = Address(empty.url, empty.api_key)
@@ -356,9 +358,27 @@ async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
     site.uplink.wake.set()
     await site.settle(box)
     info = await site.info("r")
-    kept = 501 - gone if trimmed else 500  # the first number is the start of the run
-    assert (info["rows"], info["lost"], info["summary"]["i"]) == (kept, gone, 499)
-    assert (box.progress.refused, box.progress.lost) == (None, gone)
+    assert (info["rows"], info["lost"], info["summary"]["i"]) == (500 - gone, gone, 499)
+    assert (box.progress.refused, box.progress.rows, box.progress.lost) == (None, 500, gone)
+    assert info["config"] == ({"lr": 1} if trimmed else {})
+
+
+async def test_a_frame_that_is_cut_otherwise_the_second_time_counts_its_rows_once(
+    site: Site,
+) -> None:
+    box = site.run("r", 20)
+    w = site.writers["r"]
+    while box.fill():
+        pass
+    box.acknowledge(21)
+    w.inbox.event({"t": "config", "set": {"late": 1}, "delete": []})
+    w.inbox.log({"i": 20})
+    box.rewind(0)
+    while box.fill():
+        pass
+    assert [p.count for p in box.pending] == [23]
+    box.acknowledge(w.inbox.next_seq)
+    assert box.progress.rows == w.inbox.accepted == 21
 
 
 def claims(count: int, code: str | None = None) -> Answer:
