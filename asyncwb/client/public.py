@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from asyncwb.client import documents, exports
+from asyncwb.client.assigned import AssignedDict
 from asyncwb.client.console import ConsoleLogLine
 from asyncwb.client.dataframes import has_pandas, pandas_frame
 from asyncwb.client.edits import RunEdit, send
@@ -107,9 +108,10 @@ class PublicRun(RunFields):
     def update(self) -> None:
         """Send what was changed: name, tags, notes, description, group, job type, config, summary.
 
-        What was not changed here is not sent, down to single keys of config and summary, so that
-        others' changes to it stay. (At a W&B server, which takes these as a whole, the rest is
-        read once more right before.)
+        What was assigned is sent, also where it is the value that was loaded. What was not changed
+        here is not sent, down to single keys of config and summary, so that others' changes to it
+        stay, and so do tags that others added. (At a W&B server, which takes these as a whole, the
+        rest is read once more right before.)
 
         Raises:
             LogTypeError: a value that no config or summary can hold; nothing was sent.
@@ -118,24 +120,36 @@ class PublicRun(RunFields):
         if not self._known:
             self.load()
         now, summary = self._editable(), self._summary.written()
-        edit = self._edit(now, summary)
+        fields, in_summary = frozenset(self._assigned), self._summary.assigned()
+        config: AssignedDict = self._attrs["config"]
+        in_config = config.assigned()
+        edit = self._edit(now, fields, in_config, self._summary.changes(summary, in_summary))
         if edit:
             wait(send(self._client, self._run_path, self.storage_id, edit))
-        self._summary.settle(summary)
+        # What is assigned while it waits is for the next time.
+        self._summary.settle(summary, in_summary)
+        config.settled(in_config)
+        self._assigned -= fields
         self._sent = now
 
-    def _edit(self, now: JsonObject, summary: str) -> RunEdit:
-        """Return how the fields differ from what the server was told last."""
+    def _edit(
+        self, now: JsonObject, assigned: Set[str], in_config: Set[str], summary: Changes
+    ) -> RunEdit:
+        """Return what the server is to be told of the fields; the names are of what was set."""
         sent = self._sent
         config = Changes({})
-        if now["config"] != sent["config"]:
-            config = Changes.between(unwrap(loads(sent["config"])), unwrap(loads(now["config"])))
+        if in_config or now["config"] != sent["config"]:
+            before, after = unwrap(loads(sent["config"])), unwrap(loads(now["config"]))
+            config = Changes.between(before, after, in_config)
+        known = () if "tags" in assigned else sent["tags"]
         return RunEdit(
             # To the server null is "leave it alone".
-            texts={key: now[key] or "" for key in TEXTS if now[key] != sent[key]},
+            texts={
+                key: now[key] or "" for key in TEXTS if key in assigned or now[key] != sent[key]
+            },
             config=config,
-            summary=self._summary.changes(summary),
-            add_tags=[tag for tag in now["tags"] if tag not in sent["tags"]],
+            summary=summary,
+            add_tags=[tag for tag in now["tags"] if tag not in known],
             remove_tags=[tag for tag in sent["tags"] if tag not in now["tags"]],
         )
 

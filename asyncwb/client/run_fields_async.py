@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from asyncwb.client import documents
+from asyncwb.client.assigned import AssignedDict
 from asyncwb.client.attrs import Attrs, frame
 from asyncwb.client.edits import read_object
 from asyncwb.client.paths import RunPath, route
@@ -32,8 +33,9 @@ class AsyncRunFields(Attrs):
     """Hold a run's fields; loads them, and knows which ones were changed.
 
     Mutable state: the fields; `_summary`; `_sent`, the editable fields as the server has them;
-    `_info`, what our own server adds; `_full`, whether all of it was loaded (lists leave the keys
-    of the history out); `_sweep`, its sweep, and `_dir`, its folder, once somebody asked for it.
+    `_assigned`, the names of those that were set since; `_info`, what our own server adds; `_full`,
+    whether all of it was loaded (lists leave the keys of the history out); `_sweep`, its sweep, and
+    `_dir`, its folder, once somebody asked for it.
     """
 
     _sweep_type: ClassVar[type[Any]]
@@ -88,7 +90,8 @@ class AsyncRunFields(Attrs):
         attrs = {key: value for key, value in found.items() if key != "entity"}
         raw = {key: _unwrapped(item) for key, item in read_object(attrs.get("config")).items()}
         attrs["rawconfig"] = raw
-        attrs["config"] = {key: item for key, item in raw.items() if key not in _OWN_KEYS}
+        own = {key: item for key, item in raw.items() if key not in _OWN_KEYS}
+        attrs["config"] = AssignedDict(own)
         attrs["summaryMetrics"] = read_object(attrs.get("summaryMetrics"))
         attrs["systemMetrics"] = read_object(attrs.get("systemMetrics"))
         attrs["tags"] = list(attrs.get("tags") or ())
@@ -97,6 +100,7 @@ class AsyncRunFields(Attrs):
         summary: JsonObject = attrs["summaryMetrics"]
         self._summary = AsyncRunSummary(self._client, self._run_path, storage_id, summary)
         self._sent = self._editable()
+        self._assigned: set[str] = set()
 
     def _loaded(self) -> JsonObject:
         """Return the whole account of the run."""
@@ -127,10 +131,14 @@ class AsyncRunFields(Attrs):
         if own or (key not in TEXTS and key not in self._attrs):
             super().__setattr__(name, value)
         elif key in TEXTS:
-            self._field(key)
-            self._attrs[key] = value
+            self._assign(key, value)
         else:
             raise AttributeError(f"{name} of a run is the server's: it cannot be changed here")
+
+    def _assign(self, key: str, value: Any) -> None:
+        self._field(key)
+        self._attrs[key] = value
+        self._assigned.add(key)
 
     @property
     def config(self) -> JsonObject:
@@ -231,8 +239,7 @@ class AsyncRunFields(Attrs):
 
     @name.setter
     def name(self, name: str) -> None:
-        self._field("displayName")
-        self._attrs["displayName"] = name
+        self._assign("displayName", name)
 
     @property
     def state(self) -> str:
@@ -260,8 +267,7 @@ class AsyncRunFields(Attrs):
 
     @tags.setter
     def tags(self, tags: Sequence[str]) -> None:
-        self._field("tags")
-        self._attrs["tags"] = list(tags)
+        self._assign("tags", list(tags))
 
     @property
     def notes(self) -> str | None:
@@ -271,8 +277,7 @@ class AsyncRunFields(Attrs):
 
     @notes.setter
     def notes(self, notes: str | None) -> None:
-        self._field("notes")
-        self._attrs["notes"] = notes
+        self._assign("notes", notes)
 
     @property
     def description(self) -> str | None:
@@ -282,8 +287,7 @@ class AsyncRunFields(Attrs):
 
     @description.setter
     def description(self, description: str | None) -> None:
-        self._field("description")
-        self._attrs["description"] = description
+        self._assign("description", description)
 
     @property
     def group(self) -> str | None:
@@ -293,8 +297,7 @@ class AsyncRunFields(Attrs):
 
     @group.setter
     def group(self, group: str | None) -> None:
-        self._field("group")
-        self._attrs["group"] = group
+        self._assign("group", group)
 
     @property
     def job_type(self) -> str | None:
@@ -304,8 +307,7 @@ class AsyncRunFields(Attrs):
 
     @job_type.setter
     def job_type(self, job_type: str | None) -> None:
-        self._field("jobType")
-        self._attrs["jobType"] = job_type
+        self._assign("jobType", job_type)
 
     @property
     def sweep(self) -> Any:

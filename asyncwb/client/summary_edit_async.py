@@ -5,9 +5,10 @@ The sync face is generated from this file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from asyncwb.client.assigned import AssignedDict
 from asyncwb.client.edits import RunEdit, send
 from asyncwb.client.paths import RunPath
 from asyncwb.client.query import Connection
@@ -18,14 +19,14 @@ from asyncwb.wire.changes import Changes
 from asyncwb.wire.values import dumps, loads, to_wire, to_wire_again
 
 
-class AsyncRunSummary(dict[str, Any]):
+class AsyncRunSummary(AssignedDict):
     """The last value of each metric, or what its definition asks for; nested like the keys.
 
         run.summary["best"] = 0.9          # `run.summary.best = 0.9` is the same
         await run.summary.update()         # or `await run.update()`, with whatever else changed
 
     Made by the run. A key is an attribute, too. Mutable state: the dict; `_sent`, how it was when
-    it was loaded or sent last, as JSON.
+    it was loaded or sent last, as JSON; and the keys that were assigned since.
     """
 
     def __init__(
@@ -35,15 +36,19 @@ class AsyncRunSummary(dict[str, Any]):
         self._client = client
         self._path = path
         self._storage_id = storage_id
-        self.settle(self.written())
+        self._sent = self.written()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._client, self._path, self._storage_id, dict(self))
 
     async def update(  # type: ignore[override]  # W&B's: it sends, where a dict's would not
         self, key_vals: Mapping[str, Any] | None = None, overwrite: bool = True
     ) -> None:
         """Take values in and send what was changed to the server, if anything was.
 
-        What was not changed here is not sent, so that it stays what it has become meanwhile. (At
-        a W&B server, which takes summaries as a whole, the rest is read once more right before.)
+        What was assigned is sent, also where it is the value that was loaded. What was not changed
+        here is not sent, so that it stays what it has become meanwhile. (At a W&B server, which
+        takes summaries as a whole, the rest is read once more right before.)
 
         Args:
             key_vals: values to set first; as for `run.log`, but whole where they are nested.
@@ -57,24 +62,25 @@ class AsyncRunSummary(dict[str, Any]):
             raise LogTypeError(f"a key of a summary is a text, not {odd[0]!r}: nothing was sent")
         fresh = {key: to_wire(value, key) for key, value in (key_vals or {}).items()}
         super().update({k: v for k, v in fresh.items() if overwrite or k not in self})
-        text = self.written()
-        if changes := self.changes(text):
+        text, assigned = self.written(), self.assigned()
+        if changes := self.changes(text, assigned):
             edit = RunEdit(summary=changes)
             await wait_async(send(self._client, self._path, self._storage_id, edit))
-            self.settle(text)
+            self.settle(text, assigned)
 
     def written(self) -> str:
         """Return the summary as JSON."""
         return dumps({key: to_wire_again(value, key) for key, value in self.items()}).decode()
 
-    def changes(self, text: str) -> Changes:
-        """Return how the summary, written as `text`, differs from what the server was told last."""
-        same = text == self._sent
-        return Changes({}) if same else Changes.between(loads(self._sent), loads(text))
+    def changes(self, text: str, assigned: Collection[str]) -> Changes:
+        """Return what the server is to be told of the summary, written as `text`."""
+        same = text == self._sent and not assigned
+        return Changes({}) if same else Changes.between(loads(self._sent), loads(text), assigned)
 
-    def settle(self, text: str) -> None:
-        """Take note that the server was told of all that is in `text`."""
+    def settle(self, text: str, assigned: frozenset[str]) -> None:
+        """Take note that the server was told of all that is in `text`, and was assigned."""
         self._sent = text
+        self.settled(assigned)
 
     @property
     def _json_dict(self) -> JsonObject:  # programs written for W&B reach for it

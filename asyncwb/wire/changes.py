@@ -11,7 +11,7 @@ paths of `keys.py`, and is applied to what is there by then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
@@ -28,9 +28,20 @@ class Changes:
     delete: tuple[str, ...] = ()
 
     @classmethod
-    def between(cls, old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
-        """Return what makes `old` become `new`; lists and typed mappings change as a whole."""
-        found = list(_differences(old, new, ""))
+    def between(
+        cls, old: Mapping[str, Any], new: Mapping[str, Any], assigned: Collection[str] = ()
+    ) -> Changes:
+        """Return what makes `old` become `new`; lists and typed mappings change as a whole.
+
+        Args:
+            old: how it was.
+            new: how it is to be.
+            assigned: keys of `new` that are set as a whole, whether they differ or not.
+        """
+        whole = {key: value for key, value in new.items() if key in assigned}
+        found = [(keys.escape(key), value) for key, value in whole.items()]
+        # Compared with themselves they are not found once more.
+        found += _differences({**old, **whole}, new, "")
         gone = tuple(path for path, value in found if value is _ABSENT)
         return cls({path: value for path, value in found if value is not _ABSENT}, gone)
 
