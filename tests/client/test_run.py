@@ -536,6 +536,39 @@ def test_a_project_is_renamed_while_a_run_logs(to_server: Settings, ask: Ask) ->
     assert [r.id for r in api.runs("p", order="+created_at")] == ["r", "new"]
 
 
+def test_runs_go_on_where_they_were_though_a_new_project_takes_the_former_name(
+    to_server: Settings, ask: Ask
+) -> None:
+    api = asyncwb.Api(overrides={"base_url": to_server.base_url}, api_key=to_server.api_key)
+    more: dict[str, Any] = {"reinit": "create_new", "settings": to_server}
+    with asyncwb.init("p", id="r", **more) as run:
+        run.log({"a": 1})
+        assert run.flush()
+        _rename(to_server, f"{run.entity}/p", "q")
+        api.create_project("p", str(run.entity))
+        with asyncwb.init("q", id="later", **more) as later:
+            later.log({"a": 1})
+        run.log({"a": 2})
+        assert run.flush()
+        run.config["b"] = 1
+    assert api.run("p/r").config == {"b": 1}
+    with asyncwb.init("p", id="r", resume="must", **more) as run:
+        assert run.step == 2
+        run.log({"a": 3})
+    # New to both, or to the one that had the name: the new project's.
+    for name in ("new", "later"):
+        with asyncwb.init("p", id=name, **more) as run:
+            run.log({"a": 4})
+    told = [
+        {r["id"]: (r["rows"], r["state"]) for r in ask(f"projects/{{entity}}/{name}/runs")["runs"]}
+        for name in ("q", "p")
+    ]
+    assert told == [
+        {"r": (3, "finished"), "later": (1, "finished")},
+        {"new": (1, "finished"), "later": (1, "finished")},
+    ]
+
+
 def _rename(settings: Settings, path: str, new: str) -> None:
     request = urllib.request.Request(
         f"{settings.base_url}/api/v1/projects/{path}",

@@ -137,6 +137,19 @@ async def test_a_project_is_renamed_while_a_client_logs(server: ServerHandle) ->
         ]
         assert [r["x"] for r in await client.rows()] == [0, 1]
         assert (await client.info())["project"] == "q"
+        # A new project of the former name takes nothing that was there before.
+        made = {"entity": client.path.entity, "name": "p"}
+        async with client.session.post("/api/v1/projects", json=made) as answer:
+            assert answer.status == 201
+        await client.history(2, [row(2, x=2)])
+        found = []
+        for run in ("r1", "newer"):
+            async with client.session.post("/graphql", json={"query": told % run}) as answer:
+                bucket = (await answer.json())["data"]["upsertBucket"]
+                found.append((bucket["inserted"], bucket["bucket"]["project"]["name"]))
+        assert found == [(False, "q"), (True, "p")]
+        assert [r["x"] for r in await client.rows()] == [0, 1, 2]
+        await client.history(0, [row(0, x=9)], complete=True, exitcode=0)
 
 
 async def test_a_run_that_another_client_began_is_gone_on_with(server: ServerHandle) -> None:

@@ -301,8 +301,8 @@ async def test_projects_are_described_renamed_and_shown(people: People) -> None:
         await manager.ask("PATCH", f"projects/{TEAM}/d", name="c")
         # A project that is made under a former name takes it.
         await manager.ask("POST", "projects", 201, entity=TEAM, name="a")
-        await manager.ask("GET", f"runs/{TEAM}/a/r1", 404)
-        await manager.send(first_frame(), entity=TEAM, project="a")
+        assert (await manager.get(f"projects/{TEAM}/a"))["project"]["name"] == "a"
+        await manager.send(first_frame(), entity=TEAM, project="a", run="r3")
         names = {one["name"]: one["runs"] for one in (await manager.get("projects"))["projects"]}
         assert names == {"a": 1, "b": 0, "c": 2}
         await manager.ask("DELETE", f"projects/{TEAM}/a")

@@ -94,7 +94,11 @@ BINDABLES = [query, mutation, project_type, run_type]
 @query.field("run")
 async def _run_by_id(_: Any, info: Info, id: str) -> StoredRun | None:
     context: Context = info.context
-    there = await if_there(require_run(context.state, context.user, Action.READ, path_of(id)))
+    return await _run_by_path(context, path_of(id))
+
+
+async def _run_by_path(context: Context, path: RunPath) -> StoredRun | None:
+    there = await if_there(require_run(context.state, context.user, Action.READ, path))
     return None if there is None else await Details(context.state.database).run(there[0])
 
 
@@ -111,8 +115,10 @@ async def _run(
 
     `desc`, which clients of 2018 gave to runs that they made so, has no effect.
     """
-    path = RunPath(project.entity, project.name, name)
-    found = await Details(info.context.state.database).run(path)
+    path, context = RunPath(project.entity, project.name, name), info.context
+    found = await Details(context.state.database).run(path)
+    if found is None:  # a project that had this name may have it
+        found = await _run_by_path(context, path)
     if found is None and missing_ok is False:
         raise run_not_found(path)
     return found

@@ -1,8 +1,9 @@
 """Former names of projects: they lead to the project for as long as nothing else has the name.
 
 Whoever renames a project while runs log to it, or has its address somewhere, goes on under the old
-name. A project that is made under a former name takes it; the old one can then only be reached by
-its new name. All of these take part in the caller's transaction.
+name. A project that is made under a former name takes it, with all runs that are new to both. Those
+that the renamed project had by then are still found under the old name, as long as the new one has
+none of that id: they may log yet. All of these take part in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.records import RunPath
-from asyncwb.server.store.schema import former_names, projects
+from asyncwb.server.store.schema import former_names, projects, runs
 
 Named: TypeAlias = tuple[str, str]
 """An entity and the name of one of its projects."""
@@ -50,9 +51,19 @@ async def current(connection: AsyncConnection, names: Collection[Named]) -> dict
 
 
 async def follow(connection: AsyncConnection, paths: Collection[RunPath]) -> dict[RunPath, RunPath]:
-    """Return where runs are that were asked for under a former name of their project."""
+    """Return where runs are that were asked for under a former name of their project.
+
+    Args:
+        connection: of the caller's transaction.
+        paths: of runs that are not there under the names of today.
+    """
     found = await current(connection, {path[:2] for path in paths})
-    return {path: RunPath(*found[path[:2]], path.run) for path in paths if path[:2] in found}
+    moved = {path: RunPath(*found[path[:2]], path.run) for path in paths if path[:2] in found}
+    left = sorted(path for path in paths if path not in moved)
+    for start in range(0, len(left), _CHUNK):
+        for row in await connection.execute(_LEFT_BEHIND, {"some": left[start : start + _CHUNK]}):
+            moved[RunPath(row[0], row[1], row[2])] = RunPath(row[3], row[4], row[2])
+    return moved
 
 
 _taken = projects.alias("taken")
@@ -64,5 +75,23 @@ _CURRENT: Final = (
         ~exists().where(
             _taken.c.entity == former_names.c.entity, _taken.c.name == former_names.c.name
         ),
+    )
+)
+
+# Runs that a project had before another one took its former name.
+_LEFT_BEHIND: Final = (
+    select(
+        former_names.c.entity, former_names.c.name, runs.c.run, projects.c.entity, projects.c.name
+    )
+    .join(projects, projects.c.id == former_names.c.project_id)
+    .join(
+        _taken,
+        (_taken.c.entity == former_names.c.entity) & (_taken.c.name == former_names.c.name),
+    )
+    .join(runs, (runs.c.project_id == projects.c.id) & (runs.c.created_at <= _taken.c.created_at))
+    .where(
+        tuple_(former_names.c.entity, former_names.c.name, runs.c.run).in_(
+            bindparam("some", expanding=True)
+        )
     )
 )
