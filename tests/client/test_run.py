@@ -271,8 +271,12 @@ async def test_a_second_finish_waits_for_what_a_cancelled_one_has_begun(
     assert (final.lost, final.last_error) == (0, None)
     said = capfd.readouterr().err
     assert said.count("finished: 100 rows, all acknowledged.") == 1
+    await run.finish()
+    assert run.status() == final, "the final record, however often it is asked for"
+    assert not run._session.folder.path.exists()
 
 
+@pytest.mark.anyio
 async def test_rows_that_the_server_lost_are_not_called_acknowledged(
     to_server: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,9 +288,6 @@ async def test_rows_that_the_server_lost_are_not_called_acknowledged(
     status = run.status()
     assert (status.acknowledged, status.lost, status.journaled) == (70, 30, 0)
     assert "finished: 100 rows, 70 acknowledged, 30 lost." in capfd.readouterr().err
-    await run.finish()
-    assert run.status() == final, "the final record, however often it is asked for"
-    assert not run._session.folder.path.exists()
 
 
 def test_an_engine_that_cannot_start_is_a_warning(
