@@ -124,7 +124,7 @@ class _Start:
         self.step = 0
         self.resumed = False
         self.known: JsonObject = {}
-        """what the server has of a run that is resumed"""
+        """what the server, or offline this machine, has of a run that is resumed"""
 
     def _made_name(self, *, is_new: bool) -> str | None:
         """Return the name for a run that nobody names; None where the server may have one."""
@@ -139,31 +139,32 @@ class _Start:
 
     @property
     def must_look(self) -> bool:
-        """Whether the server has to be asked whether the run exists."""
+        """Whether the server, offline this machine, has to be asked whether the run exists."""
         settings = self.settings
         known = settings.run_id is not None or settings.resume == "auto"
-        return settings.mode == "online" and bool(settings.resume) and known
+        return settings.mode != "disabled" and bool(settings.resume) and known
 
     def lookup(self) -> Future[JsonObject | None]:
-        """Ask the server for the run; its answer is None where there is no such run."""
+        """Ask for the run, on the engine's thread; the answer is None where there is none."""
         settings = self.settings
         head = self._head()
         return Engine.current().submit(lambda worker: worker.find_run(settings, head))
 
     def found(self, info: JsonObject | None) -> None:
-        """Take the server's answer; raises UsageError where `resume` forbids to go on."""
+        """Take in what was found; raises UsageError where `resume` forbids to go on."""
         resume = self.settings.resume
+        who = "the server" if self.settings.mode == "online" else "this machine"
         path = f"{self.settings.project}/{self.run_id}"
         if info is None:
             if resume == "must":
                 raise UsageError(
-                    f'resume="must", and the server has no run {path}: nothing was started. '
+                    f'resume="must", and {who} has no run {path}: nothing was started. '
                     "Check the id, or use resume='allow'."
                 )
             return
         if resume == "never":
             raise UsageError(
-                f'resume="never", and the server has a run {path}: nothing was started. '
+                f'resume="never", and {who} has a run {path}: nothing was started. '
                 "Choose another id, or use resume='allow'."
             )
         self.resumed = True
@@ -282,7 +283,8 @@ def init(
             waits for it at most `init_timeout` seconds: the run then shows the config, summary,
             name, tags and so on that the server has. What an earlier process of the run left on
             this machine is sent before, so that the steps go on behind it. With or without it, an
-            existing run keeps what is not given here.
+            existing run keeps what is not given here. Offline nobody is asked: a run is there, and
+            is gone on with, where its rows lie on this machine.
         reinit: while another run is open: "create_new" (the default) starts one beside it,
             "return_previous" returns that one, "finish_previous" (or True) finishes it first.
         settings: a `Settings`, or a mapping of some of its values.

@@ -19,6 +19,7 @@
     aside      what fits none, kept as JSON
     offline    frames -> a sealed file on disk, in place of the uplink
     embedded   finds or starts the server of this machine
+    local      what this machine has of a run, where no server is asked
     notices    what is said to the user, on a thread that alone waits for stderr
     upkeep     of the journals: room ahead, nothing old, bytes on the disk
     others     what children left that could not send it: sent by whoever finishes the run

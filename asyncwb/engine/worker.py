@@ -19,6 +19,7 @@ from asyncwb.engine.dialect import Dialects
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.ending import Ending, Others
 from asyncwb.engine.http import Http
+from asyncwb.engine.local import read_local
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.offline import Sealer
 from asyncwb.engine.others import send_others
@@ -341,7 +342,9 @@ class Worker:
         return sent and session.progress.next_seq >= session.inbox.next_seq
 
     async def find_run(self, settings: Settings, head: StreamHead) -> dict[str, Any] | None:
-        """Ask the server for a run that is to be gone on with; see `resume.find_run`."""
+        """Look for a run that is to be gone on with: see `resume.find_run`, offline `local`."""
+        if settings.mode == "offline":
+            return await asyncio.to_thread(read_local, settings, head)
         return await find_run(self._where(settings), self.http, self._dialects, settings, head)
 
     async def address(self, settings: Settings) -> Address:

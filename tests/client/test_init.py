@@ -112,6 +112,41 @@ ABOUT: dict[str, Any] = {
 }
 
 
+def test_an_offline_run_goes_on_with_what_this_machine_has() -> None:
+    def start(**more: Any) -> Any:
+        return asyncwb.init("p", id="r", mode="offline", **more)
+
+    with pytest.raises(UsageError, match=r'resume="must", and this machine has no run p/r'):
+        start(resume="must")
+    with start(resume="never", config={"a": 1, "b": 1}, tags=["t"]) as run:
+        assert (run.resumed, run.step) == (False, 0)
+        run.define_metric("loss", summary="min,max,best", goal="minimize")
+        for loss in (3.0, 1.0, 2.0):
+            run.log({"loss": loss})
+        run.name = "named"
+        del run.config["b"]
+    with pytest.raises(UsageError, match=r'resume="never", and this machine has a run p/r'):
+        start(resume="never")
+    with start(resume="must", config={"c": 1}) as run:
+        assert (run.resumed, run.step, run.name, run.tags) == (True, 3, "named", ("t",))
+        assert dict(run.config) == {"a": 1, "c": 1}
+        run.log({"loss": 9.0})
+        assert run.summary["loss"] == {"min": 1.0, "max": 9.0, "best": 1.0}
+    with start(resume="allow") as run:  # after two parts
+        assert (run.step, run.summary["loss"]["max"]) == (4, 9.0)
+    with start() as run:
+        assert (run.resumed, run.step) == (False, 0)
+
+
+@pytest.mark.anyio
+async def test_an_offline_run_goes_on_from_a_coroutine_behind_one_that_still_logs() -> None:
+    more: dict[str, Any] = {"id": "r", "mode": "offline", "resume": "allow"}
+    async with asyncwb.init_async("p", **more) as first:
+        await first.log({"a": 1})
+        async with asyncwb.init_async("p", **more) as second:
+            assert (second.resumed, second.step, second.summary["a"]) == (True, 1, 1)
+
+
 def _log_and_rename(to_server: Settings) -> None:
     with asyncwb.init("p", id="r", settings=to_server, **ABOUT) as run:
         run.define_metric("loss", summary="min")
