@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,11 @@ _SIZE: Final = struct.Struct("<Q")
 _CRC: Final = struct.Struct("<I")
 _MAX_RECORD: Final = 2**30
 _PATTERN: Final = "*tfevents*"
+_SECOND: Final = re.compile(r"tfevents\.([0-9]+)")
+_NUMBERS: Final = re.compile(r"[0-9]+|[^0-9]+")
 _PURGED: Final[Event] = {"t": "purged"}
 _SESSION_START: Final = 1
+_REPLACED: Final = "value that a later session replaced (one of an earlier import stays)"
 
 # Event
 _WALL_TIME, _STEP, _GRAPH, _SUMMARY = 1, 2, 4, 5
@@ -62,8 +66,20 @@ class EventFile:
 
 def find_event_files(root: Path) -> list[EventFile]:
     """Return the event files below a folder, each folder's in the order they were begun."""
-    found = sorted(path for path in root.rglob(_PATTERN) if path.is_file())
+    found = sorted((path for path in root.rglob(_PATTERN) if path.is_file()), key=_begun)
     return [EventFile(path, _namespace(path.parent.relative_to(root))) for path in found]
+
+
+def _begun(path: Path) -> tuple[Path, int, list[tuple[int, str]]]:
+    """Return a key that puts the files of a folder in order.
+
+    A name tells the second in which the file was begun; what stands around it tells files of one
+    second apart, by numbers (`.9` comes before `.10`).
+    """
+    second = _SECOND.search(path.name)
+    parts = _NUMBERS.findall(path.name)
+    natural = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return path.parent, int(second[1]) if second else 0, natural
 
 
 def _namespace(folder: Path) -> str:
@@ -234,7 +250,7 @@ class FilePart:
         if self._open is None:
             return
         if self.limits.replaced(self._open.step, self._last_record):
-            self.found.left["value that a later session replaced"] += len(self._open.values)
+            self.found.left[_REPLACED] += len(self._open.values)
             yield _PURGED
         else:
             yield self._open

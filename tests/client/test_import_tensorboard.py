@@ -12,7 +12,7 @@ from asyncwb.client import tensorboard_run
 from asyncwb.client.import_items import Row
 from asyncwb.client.import_target import Target
 from asyncwb.client.importing import ImportResult, sync_tensorboard
-from asyncwb.client.tensorboard_logs import EventFile, FilePart
+from asyncwb.client.tensorboard_logs import EventFile, FilePart, find_event_files
 from asyncwb.engine.http import Http
 from asyncwb.errors import UsageError
 from tests.client import import_lab as lab
@@ -142,6 +142,8 @@ async def test_a_session_that_starts_again_replaces_what_came_after_its_step(
         assert result.path is not None
         rows = await lab.history_of(target, result.path)
     assert [(row["_step"], row["loss"]) for row in rows] == [(0, 0), (1, 1), (2, 2), (3, 103)]
+    left = "value that a later session replaced (one of an earlier import stays)"
+    assert set(result.left) == {left}
 
 
 async def test_of_two_files_that_repeat_a_step_the_later_is_the_last(
@@ -227,6 +229,14 @@ async def test_files_are_followed_until_nothing_is_added(
     assert rows[3]["late/loss"] == 3
     assert info is not None
     assert info["state"] == "finished"
+
+
+def test_files_of_one_second_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = ["b.tfevents.999.h.7.3", *(f"a.tfevents.1000.h.{n}.0" for n in (8, 9, 10, 100))]
+    names.append("events.out.tfevents.1001.h.1.0")
+    for name in reversed(names):
+        (tmp_path / name).touch()
+    assert [file.path.name for file in find_event_files(tmp_path)] == names
 
 
 def test_a_flipped_bit_is_reported_and_what_stands_before_it_is_kept(tmp_path: Path) -> None:
