@@ -158,6 +158,9 @@ class AsyncRun:
     ) -> MetricRule:
         """Say how a metric is charted and summarised; holds for rows from now on.
 
+        What the summary computes is taken over the rows that the server gets after the definition:
+        those of parts of the run that are synced before it do not count.
+
         Args:
             name: the metric; a `*` at its end stands for every metric with that prefix, but for
                 those that begin with "_".
