@@ -131,4 +131,6 @@ def _parts(text: str, forms: str) -> list[str]:
         raise ArgumentError(f"{text!r} has an empty part: write {forms}")
     if "." in parts or ".." in parts:  # they would climb in the URL that is made of them
         raise ArgumentError(f"{text!r} has a part of dots alone, which is no name: write {forms}")
+    if not all(map(str.isprintable, parts)):
+        raise ArgumentError(f"{text!r} has a character that no name has: write {forms}")
     return parts

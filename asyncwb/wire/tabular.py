@@ -3,8 +3,9 @@
 `values.convert_row` turns one argument of `log()` into a row of paths; here the same rules hold
 for thousands of rows that another client has converted: nested objects are levels of a path,
 objects with a `_type` (media, histograms) are one value, `_step`, `_timestamp` and `_runtime` are
-the row's own. Rows with the same keys are turned into columns together, without Python code per
-value; so ten thousand rows of ten numbers take some ten milliseconds.
+the row's own, and `_open`, which means something else in our rows, is kept as `_open_`. Rows with
+the same keys are turned into columns together, without Python code per value; so ten thousand rows
+of ten numbers take some ten milliseconds.
 """
 
 from __future__ import annotations
@@ -20,14 +21,27 @@ from numpy.typing import NDArray
 
 from asyncwb.errors import LogTypeError
 from asyncwb.wire import keys
-from asyncwb.wire.columns import BOOL, FLOAT, INT, JSON, STEP, TIME, Column, Kind, Table, empty
+from asyncwb.wire.columns import (
+    BOOL,
+    FLOAT,
+    INT,
+    JSON,
+    OPEN,
+    STEP,
+    TIME,
+    Column,
+    Kind,
+    Table,
+    empty,
+)
 from asyncwb.wire.values import INT_MAX, INT_MIN
 
 MAX_COLUMNS: Final = 100_000
 """columns that one table may have"""
 
 _RUNTIME: Final = "_runtime"
-_OWN: Final = frozenset((STEP, TIME, _RUNTIME, "_open"))
+_OWN: Final = frozenset((STEP, TIME, _RUNTIME))
+_FREE_OPEN: Final = f"{OPEN}_"
 _KINDS: Final[dict[type, Kind]] = {float: FLOAT, int: INT, bool: BOOL}
 _DTYPES: Final[dict[Kind, Any]] = {FLOAT: np.float64, INT: np.int64, BOOL: np.bool_}
 
@@ -74,6 +88,9 @@ def from_rows(
         for name, values in _turned(part):
             if name in _OWN:
                 own.take(name, at, values)
+            elif name == OPEN:  # which says of our own rows that they are open
+                if _FREE_OPEN not in part[0]:
+                    cells.take(_FREE_OPEN, at, values)
             else:
                 cells.take(keys.escape(name), at, values)
     columns = [*own.columns(next_step, now), *cells.columns()]

@@ -32,7 +32,9 @@ def test_every_form_of_a_run_path(text: str, expected: RunPath) -> None:
     assert parse_run(text, "E", "P", "R") == expected
 
 
-@pytest.mark.parametrize("text", ["e/p/sweeps/id", "a/b/c/d/e", "e//id", "e/../id", ".", ""])
+@pytest.mark.parametrize(
+    "text", ["e/p/sweeps/id", "a/b/c/d/e", "e//id", "e/../id", ".", "", "e/a\0b/id"]
+)
 def test_what_is_no_run_path_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match="entity/project/id"):
         parse_run(text, None, "P", None)

@@ -56,7 +56,7 @@ def test_own_columns() -> None:
     assert made.table.steps.tolist() == [5, 6, 7, 8]
     assert made.table.times.tolist() == [100.0, 7.0, 7.0, 7.0]
     assert made.began == 98.0
-    assert made.table.keys == ["x"]
+    assert made.table.keys == ["x", "_open_"]
     column = made.table.get("x", INT)
     assert column is not None
     assert column.rows is None
