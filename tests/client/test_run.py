@@ -7,8 +7,8 @@ import errno
 import inspect
 import json
 import os
-import re
 import pickle
+import re
 import signal
 import socket
 import threading
