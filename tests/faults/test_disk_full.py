@@ -161,7 +161,7 @@ def _hold_server(
 def test_under_the_server(
     lab: Lab, tmp_path: Path, small_disk: Callable[[int], SmallDisk], tally: Tally
 ) -> None:
-    disk = small_disk(2)
+    disk = small_disk(3)
     server = ServerProcess(disk.path / "server")
     server.log = tmp_path / "server.log"
     server.start()

@@ -298,6 +298,7 @@ TABLE: Final[dict[tuple[str, str], tuple[Case, ...]]] = {
     ("GET", f"{_PROJECT}/runs"): (Case(_READS),),
     ("GET", _RUN): (Case(_READS),),
     ("GET", f"{_RUN}/series"): (Case(_READS),),
+    ("GET", f"{_RUN}/metrics"): (Case(_READS),),
     ("GET", f"{_RUN}/history"): (Case(_READS),),
     ("GET", f"{_RUN}/live"): (Case(_READS),),
     # Files: an address with a token is its own key, and a wrong token is nobody's.
