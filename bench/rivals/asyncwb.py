@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
+from contextlib import closing
 from http.client import HTTPConnection, HTTPMessage
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -116,7 +119,7 @@ class AsyncwbRival(Rival, Charts):
         from asyncwb.server import series
 
         steps, values = [], []
-        for path in (self._server.data / "objects").rglob("*.parquet"):
+        for path in self._segments():
             segment = sealed.Segment(path.open("rb"), str(path), path.stat().st_size, None)
             columns = segment.read(range(len(segment.groups)), (key,), ("_step",))
             segment.close()
@@ -125,6 +128,13 @@ class AsyncwbRival(Rival, Charts):
         order = np.argsort([part[0] for part in steps])
         x = np.concatenate([steps[i] for i in order]).astype(np.float64)
         return len(series.bucketise(x, np.concatenate([values[i] for i in order]), buckets))
+
+    def _segments(self) -> list[Path]:
+        """Find the sealed files of today; those that were merged stay for an hour."""
+        data = self._server.data
+        with closing(sqlite3.connect(f"file:{data / 'asyncwb.db'}?mode=ro", uri=True)) as database:
+            found = database.execute("SELECT path FROM segments").fetchall()
+        return [data / "objects" / path for (path,) in found]
 
     def scan(self, keys: list[str]) -> int:
         """Fetch all rows as frames and decode them to columns."""
