@@ -11,6 +11,9 @@ from asyncwb.engine.sealed import SealedFile
 
 _AT_ONCE: Final = 2**20
 """bytes of frames that are made before the loop gets a turn"""
+_GATHER: Final = 1.0
+"""seconds for which the rows of a slow run gather: the journal keeps them safe meanwhile, and the
+disk has the journals of all runs to force"""
 
 
 class Sealer:
@@ -22,7 +25,11 @@ class Sealer:
         self._outbox = outbox
 
     async def run(self, interval: float) -> None:
-        """Seal until the outbox is settled; gathers rows for `interval` seconds."""
+        """Seal until the outbox is settled.
+
+        Args:
+            interval: after so many seconds it sees that there are rows, or that somebody waits.
+        """
         outbox = self._outbox
         while not outbox.settled.is_set():
             if not outbox.fill():
@@ -31,7 +38,7 @@ class Sealer:
             while outbox.fill(_AT_ONCE):
                 pass
             frames = [prepared.data for prepared in outbox.pending]
-            end = outbox.pending[-1].end_seq
+            end, has_plenty = outbox.pending[-1].end_seq, outbox.waiting >= _AT_ONCE
             try:
                 await asyncio.to_thread(self._file.append, frames)
             except OSError as error:  # a full disk: the rows stay in the journal
@@ -40,3 +47,11 @@ class Sealer:
                 continue
             outbox.progress.error = None
             outbox.acknowledge(end)
+            if not has_plenty:
+                await self._gather(interval)
+
+    async def _gather(self, interval: float) -> None:
+        for _ in range(max(1, round(_GATHER / interval))):
+            if self._outbox.urgent:
+                return
+            await asyncio.sleep(interval)

@@ -1,0 +1,66 @@
+"""Offline runs: the rows of a slow one gather before they are sealed, unless somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from asyncwb.engine import offline
+from asyncwb.engine.offline import Sealer
+from asyncwb.engine.outbox import Outbox
+from asyncwb.engine.pipeline import LiveSegments, Reader
+from asyncwb.engine.progress import Progress
+from asyncwb.engine.sealed import SealedFile, SealedFrames
+from asyncwb.engine.source import JournalSource
+from asyncwb.wire.stream import StreamHead
+from tests.engine.lab import writer
+
+
+def seal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, gather: float, appends: int
+) -> list[float]:
+    """Seal a run that logs a row during each of so many appends, and closes during the last.
+
+    Returns:
+        When each append ended, in seconds.
+    """
+    monkeypatch.setattr(offline, "_GATHER", gather)
+    append, ends = SealedFile.append, []
+
+    with writer() as w:
+        box = Outbox(
+            StreamHead(None, "p", "r", "w1"),
+            JournalSource(Reader(LiveSegments(w.journal))),
+            Progress(),
+        )
+
+        def append_and_log(file: SealedFile, frames: Sequence[bytes]) -> None:
+            append(file, frames)
+            ends.append(time.monotonic())
+            if len(ends) <= appends:
+                w.inbox.log({"i": len(ends)})
+            if len(ends) == appends:
+                box.close()
+
+        monkeypatch.setattr(SealedFile, "append", append_and_log)
+        w.inbox.log({"i": 0})
+        asyncio.run(Sealer(folder, box).run(0.01))
+    return ends
+
+
+def test_rows_gather_between_two_appends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = seal(tmp_path, monkeypatch, gather=0.1, appends=3)
+    first, second, third, _last = ends
+    assert min(second - first, third - second) >= 0.1
+
+
+def test_rows_that_somebody_waits_for_do_not_gather(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal(tmp_path, monkeypatch, gather=3600.0, appends=1)
+    found = [info.first_seq for info, _ in SealedFrames(tmp_path)]
+    assert found == [0, 1]
