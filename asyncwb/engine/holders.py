@@ -7,16 +7,21 @@ middle of a `log()`, or an interrupt that came between taking the token and ente
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Container
 from types import CodeType, FrameType
 
 
-def is_held(owner: object, holders: Container[CodeType], waiting: CodeType) -> bool:
-    """Tell whether some thread is in a method of `owner` that holds its token (`holders`), other
-    than waiting for it."""
-    for top in sys._current_frames().values():
+def is_held(
+    owner: object, holders: Container[CodeType], waiting: CodeType, taker: int | None
+) -> bool:
+    """Tell whether another thread is in a method of `owner` that holds its token (`holders`), other
+    than waiting for it; of `taker`, the last thread that waited with success, that is not known."""
+    for thread, top in sys._current_frames().items():
+        if thread == threading.get_ident():
+            continue
         frame: FrameType | None = top
-        while frame is not None and frame.f_code is not waiting:
+        while frame is not None and (frame.f_code is not waiting or thread == taker):
             if frame.f_code in holders and frame.f_locals.get("self") is owner:
                 return True
             frame = frame.f_back

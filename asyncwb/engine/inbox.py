@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -92,6 +93,7 @@ class Inbox:
         self._overflow = overflow
         self._now = clock
         self._token = Token()
+        self._heirs = threading.RLock()  # a signal handler may come while it is held
         self._known: dict[tuple[tuple[str, ...], tuple[type, ...]], Schema] = {}
         self._schemas: dict[tuple[str, ...], Schema] = {}
         self._last: Schema | None = None
@@ -268,11 +270,16 @@ class Inbox:
 
     def fill_rows(self, fill_in: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Pass every row through `fill_in` from now on, which ends the fast path."""
-        taken = self._token.take(_STUCK)  # a handler inside log() goes without
-        self._fill_in = fill_in
-        self._forget_schemas()
-        if taken:
-            self._token.give()
+        taken = self._token.take()
+        if not taken and not is_reentered(self, _HOLDERS, sys._getframe(1)):
+            self._wait_for_token()
+            taken = True
+        try:  # a handler inside log() goes without
+            self._fill_in = fill_in
+            self._forget_schemas()
+        finally:
+            if taken:
+                self._token.give()
 
     def is_interrupted(self) -> bool:
         """Tell whether the caller is a signal handler (or a finaliser) inside a call of this."""
@@ -285,6 +292,7 @@ class Inbox:
         """
         self._first = first
         self._token = Token()  # the parent's may be held by a thread that is not here
+        self._heirs = threading.RLock()
         self.reopen = reopen
         self._deferred.clear()
         self._late.clear()
@@ -491,10 +499,24 @@ class Inbox:
             )
 
     def _wait_for_token(self) -> None:
-        while not self._token.take(_STUCK):
-            # Ctrl-C between taking the token and entering the `try` leaves it taken for ever.
-            if not is_held(self, _HOLDERS, Inbox._wait_for_token.__code__):
-                self._token.give()
+        """Take the token, in the place of whoever lost it where it never comes back.
+
+        Ctrl-C between taking it and entering the `try` leaves it taken for ever. One thread at a
+        time takes a token that it has waited for, so that a lost one has one heir.
+        """
+        while True:
+            token = self._token
+            token.wait(_STUCK)
+            with self._heirs:
+                if token is not self._token:
+                    continue
+                if token.take():
+                    token.taker = threading.get_ident()
+                    return
+                waiting = Inbox._wait_for_token.__code__
+                if not is_held(self, _HOLDERS, waiting, token.taker):
+                    self._token = Token(threading.get_ident())
+                    return
 
 
 _HOLDERS: Final = frozenset(
@@ -505,5 +527,6 @@ _HOLDERS: Final = frozenset(
         Inbox.close,
         Inbox.flush_deferred,
         Inbox.count_dropped,
+        Inbox.fill_rows,
     )
 )

@@ -19,12 +19,17 @@ class Token:
 
     `pop` takes it, and raises IndexError where it is taken; `push(None)` gives it back. Giving back
     what nobody holds does nothing.
+
+    Args:
+        taker: the thread that holds it from the beginning; None: nobody does.
     """
 
-    __slots__ = ("_place", "pop", "push")
+    __slots__ = ("_place", "pop", "push", "taker")
 
-    def __init__(self) -> None:
-        self._place: deque[None] = deque((None,), maxlen=1)
+    def __init__(self, taker: int | None = None) -> None:
+        self._place: deque[None] = deque(() if taker else (None,), maxlen=1)
+        self.taker = taker
+        """the last thread that took it after it had waited for it"""
         self.pop: Callable[[], None] = self._place.pop
         self.push: Callable[[None], None] = self._place.append
 
@@ -33,21 +38,19 @@ class Token:
         """Whether somebody holds it."""
         return not self._place
 
-    def take(self, patience: float = 0.0) -> bool:
-        """Take it, waiting for at most `patience` seconds; False: somebody else still holds it."""
-        deadline = 0.0
-        while True:
-            try:
-                self.pop()
-            except IndexError:
-                if not patience:
-                    return False
-                deadline = deadline or time.monotonic() + patience
-                if time.monotonic() >= deadline:
-                    return False
-                time.sleep(_PAUSE)
-            else:
-                return True
+    def take(self) -> bool:
+        """Take it; False: somebody else holds it."""
+        try:
+            self.pop()
+        except IndexError:
+            return False
+        return True
+
+    def wait(self, patience: float) -> None:
+        """Return once it looks as if nobody held it, or after `patience` seconds."""
+        deadline = time.monotonic() + patience
+        while self.is_taken and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
 
     def give(self) -> None:
         """Give it back."""

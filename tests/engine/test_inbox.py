@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import linecache
@@ -19,6 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncwb.engine import inbox
+from asyncwb.engine.holders import is_held
 from asyncwb.engine.inbox import Inbox
 from asyncwb.engine.pipeline import LiveSegments, Reader
 from asyncwb.engine.segment import Segment
@@ -482,3 +485,38 @@ def test_the_engine_does_not_wait_for_a_row_that_is_being_packed() -> None:
         w.inbox._token.give()
         w.inbox.flush_deferred()
         assert w.rows() == [{"_step": 0, "a": 1}]
+
+
+def test_a_lost_token_has_one_heir(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads find in the same moment that nobody holds it."""
+    both_look, both_write = threading.Barrier(2), threading.Barrier(2)
+    inside = most = 0
+
+    def look(*args: Any) -> bool:
+        held = is_held(*args)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_look.wait(0.2)
+        return held
+
+    def append(inbox: Inbox, *args: Any) -> bool:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_write.wait(0.2)
+        inside -= 1
+        return _append(inbox, *args)
+
+    _append = Inbox._append
+    monkeypatch.setattr(Inbox, "_append", append)
+    monkeypatch.setattr(inbox, "is_held", look)
+    monkeypatch.setattr(inbox, "_STUCK", 0.01)
+    with writer() as w:
+        assert w.inbox._token.take()  # and an interrupt came before the `try`
+        threads = [threading.Thread(target=w.inbox.log, args=({"a": n},)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert most == 1
+        assert sorted(row["a"] for row in w.rows()) == [0, 1]
