@@ -37,10 +37,12 @@ from asyncwb.server.background import TASKS, Tasks
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.crash import watching
 from asyncwb.server.errors import error_middleware, error_response
+from asyncwb.server.folds import FoldCache
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
 from asyncwb.server.objects import OBJECTS
 from asyncwb.server.open_requests import OPEN_REQUESTS, PAUSE, OpenRequests
+from asyncwb.server.run_changes import RunChanges
 from asyncwb.server.signing import Signer
 from asyncwb.server.state import STATE, State
 from asyncwb.server.store.database import Database
@@ -113,6 +115,8 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
         runs=Runs(database),
         sweeps=Sweeps(database),
         ingest=IngestStore(database),
+        changes=RunChanges(database),
+        folds=FoldCache(),
         files=Files(database),
         signer=Signer(),
         hub=Hub(),

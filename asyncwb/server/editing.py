@@ -1,7 +1,8 @@
 """Edits carried out: check who asks, decide with `edits.py`, write with `store/edits.py`.
 
-An edit is one transaction in which the run's row is locked, so it and the rows that come in
-meanwhile follow one another. Whoever watches the run is told afterwards.
+What an edit changes is computed from what the run was when it was read, and written where it still
+is that (`run_changes`), so it and the rows that come in meanwhile follow one another. Whoever
+watches the run is told afterwards.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from asyncwb.server import edits, filestream
 from asyncwb.server.access import Action, deleting, forbidden, may, require_run
 from asyncwb.server.edits import Edit, EditError
 from asyncwb.server.errors import ApiError
-from asyncwb.server.ingest import read_fold
+from asyncwb.server.folds import read_fold
+from asyncwb.server.ingest import Find
+from asyncwb.server.run_changes import ChangedError, Connect
 from asyncwb.server.state import STATE, State
 from asyncwb.server.store import edits as store
 from asyncwb.server.store import former_names, sweeps
 from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.edits import EditedRun
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunPath, RunRecord
 from asyncwb.server.store.users import User
 from asyncwb.server.sweeps import sweep_not_found
 from asyncwb.server.teams import ensure_entities
@@ -63,32 +66,10 @@ async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserte
         raise forbidden(f"You may not write to {path.entity}.")
     await _check(edit)
     await ensure_entities(state, user, {path.entity})
-    now = state.clock()
-    async with state.database.transaction() as connection:
-        found = await state.ingest.lock(connection, [path])
-        for moved in (await former_names.follow(connection, {path} - found.keys())).values():
-            path = moved
-            found = await state.ingest.lock(connection, [path])
-        created = path not in found
-        if created:
-            found = await state.ingest.create(connection, [path], now, user.id)
-        elif edit.state in edits.ACTIVE:
-            edit = replace(edit, state=None)
-        record = found[path]
-        run = await store.lock(connection, record.id)
-        assert run is not None
-        named = await _named(connection, run, path, edit) if created else {}
-        await _write(connection, run, edit, now, named)
-    state.hub.publish([record.id])
-    return Upserted(record.id, path, created)
-
-
-async def _named(
-    connection: AsyncConnection, run: EditedRun, path: RunPath, edit: Edit
-) -> dict[str, Any]:
-    if edit.name:
-        return {}
-    return {"name": made_name(path.run, await store.count_runs(connection, run.project_id))}
+    change = _EditChange(state, user, path, edit)
+    done = await state.changes.carry_out(change)
+    state.hub.publish([change.run_id])
+    return Upserted(change.run_id, done.path, done.created)
 
 
 async def edit_run(state: State, user: User, path: RunPath, edit: Edit) -> Upserted:
@@ -99,19 +80,137 @@ async def edit_run(state: State, user: User, path: RunPath, edit: Edit) -> Upser
     """
     path, run_id = await require_run(state, user, Action.WRITE, path)
     await _check(edit)
-    now = state.clock()
-    async with state.database.transaction() as connection:
-        run = await _locked(connection, run_id)
-        await _write(connection, run, edit, now, {})
+    await state.changes.carry_out(_EditChange(state, user, path, edit, run_id))
     state.hub.publish([run_id])
     return Upserted(run_id, path, created=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A run as it was read, under its name of today; None where there was none."""
+
+    path: RunPath
+    run: EditedRun | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What an edit writes."""
+
+    path: RunPath
+    created: bool
+    edit: Edit
+    columns: dict[str, Any]
+
+
+class _EditChange:
+    """The change that an edit makes. Without a `run_id` the run is made where there is none.
+
+    `run_id` is that of the run once it is written.
+    """
+
+    def __init__(
+        self, state: State, user: User, path: RunPath, edit: Edit, run_id: int | None = None
+    ) -> None:
+        self._state = state
+        self._user = user
+        self._edit = edit
+        self._by_id = run_id
+        self._now = state.clock()
+        self.run_id = run_id or 0
+        self.paths = [path]
+
+    async def read(self, connect: Connect, *, fresh: bool) -> _Seen:
+        async with connect() as connection:
+            path, run_id = self.paths[0], self._by_id
+            if run_id is None:
+                path, record = await self._find(connection, self._state.ingest.read)
+                run_id = None if record is None else record.id
+            run = None if run_id is None else await store.look(connection, run_id)
+        if run is None and self._by_id is not None:
+            raise _deleted()
+        return _Seen(path, run)
+
+    async def _find(
+        self, connection: AsyncConnection, find: Find
+    ) -> tuple[RunPath, RunRecord | None]:
+        (path,) = self.paths
+        found = await find(connection, [path])
+        for moved in (await former_names.follow(connection, {path} - found.keys())).values():
+            path = moved
+            found = await find(connection, [path])
+        return path, found.get(path)
+
+    async def compute(self, seen: _Seen) -> _Done:
+        return await asyncio.to_thread(self._decided, seen)  # a config may have 100,000 keys
+
+    def _decided(self, seen: _Seen) -> _Done:
+        edit, run, created = self._edit, seen.run, seen.run is None
+        if not created and self._by_id is None and edit.state in edits.ACTIVE:
+            edit = replace(edit, state=None)
+        config, tags, text = (run.config, run.tags, run.fold) if run else ({}, [], "{}")
+        fold = read_fold(text) if edit.summary is not None or edit.summary_changes else None
+        try:
+            edit = edits.merged(edit, config, tags, lambda: fold.as_dict() if fold else {})
+            columns = edits.changed(edit, self._now)
+            if fold is not None and edit.summary is not None:
+                columns |= _summary(fold, edit.summary)
+        except (EditError, LogTypeError) as error:
+            raise _bad_edit(error) from error
+        return _Done(seen.path, created, edit, columns)
+
+    async def lock(self, connection: AsyncConnection) -> None:
+        if self._by_id is None:
+            await self._find(connection, self._state.ingest.lock_rows)
+        else:
+            await store.lock(connection, self._by_id)
+
+    async def write(self, connection: AsyncConnection, seen: _Seen, done: _Done) -> None:
+        run = seen.run
+        if self._by_id is not None:
+            version = await store.lock_version(connection, self._by_id)
+            if run is None or version != run.version:
+                raise ChangedError
+        else:
+            path, record = await self._find(connection, self._state.ingest.lock_rows)
+            stood = run and (run.id, run.version)
+            if (path, record and (record.id, record.version)) != (seen.path, stood):
+                raise ChangedError
+        columns = done.columns
+        if run is None:
+            run = await self._make(connection, done.path)
+            columns = columns | await _named(connection, run, done.path, done.edit)
+        sweep = done.edit.sweep
+        if sweep is not None and not await sweeps.join(connection, run.project_id, sweep):
+            raise sweep_not_found(sweep)
+        await store.write(connection, run, columns)
+        self.run_id = run.id
+
+    async def _make(self, connection: AsyncConnection, path: RunPath) -> EditedRun:
+        made = await self._state.ingest.create(connection, [path], self._now, self._user.id)
+        run = await store.lock(connection, made[path].id)
+        if run is None or run.version:
+            raise ChangedError  # another process has made it meanwhile
+        return run
+
+
+async def _named(
+    connection: AsyncConnection, run: EditedRun, path: RunPath, edit: Edit
+) -> dict[str, Any]:
+    if edit.name:
+        return {}
+    return {"name": made_name(path.run, await store.count_runs(connection, run.project_id))}
 
 
 async def _locked(connection: AsyncConnection, run_id: int) -> EditedRun:
     run = await store.lock(connection, run_id)
     if run is None:
-        raise ApiError(404, "run_not_found", "The run has been deleted meanwhile.")
+        raise _deleted()
     return run
+
+
+def _deleted() -> ApiError:
+    return ApiError(404, "run_not_found", "The run has been deleted meanwhile.")
 
 
 async def _check(edit: Edit) -> None:
@@ -123,22 +222,6 @@ async def _check(edit: Edit) -> None:
 
 def _bad_edit(error: Exception) -> ApiError:
     return ApiError(400, "bad_edit", f"{error}. Nothing was written.")
-
-
-async def _write(
-    connection: AsyncConnection, run: EditedRun, edit: Edit, now: float, more: dict[str, Any]
-) -> None:
-    fold = read_fold(run.fold) if edit.summary is not None or edit.summary_changes else None
-    try:
-        edit = edits.merged(edit, run.config, run.tags, lambda: fold.as_dict() if fold else {})
-        columns = edits.changed(edit, now) | more
-        if fold is not None and edit.summary is not None:
-            columns |= _summary(fold, edit.summary)
-    except (EditError, LogTypeError) as error:
-        raise _bad_edit(error) from error
-    if edit.sweep is not None and not await sweeps.join(connection, run.project_id, edit.sweep):
-        raise sweep_not_found(edit.sweep)
-    await store.write(connection, run, columns)
 
 
 def _summary(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:

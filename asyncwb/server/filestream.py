@@ -1,8 +1,9 @@
 """POST /files/{entity}/{project}/{run}/file_stream: what W&B clients log, into our own tables.
 
     read and check the body, make columns           in a thread, before any lock is taken
-    one transaction: lock the run -> which lines are new (`spans`) -> frames, summary, state,
-                     lines of console and system metrics
+    which lines are new (`spans`), fold, merge      in a thread, from what was read (`run_changes`)
+    one transaction: lock the run -> where it is still that: frames, summary, state, lines of
+                     console and system metrics
     commit -> publish to the live page -> answer {} or {"stopped": true}
 
 The rows end as frames in the same ledger as those of our own clients, so nobody who reads can
@@ -28,14 +29,17 @@ from asyncwb.server import bodies, lines, posts, spans
 from asyncwb.server.access import Action, require_run, run_not_found
 from asyncwb.server.edits import summary_event
 from asyncwb.server.errors import ApiError, repeatable
-from asyncwb.server.ingest import FoldCache, aside, read_fold
+from asyncwb.server.folds import read_fold
+from asyncwb.server.ingest import Find, aside
 from asyncwb.server.ledger import Ledger, ReceivedFrame
-from asyncwb.server.posts import Post
+from asyncwb.server.posts import Block, Post
+from asyncwb.server.run_changes import ChangedError, Connect
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store import lines as lines_store
 from asyncwb.server.store.database import AsyncConnection
+from asyncwb.server.store.ingest import IngestStore
 from asyncwb.server.store.lines import Chunk
-from asyncwb.server.store.records import RunPath, RunRecord
+from asyncwb.server.store.records import RunChange, RunPath, RunRecord
 from asyncwb.server.turns import Turns
 from asyncwb.wire.columns import empty
 from asyncwb.wire.frames import Frame, peek
@@ -132,27 +136,64 @@ async def set_rules(state: State, path: RunPath, events: Sequence[Mapping[str, A
     """
     if not events:
         return
-    async with state.database.transaction() as connection:
-        record = (await state.ingest.lock(connection, {path})).get(path)
-        if record is None:
-            return
-        texts = await state.ingest.folds(connection, [record.id])
-        fold = read_fold(texts[record.id])
+    done = await state.changes.carry_out(_Rules(state, path, events))
+    if done is not None:
+        state.hub.publish([done[0].record.id])
+
+
+class _Rules:
+    """The change that new definitions of metrics make; None where they are not new."""
+
+    def __init__(self, state: State, path: RunPath, events: Sequence[Mapping[str, Any]]) -> None:
+        self._state = state
+        self._events = events
+        self.paths = [path]
+
+    async def read(self, connect: Connect, *, fresh: bool) -> tuple[RunRecord, int, str] | None:
+        async with connect() as connection:
+            record = await _only(self._state.ingest.read, connection, self.paths)
+            if record is None:
+                return None
+            texts = await self._state.ingest.folds(connection, [record.id])
+            return record, record.version, texts[record.id]
+
+    async def compute(
+        self, seen: tuple[RunRecord, int, str] | None
+    ) -> tuple[Ledger, RunChange] | None:
+        if seen is None:
+            return None
+        record, _, text = seen
+        return await aside(self._state, len(text), self._defined, record, text)
+
+    def _defined(self, record: RunRecord, text: str) -> tuple[Ledger, RunChange] | None:
+        fold = read_fold(text)
         before = fold.rules.events()
-        ledger = Ledger(record, state.clock(), state.config.crash_after, fold=fold)
-        fold.apply(empty(), [(0, event) for event in events])
+        ledger = Ledger(record, self._state.clock(), self._state.config.crash_after, fold=fold)
+        fold.apply(empty(), [(0, event) for event in self._events])
         if fold.rules.events() == before:
-            return
+            return None
         ledger.refold()
-        await state.ingest.apply(connection, [ledger.change()])
-    state.hub.publish([record.id])
+        return ledger, ledger.change()
+
+    async def lock(self, connection: AsyncConnection) -> None:
+        await self._state.ingest.lock_rows(connection, self.paths)
+
+    async def write(
+        self,
+        connection: AsyncConnection,
+        seen: tuple[RunRecord, int, str] | None,
+        done: tuple[Ledger, RunChange] | None,
+    ) -> None:
+        if seen is not None and done is not None:
+            record, version, _ = seen
+            await _check(self._state.ingest, connection, self.paths, record.id, version)
+            await self._state.ingest.apply(connection, [done[1]])
 
 
 class FileStream:
-    """The handler, with the folds of the runs it saw last."""
+    """The handler."""
 
     def __init__(self) -> None:
-        self._folds = FoldCache()
         self._turns = Turns()
 
     @repeatable
@@ -166,72 +207,176 @@ class FileStream:
         async with self._turns.turn():
             post = await aside(state, len(body), posts.parse, body, state.clock())
             base = spans.writer_of(request.headers.get(CLIENT_HEADER))
-            ledger = await self._commit(state, path, post, base, len(body))
-        self._after(state, ledger, time.perf_counter() - began)
+            request_change = _Request(state, path, post, base, len(body))
+            ledger = (await state.changes.carry_out(request_change)).ledger
+            if ledger.touched:
+                state.folds.put(ledger.record, ledger.fold)
+        _after(state, ledger, time.perf_counter() - began)
         return web.json_response({"stopped": True} if ledger.record.stop_requested else {})
 
-    async def _commit(
-        self, state: State, path: RunPath, post: Post, base: str, size: int
-    ) -> Ledger:
-        store = state.ingest
-        async with state.database.transaction() as connection:
-            record = (await store.lock(connection, {path})).get(path)
+
+def _after(state: State, ledger: Ledger, took: float) -> None:
+    for frame in ledger.frames:
+        state.metrics.add("asyncwb_ingest_rows_total", frame.rows)
+    state.metrics.add("asyncwb_ingest_frames_total", len(ledger.frames))
+    state.metrics.add("asyncwb_ingest_seconds_total", took)
+    state.hub.publish([ledger.record.id])
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A run as it was read, and what of it a request changes.
+
+    `fold` where this process still had it, or else its text; None where neither is needed. `heads`
+    are the digests of line 0; `output` and `events` the chunks that new lines touch; `system` the
+    last system metrics as JSON.
+    """
+
+    record: RunRecord
+    version: int
+    fold: Fold | None
+    text: str | None
+    heads: Sequence[Chunk]
+    output: Sequence[Chunk]
+    events: Sequence[Chunk]
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What is to be written: of the run, its writers that are no more, and lines by stream."""
+
+    ledger: Ledger
+    change: RunChange | None
+    gone: list[str]
+    lines: Mapping[str, list[Chunk]]
+
+
+class _Request:
+    """The change that one request makes."""
+
+    def __init__(self, state: State, path: RunPath, post: Post, base: str, size: int) -> None:
+        self._state = state
+        self._post = post
+        self._base = base
+        self._size = size
+        self.paths = [path]
+
+    async def read(self, connect: Connect, *, fresh: bool) -> _Seen:
+        state, post = self._state, self._post
+        (path,) = self.paths
+        folds = bool(post.rows) or post.summary is not None
+        known = None if fresh else state.folds.take(path)
+        if known is not None and folds and known.fold is None:
+            known = None
+        async with connect() as connection:
+            record = (
+                await _only(state.ingest.read, connection, self.paths)
+                if known is None
+                else known.record
+            )
             if record is None:
                 raise run_not_found(path)
-            fold = await self._fold(connection, state, record, post)
-            ledger = Ledger(record, state.clock(), state.config.crash_after, fold=fold)
-            main = await _generation(connection, ledger, post, base)
-            news = _has_new_rows(ledger, main, post)
-            gone = await aside(state, size, _take, ledger, main, post, news)
-            await _write_lines(connection, state, ledger, post)
-            if ledger.touched:
-                change = await aside(state, size, ledger.change)
-                await store.add_frames(connection, ledger.frames)
-                await store.apply(connection, [change])
-                if gone:
-                    await store.forget_writers(connection, record.id, gone)
-        return ledger
+            fold, text = (None if known is None else known.fold), None
+            if folds and fold is None:
+                text = (await state.ingest.folds(connection, [record.id]))[record.id]
+            heads: Sequence[Chunk] = ()
+            if self._has_head():
+                latest = spans.generation_of(record, self._base)
+                heads = await lines_store.between(connection, record.id, _HEADS, 0, latest + 1)
+            output = await _touched(connection, record.id, lines.OUTPUT, post.output)
+            events = await _touched(connection, record.id, lines.EVENTS, post.events)
+            system = "{}"
+            if post.events is not None:
+                system = (await state.ingest.systems(connection, [record.id]))[record.id]
+        return _Seen(record, record.version, fold, text, heads, output, events, system)
 
-    async def _fold(
-        self, connection: AsyncConnection, state: State, record: RunRecord, post: Post
-    ) -> Fold | None:
-        if not post.rows and post.summary is None:
-            return None
-        fold = Fold() if record.version == 0 else self._folds.take(record)
-        if fold is None:
-            fold = read_fold((await state.ingest.folds(connection, [record.id]))[record.id])
-        return fold
+    def _has_head(self) -> bool:
+        return self._base == spans.WRITER and self._post.first_line is not None
 
-    def _after(self, state: State, ledger: Ledger, took: float) -> None:
-        if ledger.fold is not None:
-            self._folds.put(ledger.record, ledger.fold)
-        for frame in ledger.frames:
-            state.metrics.add("asyncwb_ingest_rows_total", frame.rows)
-        state.metrics.add("asyncwb_ingest_frames_total", len(ledger.frames))
-        state.metrics.add("asyncwb_ingest_seconds_total", took)
-        state.hub.publish([ledger.record.id])
+    async def compute(self, seen: _Seen) -> _Done:
+        size = self._size + len(seen.text or "")
+        return await aside(self._state, size, self._apply, seen)
+
+    def _apply(self, seen: _Seen) -> _Done:
+        state, post = self._state, self._post
+        fold = seen.fold if seen.text is None else read_fold(seen.text)
+        ledger = Ledger(seen.record, state.clock(), state.config.crash_after, fold=fold)
+        new: dict[str, list[Chunk]] = {}
+        main = self._generation(ledger, seen.heads, new)
+        gone = _take(ledger, main, post, _has_new_rows(ledger, main, post))
+        if post.output is not None:
+            block = post.output
+            new[lines.OUTPUT] = lines.merged(seen.output, block.offset, block.content)
+        if post.events is not None:
+            block = post.events
+            new[lines.EVENTS] = lines.merged(seen.events, block.offset, block.content)
+            newer = _newer(loads(seen.system), post.system)
+            ledger.fields["system"] = dumps(newer).decode()
+        if new:
+            ledger.touch(main)  # whatever is written of a run, its version grows
+        return _Done(ledger, ledger.change() if ledger.touched else None, gone, new)
+
+    def _generation(
+        self, ledger: Ledger, heads: Sequence[Chunk], new: dict[str, list[Chunk]]
+    ) -> str:
+        """Return the writer whose lines these are; a new one where line 0 is another now."""
+        record, base, digest = ledger.record, self._base, self._post.first_line
+        latest = spans.generation_of(record, base)
+        if digest is None or not self._has_head():
+            return spans.name_of(base, latest)
+        known = {chunk.data: chunk.first for chunk in heads}
+        if digest in known:
+            return spans.name_of(base, known[digest])
+        if latest in known.values():
+            latest += 1
+            spans.begin_generation(ledger, base, 0)
+        new[_HEADS] = [Chunk(latest, 1, digest)]
+        return spans.name_of(base, latest)
+
+    async def lock(self, connection: AsyncConnection) -> None:
+        await self._state.ingest.lock_rows(connection, self.paths)
+
+    async def write(self, connection: AsyncConnection, seen: _Seen, done: _Done) -> None:
+        store, run_id = self._state.ingest, seen.record.id
+        await _check(store, connection, self.paths, run_id, seen.version)
+        old = {lines.OUTPUT: seen.output, lines.EVENTS: seen.events}
+        for stream, chunks in done.lines.items():
+            await lines_store.replace(connection, run_id, stream, old.get(stream, ()), chunks)
+        if done.change is not None:
+            await store.add_frames(connection, done.ledger.frames)
+            await store.apply(connection, [done.change])
+        if done.gone:
+            await store.forget_writers(connection, run_id, done.gone)
+
+
+async def _only(find: Find, connection: AsyncConnection, paths: list[RunPath]) -> RunRecord | None:
+    return (await find(connection, paths)).get(paths[0])
+
+
+async def _check(
+    store: IngestStore,
+    connection: AsyncConnection,
+    paths: list[RunPath],
+    run_id: int,
+    version: int,
+) -> None:
+    """Lock a run's row; ChangedError where it is not what was read."""
+    now = await _only(store.lock_rows, connection, paths)
+    if now is None or (now.id, now.version) != (run_id, version):
+        raise ChangedError
+
+
+async def _touched(
+    connection: AsyncConnection, run_id: int, stream: str, block: Block | None
+) -> list[Chunk]:
+    if block is None:
+        return []
+    return await lines.touched(connection, run_id, stream, block.offset, block.content)
 
 
 def _main(record: RunRecord, base: str) -> str:
     return spans.name_of(base, spans.generation_of(record, base))
-
-
-async def _generation(connection: AsyncConnection, ledger: Ledger, post: Post, base: str) -> str:
-    """Return the writer whose lines these are; a new one where line 0 is another than before."""
-    record, digest = ledger.record, post.first_line
-    latest = spans.generation_of(record, base)
-    if digest is None or base != spans.WRITER:
-        return spans.name_of(base, latest)
-    heads = await lines_store.between(connection, record.id, _HEADS, 0, latest + 1)
-    known = {chunk.data: chunk.first for chunk in heads}
-    if digest in known:
-        return spans.name_of(base, known[digest])
-    if latest in known.values():
-        latest += 1
-        spans.begin_generation(ledger, base, 0)
-    head = Chunk(latest, 1, digest)
-    await lines_store.replace(connection, record.id, _HEADS, [], [head])
-    return spans.name_of(base, latest)
 
 
 def _has_new_rows(ledger: Ledger, main: str, post: Post) -> bool:
@@ -307,20 +452,6 @@ def _take_summary(ledger: Ledger, main: str, summary: Mapping[str, Any]) -> None
     event = summary_event(ledger.fold, summary)
     if event["set"] or event["delete"]:
         ledger.tell(main, event)
-
-
-async def _write_lines(
-    connection: AsyncConnection, state: State, ledger: Ledger, post: Post
-) -> None:
-    run_id, threads = ledger.record.id, state.writers
-    if post.output is not None:
-        block = post.output
-        await lines.write(connection, threads, run_id, lines.OUTPUT, block.offset, block.content)
-    if post.events is not None:
-        block = post.events
-        await lines.write(connection, threads, run_id, lines.EVENTS, block.offset, block.content)
-        before = (await state.ingest.systems(connection, [run_id]))[run_id]
-        ledger.fields["system"] = dumps(_newer(loads(before), post.system)).decode()
 
 
 def _newer(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

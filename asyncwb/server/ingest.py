@@ -3,7 +3,8 @@
     wait for the sender's request before this one to be at work (`lanes`)
     check and decode every frame     in a thread, before any lock is taken
     wait until that request has ended
-    one transaction: lock the runs -> judge and fold (in a thread) -> frames, runs, writers
+    judge and fold (`run_changes`)   in a thread, from what the runs were when they were read
+    one transaction: lock the runs -> where they are still that: frames, runs, writers
     commit -> publish to the live page -> answer
 
 A batch holds streams of many runs. A stream that is bad is refused alone; whatever makes the
@@ -13,10 +14,9 @@ batch unreadable refuses the request. An answer means that what it acknowledges 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import orjson
 from aiohttp import web
@@ -25,12 +25,14 @@ from asyncwb.errors import BatchError, FrameError
 from asyncwb.server import bodies
 from asyncwb.server.access import Action, may
 from asyncwb.server.errors import ApiError, StreamError, repeatable
+from asyncwb.server.folds import Known, read_fold
 from asyncwb.server.lanes import Lanes
 from asyncwb.server.ledger import Ledger, ReceivedFrame, requires_run, touches_config
+from asyncwb.server.run_changes import ChangedError, Connect
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store import former_names
 from asyncwb.server.store.database import AsyncConnection
-from asyncwb.server.store.ingest import IngestStore
+from asyncwb.server.store.ingest import NEW, new_record
 from asyncwb.server.store.records import RunChange, RunPath, RunRecord
 from asyncwb.server.store.users import User
 from asyncwb.server.teams import ensure_entities
@@ -39,11 +41,12 @@ from asyncwb.wire import keys, names
 from asyncwb.wire.frames import Frame, decode, peek
 from asyncwb.wire.ingest import TURN_HEADER, Presence, Stream, decode_batch
 from asyncwb.wire.summary import Fold
-from asyncwb.wire.values import loads
 
 T = TypeVar("T")
+Find: TypeAlias = Callable[
+    [AsyncConnection, Collection[RunPath]], Awaitable[dict[RunPath, RunRecord]]
+]
 
-_FOLDS: Final = 256
 _MAX_EVENT: Final = 3 * keys.MAX_DEPTH - 10
 """levels of an event: with more, a part of its frame could not be written again"""
 _THREAD_ABOVE: Final = 16 * 1024
@@ -77,33 +80,10 @@ def routes() -> list[web.RouteDef]:
     return [web.post("/api/v1/ingest", handler.handle)]
 
 
-class FoldCache:
-    """Folds of runs that are being written to, so that a busy run's is not parsed every time.
-
-    A fold is taken out to be changed and put back after the commit under the run's new version;
-    one whose transaction failed is simply not put back.
-    """
-
-    def __init__(self, size: int = _FOLDS) -> None:
-        self._size = size
-        self._folds: OrderedDict[tuple[int, int], Fold] = OrderedDict()
-
-    def take(self, record: RunRecord) -> Fold | None:
-        """Take out the fold of exactly this version of the run."""
-        return self._folds.pop((record.id, record.version), None)
-
-    def put(self, record: RunRecord, fold: Fold) -> None:
-        """Keep the fold of a version that is committed."""
-        self._folds[record.id, record.version] = fold
-        while len(self._folds) > self._size:
-            self._folds.popitem(last=False)
-
-
 class Ingest:
-    """The handler, with the folds of the runs it saw last."""
+    """The handler: who may come in now, and in which order."""
 
     def __init__(self) -> None:
-        self._folds = FoldCache()
         self._turns = Turns()
         self._lanes = Lanes()
 
@@ -119,112 +99,181 @@ class Ingest:
                 place.begin()
                 streams = await aside(state, len(body), receive, body, user, state.config.max_raw)
                 await place.until_done()
-                ledgers = await self._commit(state, streams, len(body), user)
-        self._after(state, streams, ledgers, time.perf_counter() - began)
+                ledgers = await _commit(state, streams, len(body), user)
+        _after(state, streams, ledgers, time.perf_counter() - began)
         answer = {"streams": [stream.as_dict() for stream in streams]}
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
-    async def _commit(
-        self, state: State, streams: Sequence[Incoming], size: int, user: User
-    ) -> list[Ledger]:
-        await _find_owners(state, streams, user)
-        good = [stream for stream in streams if stream.error is None]
-        if not good:
-            return []
-        async with state.database.transaction() as connection:
-            ledgers = await self._ledgers(connection, state, good, user)
-            changes = await aside(state, size, _apply, ledgers, good)
-            store = state.ingest
-            await store.add_frames(connection, [f for led in ledgers.values() for f in led.frames])
-            await store.apply(connection, changes)
-        return [ledgers[change.record.path] for change in changes]
 
-    async def _ledgers(
-        self,
-        connection: AsyncConnection,
-        state: State,
-        streams: Sequence[Incoming],
-        user: User,
-    ) -> dict[RunPath, Ledger]:
-        store, now, crash_after = state.ingest, state.clock(), state.config.crash_after
-        records = await self._lock(connection, store, streams)
-        missing = {s.path for s in streams if s.path not in records and not requires_run(s.frames)}
-        if missing:
-            records |= await store.create(connection, missing, now, user.id)
-        busy = {s.path for s in streams if s.frames}
-        told = {s.path for s in streams if any(touches_config(f.frame) for f in s.frames)}
-        ids = [records[path].id for path in told if path in records]
-        configs = await store.configs(connection, ids) if ids else {}
-        folds = await self._take_folds(
-            connection, store, [records[path] for path in busy if path in records]
-        )
+async def _commit(
+    state: State, streams: Sequence[Incoming], size: int, user: User
+) -> Sequence[Ledger]:
+    await _find_owners(state, streams, user)
+    good = [stream for stream in streams if stream.error is None]
+    if not good:
+        return []
+    done = await state.changes.carry_out(_Batch(state, good, size, user))
+    for ledger in done.ledgers:
+        state.folds.put(ledger.record, ledger.fold)
+    return done.ledgers
+
+
+def _after(
+    state: State, streams: Iterable[Incoming], ledgers: Sequence[Ledger], took: float
+) -> None:
+    for ledger in ledgers:
+        for frame in ledger.frames:
+            state.metrics.add("asyncwb_ingest_rows_total", frame.rows)
+        state.metrics.add("asyncwb_ingest_frames_total", len(ledger.frames))
+    for stream in streams:
+        if stream.error is not None:
+            label = f'code="{stream.error.code}"'
+            state.metrics.add("asyncwb_ingest_stream_errors_total", label=label)
+    state.metrics.add("asyncwb_ingest_seconds_total", took)
+    state.hub.publish(ledger.record.id for ledger in ledgers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The runs of a batch as they were read.
+
+    `stood` says of every stream where it goes, and of that run (id, version), None where there was
+    none. `folds` that this process still had, by the runs' names; `texts` of the others, and
+    `configs`, by their ids.
+    """
+
+    now: float
+    stood: list[tuple[RunPath, tuple[int, int] | None]]
+    records: dict[RunPath, RunRecord]
+    folds: dict[RunPath, Fold]
+    texts: dict[int, str]
+    configs: dict[int, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What is to be written: runs that are made, and those that change, in one order."""
+
+    create: set[RunPath]
+    ledgers: list[Ledger]
+    changes: list[RunChange]
+
+
+class _Batch:
+    """The change that a batch makes; answers are noted on its streams."""
+
+    def __init__(self, state: State, streams: Sequence[Incoming], size: int, user: User) -> None:
+        self._state = state
+        self._streams = streams
+        self._size = size
+        self._user = user
+        self.paths = [stream.path for stream in streams]
+
+    async def read(self, connect: Connect, *, fresh: bool) -> _Seen:
+        self._put_back()
+        wanted = {stream.path for stream in self._streams}
+        known = {} if fresh else self._known(wanted)
+        records = {path: one.record for path, one in known.items()}
+        folds = {path: one.fold for path, one in known.items() if one.fold is not None}
+        texts: dict[int, str] = {}
+        configs: dict[int, dict[str, Any]] = {}
+        told = any(touches_config(f.frame) for s in self._streams for f in s.frames)
+        if told or len(records) < len(wanted):
+            store = self._state.ingest
+            async with connect() as connection:
+                records |= await self._find(connection, store.read, wanted - records.keys())
+                busy = {s.path for s in self._streams if s.frames} & records.keys()
+                texts = await store.folds(
+                    connection, [records[path].id for path in busy - folds.keys()]
+                )
+                configs = await store.configs(connection, self._told(records))
+        return _Seen(self._state.clock(), self._standing(records), records, folds, texts, configs)
+
+    def _put_back(self) -> None:
+        """Let streams go where they asked to go, until it is found where that is now."""
+        for stream, path in zip(self._streams, self.paths, strict=True):
+            stream.path = path
+
+    def _standing(
+        self, records: Mapping[RunPath, RunRecord]
+    ) -> list[tuple[RunPath, tuple[int, int] | None]]:
+        found = ((stream.path, records.get(stream.path)) for stream in self._streams)
+        return [(path, None if one is None else (one.id, one.version)) for path, one in found]
+
+    def _known(self, paths: Iterable[RunPath]) -> dict[RunPath, Known]:
+        busy = {stream.path for stream in self._streams if stream.frames}
+        found = ((path, self._state.folds.take(path)) for path in paths)
         return {
-            path: Ledger(
-                record,
-                now,
-                crash_after,
-                fold=folds.get(record.id),
-                config=configs.get(record.id),
-                created=path in missing,
-            )
-            for path, record in records.items()
+            path: known
+            for path, known in found
+            if known is not None and (known.fold is not None or path not in busy)
         }
 
-    async def _lock(
-        self, connection: AsyncConnection, store: IngestStore, streams: Sequence[Incoming]
+    def _told(self, records: Mapping[RunPath, RunRecord]) -> list[int]:
+        told = {s.path for s in self._streams if any(touches_config(f.frame) for f in s.frames)}
+        return [records[path].id for path in told if path in records]
+
+    async def _find(
+        self, connection: AsyncConnection, find: Find, paths: Collection[RunPath]
     ) -> dict[RunPath, RunRecord]:
-        """Lock the runs of streams; a stream under a former name of a project goes to it."""
-        records = await store.lock(connection, {stream.path for stream in streams})
-        absent = {stream.path for stream in streams} - records.keys()
+        """Find runs; a stream under a former name of a project goes to it."""
+        records = await find(connection, paths)
+        absent = set(paths) - records.keys()
         moved = await former_names.follow(connection, absent) if absent else {}
-        for stream in streams:
+        for stream in self._streams:
             stream.path = moved.get(stream.path, stream.path)
-        return records | (await store.lock(connection, set(moved.values())) if moved else {})
+        return records | (await find(connection, set(moved.values())) if moved else {})
 
-    async def _take_folds(
-        self, connection: AsyncConnection, store: IngestStore, records: Sequence[RunRecord]
-    ) -> dict[int, Fold]:
-        folds: dict[int, Fold] = {}
-        cold: list[int] = []
-        for record in records:
-            fold = Fold() if record.version == 0 else self._folds.take(record)
-            if fold is None:
-                cold.append(record.id)
-            else:
-                folds[record.id] = fold
-        if cold:
-            for run_id, text in (await store.folds(connection, cold)).items():
-                folds[run_id] = read_fold(text)
-        return folds
+    async def compute(self, seen: _Seen) -> _Done:
+        size = self._size + sum(map(len, seen.texts.values()))
+        return await aside(self._state, size, self._apply, seen)
 
-    def _after(
-        self, state: State, streams: Iterable[Incoming], ledgers: Sequence[Ledger], took: float
-    ) -> None:
-        for ledger in ledgers:
-            if ledger.fold is not None:
-                self._folds.put(ledger.record, ledger.fold)
-            for frame in ledger.frames:
-                state.metrics.add("asyncwb_ingest_rows_total", frame.rows)
-            state.metrics.add("asyncwb_ingest_frames_total", len(ledger.frames))
-        for stream in streams:
-            if stream.error is not None:
-                label = f'code="{stream.error.code}"'
-                state.metrics.add("asyncwb_ingest_stream_errors_total", label=label)
-        state.metrics.add("asyncwb_ingest_seconds_total", took)
-        state.hub.publish(ledger.record.id for ledger in ledgers)
+    def _apply(self, seen: _Seen) -> _Done:
+        records = dict(seen.records)
+        create = {s.path for s in self._streams if not requires_run(s.frames)} - records.keys()
+        records |= {path: new_record(path, seen.now) for path in create}
+        ledgers = {path: self._ledger(record, seen) for path, record in records.items()}
+        for stream in self._streams:
+            _take(ledgers.get(stream.path), stream)
+        touched = [ledger for ledger in ledgers.values() if ledger.touched]
+        return _Done(create, touched, [ledger.change() for ledger in touched])
 
+    def _ledger(self, record: RunRecord, seen: _Seen) -> Ledger:
+        fold = seen.folds.get(record.path)
+        if record.id in seen.texts:
+            fold = read_fold(seen.texts[record.id])
+        return Ledger(
+            record,
+            seen.now,
+            self._state.config.crash_after,
+            fold=Fold() if record.id == NEW else fold,
+            config={} if record.id == NEW else seen.configs.get(record.id),
+            created=record.id == NEW,
+        )
 
-def read_fold(text: str) -> Fold:
-    """Return the fold of a run from what its row says."""
-    state = loads(text.encode())
-    return Fold.from_state(state) if state else Fold()
+    async def lock(self, connection: AsyncConnection) -> None:
+        self._put_back()
+        await self._find(connection, self._state.ingest.lock_rows, set(self.paths))
+
+    async def write(self, connection: AsyncConnection, seen: _Seen, done: _Done) -> None:
+        store = self._state.ingest
+        self._put_back()
+        records = await self._find(connection, store.lock_rows, set(self.paths))
+        if self._standing(records) != seen.stood:
+            raise ChangedError
+        if done.create:
+            made = await store.create(connection, done.create, seen.now, self._user.id)
+            if any(record.version for record in made.values()):
+                raise ChangedError  # another process has made it meanwhile
+            for ledger in done.ledgers:
+                if ledger.created:
+                    ledger.number(made[ledger.record.path].id)
+        await store.add_frames(connection, [f for ledger in done.ledgers for f in ledger.frames])
+        await store.apply(connection, done.changes)
 
 
 async def aside(state: State, size: int, work: Callable[..., T], *args: Any) -> T:
-    """Do the work of a request of so many bytes; in a writer's thread where it is worth the hop.
-
-    Also for work in the midst of a transaction: it waits for no thread (`threads`).
-    """
+    """Do the work of a request of so many bytes; in a writer's thread where it is worth the hop."""
     return await state.writers.run(work, *args) if size > _THREAD_ABOVE else work(*args)
 
 
@@ -317,18 +366,16 @@ def _too_large(size: int) -> StreamError:
     )
 
 
-def _apply(ledgers: dict[RunPath, Ledger], streams: Sequence[Incoming]) -> list[RunChange]:
-    for stream in streams:
-        ledger = ledgers.get(stream.path)
-        try:
-            if ledger is None:
-                raise _not_found(stream)
-            stream.next_seq = ledger.take(stream.writer, stream.frames, stream.presence)
-            stream.state = ledger.record.state
-            stream.stop = ledger.record.stop_requested
-        except StreamError as error:
-            stream.error = error
-    return [ledger.change() for ledger in ledgers.values() if ledger.touched]
+def _take(ledger: Ledger | None, stream: Incoming) -> None:
+    stream.error = None
+    try:
+        if ledger is None:
+            raise _not_found(stream)
+        stream.next_seq = ledger.take(stream.writer, stream.frames, stream.presence)
+        stream.state = ledger.record.state
+        stream.stop = ledger.record.stop_requested
+    except StreamError as error:
+        stream.error = error
 
 
 def _not_found(stream: Incoming) -> StreamError:

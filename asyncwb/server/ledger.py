@@ -26,7 +26,7 @@ had ended for good also forgets that it was to stop.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from asyncwb.server.errors import StreamError
@@ -336,6 +336,11 @@ class Ledger:
         record.state = "running" if self._others_live(writer) else _end_of(record)
 
     # The end of the request.
+
+    def number(self, run_id: int) -> None:
+        """Give a run that had no row until now the id of its row."""
+        self.record.id = run_id
+        self.frames = [replace(frame, run_id=run_id) for frame in self.frames]
 
     def change(self) -> RunChange:
         """Return what is to be written; encoding a wide run's fold takes time."""

@@ -20,7 +20,6 @@ from asyncwb.server.state import State
 from asyncwb.server.store import lines as store
 from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.lines import Chunk
-from asyncwb.server.threads import Threads
 
 EVENTS: Final = "events"
 OUTPUT: Final = "output"
@@ -32,41 +31,25 @@ CHUNK_BYTES: Final = 2**20
 _READ_LINES: Final = 4 * CHUNK_LINES
 """lines that are unpacked in one turn of the event loop"""
 _LEVEL: Final = 3
-_THREAD_ABOVE: Final = 64 * 2**10
-"""characters above which packing is worth the hop to a thread."""
 
 
-async def write(
-    connection: AsyncConnection,
-    threads: Threads,
-    run_id: int,
-    stream: str,
-    offset: int,
-    content: Sequence[str],
-) -> None:
-    """Put lines at `offset`, over what is there.
-
-    Two statements and a read. The caller's transaction holds the lock of the run's row, without
-    which two writers could make chunks that overlap.
+async def touched(
+    connection: AsyncConnection, run_id: int, stream: str, offset: int, content: Sequence[str]
+) -> list[Chunk]:
+    """Return the chunks that lines at `offset` are merged with: what `merged` needs. One read.
 
     Args:
-        connection: of the caller's transaction.
-        threads: where much is packed; one must be free, for the transaction waits for it.
+        connection: any.
         run_id: the run's inner id.
         stream: EVENTS or OUTPUT.
         offset: number of the first line, from 0.
-        content: lines of at most MAX_LINE bytes; a line break inside one is shown as "\u2424".
+        content: lines.
     """
     if not content:
-        return
+        return []
     # From the line before: a chunk that ends there is gone on with.
     stop = offset + len(content)
-    old = await store.between(connection, run_id, stream, max(0, offset - 1), stop + 1)
-    if sum(map(len, content)) > _THREAD_ABOVE:
-        new = await threads.run(_merged, old, offset, content)
-    else:
-        new = _merged(old, offset, content)
-    await store.replace(connection, run_id, stream, old, new)
+    return await store.between(connection, run_id, stream, max(0, offset - 1), stop + 1)
 
 
 async def read(
@@ -104,8 +87,17 @@ async def count(state: State, run_id: int, stream: str) -> int:
         return await store.end(connection, run_id, stream)
 
 
-def _merged(old: Sequence[Chunk], offset: int, content: Sequence[str]) -> list[Chunk]:
-    """Weave new lines into the chunks that they touch, and cut the whole into chunks again."""
+def merged(old: Sequence[Chunk], offset: int, content: Sequence[str]) -> list[Chunk]:
+    """Put lines at `offset`, over what is there; returns what takes the place of the old chunks.
+
+    Who writes that (`store.lines.replace`) holds the lock of the run's row and knows that the old
+    chunks are still those, or chunks could overlap.
+
+    Args:
+        old: the chunks that they touch.
+        offset: number of the first line, from 0.
+        content: lines of at most MAX_LINE bytes; a line break inside one is shown as "\u2424".
+    """
     stop = offset + len(content)
     before, after = [], []
     for chunk in old:

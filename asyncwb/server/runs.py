@@ -25,7 +25,7 @@ from asyncwb.server.access import (
 from asyncwb.server.address import base_url
 from asyncwb.server.edits import STATES
 from asyncwb.server.errors import ApiError
-from asyncwb.server.ingest import read_fold
+from asyncwb.server.folds import read_fold
 from asyncwb.server.short import short
 from asyncwb.server.state import STATE, USER
 from asyncwb.server.store.projects import StoredProject

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from asyncwb.server.config import ServerConfig
+from asyncwb.server.folds import FoldCache
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import Metrics
+from asyncwb.server.run_changes import RunChanges
 from asyncwb.server.signing import Signer
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.files import Files
@@ -40,6 +42,8 @@ class State:
     runs: Runs
     sweeps: Sweeps
     ingest: IngestStore
+    changes: RunChanges
+    folds: FoldCache
     files: Files
     signer: Signer
     hub: Hub

@@ -1,7 +1,7 @@
 """Threads for work that blocks: those who read have theirs, and those who write have theirs.
 
 One pool for all would let slow charts (a bucket that answers late, a long history) fill it, and
-ingest would wait for a thread in the midst of its transaction, and everybody for ingest.
+ingest would wait for a thread, and whoever logs for ingest.
 
     readers    series, histories, samples: as many at once as there are threads, the rest waits
     writers    ingest and file_stream: never more at once than there are threads, so none waits

@@ -31,6 +31,7 @@ from tests.server.graphql.asking import ask, codes
 from tests.server.history_lab import BEGAN, Lab, Row, exactly, merged, table_of
 from tests.server.ingest_client import Client
 from tests.server.test_history import decode_frames, logged, seal
+from tests.server.test_lines import write
 
 pytestmark = pytest.mark.anyio
 
@@ -306,7 +307,7 @@ async def test_damaged_console_lines_are_shown_as_such(server: ServerHandle) -> 
         async with state.database.transaction() as connection:
             for first in (0, 5000):
                 text = [f"line {n}" for n in range(first, first + 100)]
-                await lines.write(connection, state.writers, 1, lines.OUTPUT, first, text)
+                await write(connection, 1, first, text)
             table = schema.lines
             mine = table.c["first"] == 0
             data = bytearray(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +14,21 @@ from hypothesis import strategies as st
 from asyncwb.server import lines
 from asyncwb.server.state import STATE, State
 from asyncwb.server.store import lines as store
+from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.lines import Chunk
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.wandb_client import make_run
 
 pytestmark = both_databases
+
+
+async def write(
+    connection: AsyncConnection, run_id: int, offset: int, content: Sequence[str]
+) -> None:
+    """Put lines into a run's console as file_stream does."""
+    old = await lines.touched(connection, run_id, lines.OUTPUT, offset, content)
+    new = lines.merged(old, offset, content)
+    await store.replace(connection, run_id, lines.OUTPUT, old, new)
 
 
 class Stream:
@@ -37,9 +47,7 @@ class Stream:
     def write(self, offset: int, *content: str) -> None:
         async def work(state: State) -> None:
             async with state.database.transaction() as connection:
-                await lines.write(
-                    connection, state.writers, self.run_id, lines.OUTPUT, offset, content
-                )
+                await write(connection, self.run_id, offset, content)
 
         self.on(work)
 

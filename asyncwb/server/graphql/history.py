@@ -10,12 +10,12 @@ from typing import Any, Final
 from ariadne import ObjectType
 
 from asyncwb.server import lines, rows, sample
+from asyncwb.server.folds import read_fold
 from asyncwb.server.graphql import ids, paging
 from asyncwb.server.graphql.context import Context, Info, refused
 from asyncwb.server.graphql.pace import in_steps
 from asyncwb.server.graphql.runs import FROM_THE_START
 from asyncwb.server.history import SOURCES
-from asyncwb.server.ingest import read_fold
 from asyncwb.server.rows import Selection
 from asyncwb.server.sample import Spec, displayed
 from asyncwb.server.state import State

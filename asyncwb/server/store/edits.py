@@ -69,6 +69,13 @@ async def lock(connection: AsyncConnection, run_id: int) -> EditedRun | None:
     return None if row is None else EditedRun(**row._mapping)
 
 
+async def lock_version(connection: AsyncConnection, run_id: int) -> int | None:
+    """Lock a run's row and return its version; None where it has been deleted."""
+    statement = select(runs.c.version).where(runs.c.id == run_id).with_for_update()
+    version: int | None = (await connection.execute(statement)).scalar()
+    return version
+
+
 async def look(connection: AsyncConnection, run_id: int) -> EditedRun | None:
     """Return a run's row as it is now, without a lock; None where there is none."""
     row = (await connection.execute(select(*_EDITED).where(runs.c.id == run_id))).first()

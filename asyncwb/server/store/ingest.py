@@ -1,8 +1,10 @@
 """The statements of one ingest request: few, however many runs and frames it holds.
 
-All of them take part in the caller's transaction. Rows of runs are locked first, in the order of
-their ids, so that two requests for the same runs follow one another and cannot deadlock, and so
-that the frame ids of one run grow in commit order.
+What is to be written is computed from what `read` says, with no transaction open; the transaction
+that writes it locks the rows of the runs first (`lock`), in the order of their ids, and goes on
+only where their versions are still those. So two requests for the same runs follow one another and
+cannot deadlock, and the frame ids of one run grow in commit order. Whatever is changed of a run or
+of its writers, its version grows with it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from asyncwb.server.store.schema import frames, projects, runs, writers
 
 T = TypeVar("T")
 
+NEW: Final = 0
+"""the id of a run that has no row yet"""
 _CHUNK: Final = 1000
 """entries in one IN list; drivers take at most 32,767 parameters a statement."""
 
@@ -69,11 +73,32 @@ class IngestStore:
         self, connection: AsyncConnection, paths: Collection[RunPath]
     ) -> dict[RunPath, RunRecord]:
         """Lock the runs that exist at these paths, and return them with their writers."""
+        found = await self._find(connection, paths, _LOCK)
+        await _add_writers(connection, found.values())
+        return found
+
+    async def lock_rows(
+        self, connection: AsyncConnection, paths: Collection[RunPath]
+    ) -> dict[RunPath, RunRecord]:
+        """Lock the runs that exist at these paths, and return them without their writers."""
+        return await self._find(connection, paths, _LOCK)
+
+    async def read(
+        self, connection: AsyncConnection, paths: Collection[RunPath]
+    ) -> dict[RunPath, RunRecord]:
+        """Return the runs that exist at these paths, with their writers, and lock none."""
+        found = await self._find(connection, paths, _READ)
+        await _add_writers(connection, found.values())
+        return found
+
+    async def _find(
+        self, connection: AsyncConnection, paths: Collection[RunPath], statement: Select[Any]
+    ) -> dict[RunPath, RunRecord]:
         names = {path[:2] for path in paths}
         unknown = names - self._known.keys()
         if unknown:
             self._known |= await _project_ids(connection, unknown)
-        found = await self._lock_known(connection, paths)
+        found = await self._known_runs(connection, paths, statement)
         # A project that was renamed or deleted meanwhile hides its runs, or the lack of them.
         doubtful = {path[:2] for path in paths if path not in found} - unknown
         if doubtful:
@@ -82,14 +107,15 @@ class IngestStore:
             for name in moved:
                 del self._known[name]
             self._known |= now
-            found |= await self._lock_known(connection, [p for p in paths if p[:2] in moved])
+            again = [path for path in paths if path[:2] in moved]
+            found |= await self._known_runs(connection, again, statement)
         return found
 
-    async def _lock_known(
-        self, connection: AsyncConnection, paths: Collection[RunPath]
+    async def _known_runs(
+        self, connection: AsyncConnection, paths: Collection[RunPath], statement: Select[Any]
     ) -> dict[RunPath, RunRecord]:
         ids = {path[:2]: self._known[path[:2]] for path in paths if path[:2] in self._known}
-        return await _lock_runs(connection, paths, ids)
+        return await _runs(connection, paths, ids, statement)
 
     async def create(
         self,
@@ -109,7 +135,9 @@ class IngestStore:
         ids = await _project_ids(connection, names)  # not to be remembered before the commit
         new = [_new_run(ids[path[:2]], path, now, user_id) for path in sorted(paths)]
         await connection.execute(self._new_runs, new)
-        return await _lock_runs(connection, paths, ids)
+        found = await _runs(connection, paths, ids, _LOCK)
+        await _add_writers(connection, found.values())
+        return found
 
     async def folds(self, connection: AsyncConnection, run_ids: Collection[int]) -> dict[int, str]:
         """Return the state of these runs' folds, JSON as text; "{}" where nothing was folded."""
@@ -184,13 +212,13 @@ class IngestStore:
 
 
 _RUN_NAME: Final = tuple_(runs.c.project_id, runs.c.run)
-_LOCK: Final = (
+_READ: Final = (
     select(projects.c.entity, projects.c.name, runs.c.run, runs.c.id, *_RECORD)
     .join(projects, projects.c.id == runs.c.project_id)
     .where(_RUN_NAME.in_(bindparam("some", expanding=True)))
     .order_by(runs.c.id)
-    .with_for_update(of=runs)
 )
+_LOCK: Final = _READ.with_for_update(of=runs)
 _PROJECT_NAME: Final = tuple_(projects.c.entity, projects.c.name)
 _PROJECTS: Final = select(projects.c.entity, projects.c.name, projects.c.id).where(
     _PROJECT_NAME.in_(bindparam("some", expanding=True))
@@ -239,18 +267,20 @@ _SILENT: Final = (
 )
 
 
-async def _lock_runs(
-    connection: AsyncConnection, paths: Collection[RunPath], ids: Mapping[tuple[str, str], int]
+async def _runs(
+    connection: AsyncConnection,
+    paths: Collection[RunPath],
+    ids: Mapping[tuple[str, str], int],
+    statement: Select[Any],
 ) -> dict[RunPath, RunRecord]:
     wanted = set(paths)
     keys = [(ids[path[:2]], path.run) for path in sorted(paths) if path[:2] in ids]
     found: dict[RunPath, RunRecord] = {}
     for chunk in _chunks(keys):
-        for row in await connection.execute(_LOCK, {"some": chunk}):
+        for row in await connection.execute(statement, {"some": chunk}):
             path = RunPath(*row[:3])
             if path in wanted:  # else the id is another project's by now
                 found[path] = RunRecord(row[3], path, *tuple(row)[4:])
-    await _add_writers(connection, found.values())
     return found
 
 
@@ -285,6 +315,11 @@ async def _by_id(
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), _CHUNK):
         yield items[start : start + _CHUNK]
+
+
+def new_record(path: RunPath, now: float) -> RunRecord:
+    """Return what `IngestStore.create` makes at a path, before it has an id."""
+    return RunRecord(NEW, path, "running", 0, 0, 0, None, now, None, None, None, False)
 
 
 def _new_run(project_id: int, path: RunPath, now: float, user_id: int | None) -> dict[str, Any]:

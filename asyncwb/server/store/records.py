@@ -33,7 +33,10 @@ class WriterRecord:
 
 @dataclass(slots=True)
 class RunRecord:
-    """The part of a run's row that every ingest reads and writes; locked while it is held."""
+    """The part of a run's row that every ingest reads and writes.
+
+    `version` grows with every change of the run or its writers, so a row that still has it is this.
+    """
 
     id: int
     path: RunPath
