@@ -1,6 +1,7 @@
 """Files of runs: uploads and downloads, by signed address or with a key.
 
-    PUT, GET, HEAD /storage/{token}                           who has the token; it expires
+    PUT, GET, HEAD /storage/{token}                           who has the token; it expires, and it
+                                                              ends with the key that it is from
     PUT, GET, HEAD /files/{entity}/{project}/{run}/{name}     who may write or read the run
 
 A file's bytes are an object of a random name, never a path made of what a user said. An upload
@@ -41,12 +42,15 @@ from asyncwb.server.checksums import FileSums, checked, whole_pieces
 from asyncwb.server.damage import DamagedError
 from asyncwb.server.errors import ApiError
 from asyncwb.server.objects import OBJECTS, Objects
-from asyncwb.server.signing import new_secret
+from asyncwb.server.open_requests import OPEN_REQUESTS
+from asyncwb.server.signing import new_secret, refused
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import UncertainCommitError
+from asyncwb.server.store.details import Details
 from asyncwb.server.store.files import Content, StoredFile
 from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.users import User
 from asyncwb.wire.names import file_problem
 
 log = logging.getLogger("asyncwb.server")
@@ -57,6 +61,8 @@ UPLOAD_LIFETIME: Final = 86_400.0
 DOWNLOAD_LIFETIME: Final = 86_400.0
 _UPLOAD: Final = "put"
 _DOWNLOAD: Final = "get"
+_NO_KEY: Final = 0
+"""in an address, where its user came in by no key"""
 _WHOLE: Final = 4 * 2**20
 """bytes; a smaller upload is stored in one piece"""
 _SWEEP_EVERY: Final = 3600.0
@@ -122,12 +128,13 @@ async def background(app: web.Application) -> AsyncIterator[None]:
 
 
 async def create(
-    state: State, run_id: int, names: Sequence[str], base: str
+    state: State, user: User, run_id: int, names: Sequence[str], base: str
 ) -> list[tuple[str, str | None]]:
     """Announce files of a run and return where to upload each, in the order of `names`.
 
     Args:
         state: the server.
+        user: who asks; the addresses are worth what the user's key and rights are.
         run_id: the run's inner id.
         names: at most MAX_NAMES. For a name that `file_problem` refuses the address is None, which
             W&B clients take as "skip it".
@@ -140,20 +147,29 @@ async def create(
         raise ApiError(400, "too_many_files", f"Ask for at most {MAX_NAMES} files at once.")
     good = {name: mimetype(name) for name in names if file_problem(name) is None}
     made = await state.files.announce(run_id, good, state.clock())
-    urls = {file.name: upload_url(state, file, base) for file in made}
+    urls = {file.name: upload_url(state, user, file, base) for file in made}
     return [(name, urls.get(name)) for name in names]
 
 
-def url(state: State, file: StoredFile, base: str) -> str:
-    """Return an address that gives the file's bytes to whoever has it, for a day."""
-    expires = state.clock() + DOWNLOAD_LIFETIME
-    return f"{base}/storage/{state.signer.sign(_DOWNLOAD, file.id, expires=expires)}"
+def url(state: State, user: User, file: StoredFile, base: str) -> str:
+    """Return an address that gives the file's bytes to whoever has it, for a day.
+
+    It ends sooner with the key that the user came in by, and with the user's right to the run.
+    """
+    return _signed(state, user, file, base, _DOWNLOAD, DOWNLOAD_LIFETIME)
 
 
-def upload_url(state: State, file: StoredFile, base: str) -> str:
-    """Return an address that takes the file's bytes from whoever has it, for a day."""
-    expires = state.clock() + UPLOAD_LIFETIME
-    return f"{base}/storage/{state.signer.sign(_UPLOAD, file.id, expires=expires)}"
+def upload_url(state: State, user: User, file: StoredFile, base: str) -> str:
+    """Return an address that takes the file's bytes from whoever has it, for a day, as `url`."""
+    return _signed(state, user, file, base, _UPLOAD, UPLOAD_LIFETIME)
+
+
+def _signed(
+    state: State, user: User, file: StoredFile, base: str, purpose: str, lifetime: float
+) -> str:
+    expires = state.clock() + lifetime
+    token = state.signer.sign(purpose, file.id, user.id, user.key_id or _NO_KEY, expires=expires)
+    return f"{base}/storage/{token}"
 
 
 async def delete(app: web.Application, run_id: int, ids: Collection[int]) -> int:
@@ -182,11 +198,36 @@ def mimetype(name: str) -> str | None:
 
 @public
 async def put_signed(request: web.Request) -> web.Response:
-    """Take a file's bytes; the address says which file."""
-    state = request.app[STATE]
-    (file_id,) = state.signer.check(request.match_info["token"], _UPLOAD, state.clock())
-    await _upload(request, file_id)
+    """Take a file's bytes; the address says which file, and from whom."""
+    user, file = await _asked(request, _UPLOAD, Action.WRITE)
+    with request.app[OPEN_REQUESTS].entered(request, user):
+        await _upload(request, file.id)
     return web.json_response({})
+
+
+async def _asked(request: web.Request, purpose: str, action: Action) -> tuple[User, StoredFile]:
+    """Return whom a signed address was given to, and its file, where both are as they were then.
+
+    Raises:
+        ApiError: 403: it is no address of this server, or the key that it is from is worthless by
+            now; 403 or 404: the user has lost the right to the run; 404: there is no such file.
+    """
+    state = request.app[STATE]
+    ids = state.signer.check(request.match_info["token"], purpose, state.clock())
+    if len(ids) != 3:  # of a release that did not say whose it was
+        raise refused("This address is of an older release; ask for a new one.")
+    file_id, user_id, key_id = ids
+    user = await state.users.by_ids(user_id, None if key_id == _NO_KEY else key_id)
+    if user is None:
+        raise refused("The key that this address was made with is worthless by now.")
+    file = await state.files.by_id(file_id)
+    if file is None:
+        raise _no_file()
+    places = await Details(state.database).places([file.run_id])
+    if file.run_id not in places:
+        raise _no_file()
+    await require_run(state, user, action, places[file.run_id][1])
+    return user, file
 
 
 async def put_named(request: web.Request) -> web.Response:
@@ -269,10 +310,10 @@ class _Body:
 
 @public
 async def get_signed(request: web.Request) -> web.StreamResponse:
-    """Give a file's bytes; the address says which file."""
-    state = request.app[STATE]
-    (file_id,) = state.signer.check(request.match_info["token"], _DOWNLOAD, state.clock())
-    return await _download(request, await state.files.by_id(file_id))
+    """Give a file's bytes; the address says which file, and to whom."""
+    user, file = await _asked(request, _DOWNLOAD, Action.READ)
+    with request.app[OPEN_REQUESTS].entered(request, user):
+        return await _download(request, file)
 
 
 async def get_named(request: web.Request) -> web.StreamResponse:

@@ -2,7 +2,8 @@
 
 A token says what for, with which ids, and until when, and is signed with HMAC-SHA256. The secret
 is made once and rests in the database, so that every process of a server takes the tokens of the
-others. Nothing is stored per token, and none can be taken back before it expires.
+others. Nothing is stored per token, and none can be taken back before it expires: so whoever takes
+one asks whether the key and the right that it was given for still are (`files`).
 
     token = base64url(JSON [purpose, expires, id, ...]) + "." + base64url(HMAC-SHA256)
 """
@@ -58,12 +59,12 @@ class Signer:
         """
         payload = self._verified(token)
         if payload is None:
-            raise _refused("This address is not one that the server gave out.")
+            raise refused("This address is not one that the server gave out.")
         said, expires, *ids = orjson.loads(payload)
         if said != purpose:
-            raise _refused("This address is for something else.")
+            raise refused("This address is for something else.")
         if now >= expires:
-            raise _refused("This address has expired; ask for a new one.")
+            raise refused("This address has expired; ask for a new one.")
         return tuple(ids)
 
     def _verified(self, token: str) -> bytes | None:
@@ -81,7 +82,8 @@ class Signer:
         return hmac.digest(self._secret, payload, hashlib.sha256)
 
 
-def _refused(why: str) -> ApiError:
+def refused(why: str) -> ApiError:
+    """Return the refusal of a token."""
     return ApiError(403, "bad_signature", f"{why} Nothing was read or written.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -20,6 +20,7 @@ from asyncwb.server.open_requests import OPEN_REQUESTS
 from asyncwb.server.state import STATE
 from asyncwb.settings import default_entity
 from tests.fix_server import FakeTime, ServerHandle, both_databases
+from tests.server.graphql.asking import data
 from tests.server.ingest_client import connect, first_frame
 
 pytestmark = pytest.mark.anyio
@@ -273,3 +274,115 @@ async def test_a_revoked_key_takes_its_sessions_links_and_streams_along(
             body = {"token": url.rpartition("=")[2]}
             async with client.session.post("/api/v1/login", json=body, headers=own) as answer:
                 assert answer.status == 404
+
+
+_ANNOUNCE = """mutation {
+  createRunFiles(input: {entityName: "eve", projectName: "p", runName: "r1", files: ["f"]}) {
+    files { uploadUrl }
+  }
+}"""
+_ADDRESS = """{
+  project(entityName: "eve", name: "p") {
+    run(name: "r1") { files(names: ["f"]) { edges { node { directUrl url(upload: true) } } } }
+  }
+}"""
+
+
+def _announced(server: ServerHandle, key: str) -> str:
+    """Return a signed address to send a new file to."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    url: str = data(server, _ANNOUNCE, headers)["createRunFiles"]["files"][0]["uploadUrl"]
+    return url
+
+
+def _of_stored(server: ServerHandle, key: str) -> list[str]:
+    """Return signed addresses of a file that is there: to get it from, and to send it to."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    run = data(server, _ADDRESS, headers)["project"]["run"]
+    node = run["files"]["edges"][0]["node"]
+    return [node["directUrl"], node["url"]]
+
+
+@both_databases
+async def test_a_revoked_key_takes_its_signed_addresses_along(server: ServerHandle) -> None:
+    own_key, leaked = new_token(), new_token()
+
+    async def create(app: web.Application) -> None:
+        eve = await app[STATE].users.create("eve", own_key, 0.0)
+        await app[STATE].keys.add(eve.id, leaked, 0.0)
+
+    async def revoke(app: web.Application) -> None:
+        found = await app[STATE].keys.find(leaked)
+        assert found is not None
+        assert await app[STATE].keys.revoke(found.id, 1.0)
+
+    async def uploads(app: web.Application) -> list[str]:
+        return [one.method for one, _ in app[OPEN_REQUESTS]._open.values() if one.method == "PUT"]
+
+    async def look(app: web.Application) -> None:
+        for _ in range(2):
+            await app[OPEN_REQUESTS].end_revoked()
+
+    server.call(create)
+    async with connect(server, own_key) as client, aiohttp.ClientSession() as anybody:
+        await client.send(first_frame())
+        own_put = _announced(server, own_key)
+        async with anybody.put(own_put, data=b"bytes") as answer:
+            assert answer.status == 200
+        own, bad = _of_stored(server, own_key), _of_stored(server, leaked)
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"by"
+            begun.set()
+            await go_on.wait()
+            yield b"tes"
+
+        slow = asyncio.create_task(
+            anybody.put(bad[1], data=body(), headers={"Content-Length": "5"}).__aenter__()
+        )
+        await begun.wait()
+        async with asyncio.timeout(20):
+            while not server.call(uploads):  # noqa: ASYNC110 - it tells nobody when it is let in
+                await asyncio.sleep(0)
+        async with anybody.get(bad[0]) as answer:
+            assert (answer.status, await answer.read()) == (200, b"bytes")
+        server.call(revoke)
+        for method, url in (("GET", bad[0]), ("HEAD", bad[0]), ("PUT", bad[1])):
+            async with anybody.request(method, url, data=b"x" if method == "PUT" else None) as said:
+                assert said.status == 403
+        server.call(look)
+        with pytest.raises(aiohttp.ClientError):
+            await asyncio.wait_for(slow, 20)
+        go_on.set()
+        async with anybody.get(own[0]) as answer:
+            assert (answer.status, await answer.read()) == (200, b"bytes")
+        async with anybody.put(own[1], data=b"more") as answer:
+            assert answer.status == 200
+
+
+@both_databases
+async def test_who_loses_the_right_loses_signed_addresses(server: ServerHandle) -> None:
+    key = new_token()
+
+    async def create(app: web.Application) -> None:
+        await app[STATE].users.create("eve", key, 0.0)
+
+    async def disable(app: web.Application) -> None:
+        eve = await app[STATE].users.find("eve")
+        assert eve is not None
+        await app[STATE].users.disable(eve.id, 1.0)
+
+    async def enable(app: web.Application) -> None:
+        eve = await app[STATE].users.find("eve")
+        assert eve is not None
+        await app[STATE].users.enable(eve.id)
+
+    server.call(create)
+    async with connect(server, key) as client, aiohttp.ClientSession() as anybody:
+        await client.send(first_frame())
+        put = _announced(server, key)
+        for change, status in ((disable, 403), (enable, 200)):
+            server.call(change)
+            async with anybody.put(put, data=b"x") as answer:
+                assert answer.status == status

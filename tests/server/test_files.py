@@ -54,7 +54,14 @@ class Client:
 
     def create(self, *names: str) -> list[str]:
         """Announce files; returns their upload addresses."""
-        made = self.on(lambda app: files.create(app[STATE], self.run_id, names, self.server.url))
+
+        async def announce(app: web.Application) -> Any:
+            state = app[STATE]
+            user = await state.users.first()
+            assert user is not None
+            return await files.create(state, user, self.run_id, names, self.server.url)
+
+        made = self.on(announce)
         assert [name for name, _ in made] == list(names)
         return [url for _, url in made]
 
@@ -64,8 +71,10 @@ class Client:
         async def find(app: web.Application) -> str:
             state = app[STATE]
             file = await state.files.get(self.run_id, name)
+            user = await state.users.first()
             assert file is not None
-            return files.url(state, file, self.server.url)
+            assert user is not None
+            return files.url(state, user, file, self.server.url)
 
         found: str = self.on(find)
         return found

@@ -82,12 +82,12 @@ def _id(file: StoredFile, _: Info) -> str:
 def _url(file: StoredFile, info: Info, upload: bool | None = None) -> str:
     context: Context = info.context
     give = files.upload_url if upload else files.url
-    return give(context.state, file, context.url)
+    return give(context.state, context.user, file, context.url)
 
 
 @file_type.field("directUrl")
 def _direct_url(file: StoredFile, info: Info) -> str:
-    return files.url(info.context.state, file, info.context.url)
+    return files.url(info.context.state, info.context.user, file, info.context.url)
 
 
 @file_type.field("sizeBytes")
@@ -101,7 +101,7 @@ async def _create(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     path, run_id = await require_run(
         context.state, context.user, Action.WRITE, named(context, input)
     )
-    made = await files.create(context.state, run_id, input["files"], context.url)
+    made = await files.create(context.state, context.user, run_id, input["files"], context.url)
     return {
         **back(input),
         "run_id": ids.encode("Run", path.run, path.project, path.entity),

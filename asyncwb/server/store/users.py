@@ -16,7 +16,19 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -205,6 +217,16 @@ class Users:
             api_keys.c.digest == digest(key), api_keys.c.revoked_at.is_(None)
         )
         return await self._let_in(mine)
+
+    async def by_ids(self, user_id: int, key_id: int | None) -> User | None:
+        """Return a user who came in by a key, or by none; None where that would not do by now."""
+        mine = select(users.c.id.label("user_id"), null().label("key_id"))
+        if key_id is not None:
+            mine = select(api_keys.c.user_id, api_keys.c.id.label("key_id")).where(
+                api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
+            )
+        owner = users.c.id if key_id is None else api_keys.c.user_id
+        return await self._let_in(mine.where(owner == user_id))
 
     async def by_session(self, token: str, now: float) -> User | None:
         """Return whose session cookie this is; None for an unknown, ended or expired one."""
