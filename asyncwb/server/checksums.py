@@ -21,9 +21,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from asyncwb.server.damage import DamagedError
+from asyncwb.server.damage import MISMATCH, DamagedError
 
-MISMATCH: Final = "its checksum does not match"
 PIECE: Final = 2**20
 """bytes of a file under one checksum"""
 _MAGIC: Final = b"PAR1"

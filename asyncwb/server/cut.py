@@ -14,7 +14,8 @@ import numpy as np
 
 from asyncwb.errors import FrameError
 from asyncwb.server import spans
-from asyncwb.server.damage import DamagedError
+from asyncwb.server.damage import DamagedError, sound
+from asyncwb.server.folds import FOLD
 from asyncwb.server.objects import Objects
 from asyncwb.server.seal import put_segment
 from asyncwb.server.segment import Segment
@@ -55,7 +56,7 @@ class Cut:
 
     def follow(self, former: str) -> None:
         """Go by the run's fold of until now, in what rows do not tell; before any row."""
-        before = loads(former.encode())
+        before = loads(sound(former, FOLD).encode())
         if before:
             self._fold.take_over(Fold.from_state(before))
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from asyncwb.server.errors import ApiError
+from asyncwb.server.store.documents import DamagedText
 
+MISMATCH: Final = "its checksum does not match"
 _GONE: Final = "the object is not there"
 _NAMED: Final = 5
 """parts that a message lists; the rest is counted"""
@@ -33,6 +35,38 @@ class DamagedError(Exception):
         self.place = place
         self.why = why
         self.keys = keys
+
+
+def sound(text: str, place: str) -> str:
+    """Return a document that was read.
+
+    Raises:
+        DamagedError: it is not the one that was written.
+    """
+    if isinstance(text, DamagedText):
+        raise DamagedError(place, MISMATCH)
+    return text
+
+
+def require_sound(text: str, place: str) -> str:
+    """Return a document that is to be shown.
+
+    Raises:
+        ApiError: 410: it is not the one that was written.
+    """
+    try:
+        return sound(text, place)
+    except DamagedError as error:
+        raise document_refusal(error, 410, "It is not shown") from error
+
+
+def document_refusal(error: DamagedError, status: int, what: str) -> ApiError:
+    """Return what somebody gets who needs a document that is damaged."""
+    message = (
+        f"In the server's store, {error}. {what}, and all else is whole; `asyncwb verify` on the "
+        "server names what is damaged, and a backup may still have it."
+    )
+    return ApiError(status, "document_damaged", message)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from aiohttp import web
 from asyncwb.errors import LogTypeError
 from asyncwb.server import edits, filestream
 from asyncwb.server.access import Action, deleting, forbidden, may, require_run
+from asyncwb.server.damage import DamagedError, document_refusal, sound
 from asyncwb.server.edits import Edit, EditError
 from asyncwb.server.errors import ApiError
 from asyncwb.server.folds import read_fold
@@ -35,7 +36,7 @@ from asyncwb.wire import names
 from asyncwb.wire.columns import empty
 from asyncwb.wire.run_names import made_name
 from asyncwb.wire.summary import Fold
-from asyncwb.wire.values import dumps
+from asyncwb.wire.values import dumps, loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +149,23 @@ class _EditChange:
         edit, run, created = self._edit, seen.run, seen.run is None
         if not created and self._by_id is None and edit.state in edits.ACTIVE:
             edit = replace(edit, state=None)
-        config, tags, text = (run.config, run.tags, run.fold) if run else ({}, [], "{}")
-        fold = read_fold(text) if edit.summary is not None or edit.summary_changes else None
+        before = ("{}", [], "{}") if run is None else (run.config, run.tags, run.fold)
+        config, tags, text = before
         try:
-            edit = edits.merged(edit, config, tags, lambda: fold.as_dict() if fold else {})
+            fold = None
+            if edit.summary is not None or edit.summary_changes:
+                fold = read_fold(text)
+            known = loads(sound(config, "the run's config")) if edit.config_changes else {}
+            edit = edits.merged(edit, known, tags, lambda: fold.as_dict() if fold else {})
             columns = edits.changed(edit, self._now)
+            if "config" in columns:
+                columns["config"] = dumps(columns["config"]).decode()
             if fold is not None and edit.summary is not None:
                 columns |= _summary(fold, edit.summary)
         except (EditError, LogTypeError) as error:
             raise _bad_edit(error) from error
+        except DamagedError as error:
+            raise document_refusal(error, 409, "Nothing was written") from error
         return _Done(seen.path, created, edit, columns)
 
     async def lock(self, connection: AsyncConnection) -> None:

@@ -27,6 +27,7 @@ from aiohttp import web
 
 from asyncwb.server import bodies, lines, posts, spans
 from asyncwb.server.access import Action, require_run, run_not_found
+from asyncwb.server.damage import DamagedError, document_refusal
 from asyncwb.server.edits import summary_event
 from asyncwb.server.errors import ApiError, repeatable
 from asyncwb.server.folds import read_fold
@@ -37,6 +38,7 @@ from asyncwb.server.run_changes import ChangedError, Connect
 from asyncwb.server.state import STATE, USER, State
 from asyncwb.server.store import lines as lines_store
 from asyncwb.server.store.database import AsyncConnection
+from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.ingest import IngestStore
 from asyncwb.server.store.lines import Chunk
 from asyncwb.server.store.records import RunChange, RunPath, RunRecord
@@ -163,7 +165,10 @@ class _Rules:
         if seen is None:
             return None
         record, _, text = seen
-        return await aside(self._state, len(text), self._defined, record, text)
+        try:
+            return await aside(self._state, len(text), self._defined, record, text)
+        except DamagedError as error:
+            raise document_refusal(error, 409, "Nothing was written") from error
 
     def _defined(self, record: RunRecord, text: str) -> tuple[Ledger, RunChange] | None:
         fold = read_fold(text)
@@ -296,7 +301,10 @@ class _Request:
 
     async def compute(self, seen: _Seen) -> _Done:
         size = self._size + len(seen.text or "")
-        return await aside(self._state, size, self._apply, seen)
+        try:
+            return await aside(self._state, size, self._apply, seen)
+        except DamagedError as error:
+            raise document_refusal(error, 503, "Nothing was written") from error
 
     def _apply(self, seen: _Seen) -> _Done:
         state, post = self._state, self._post
@@ -311,7 +319,8 @@ class _Request:
         if post.events is not None:
             block = post.events
             new[lines.EVENTS] = lines.merged(seen.events, block.offset, block.content)
-            newer = _newer(loads(seen.system), post.system)
+            damaged = isinstance(seen.system, DamagedText)  # one row of many, which are all lines
+            newer = _newer({} if damaged else loads(seen.system), post.system)
             ledger.fields["system"] = dumps(newer).decode()
         if new:
             ledger.touch(main)  # whatever is written of a run, its version grows

@@ -6,10 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from asyncwb.server.damage import sound
 from asyncwb.server.store.records import RunPath, RunRecord
 from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import loads
 
+FOLD: Final = "what the run's summary is folded from"
 _FOLDS: Final = 512
 
 
@@ -46,6 +48,10 @@ class FoldCache:
 
 
 def read_fold(text: str) -> Fold:
-    """Return the fold of a run from what its row says."""
-    state = loads(text.encode())
+    """Return the fold of a run from what its row says.
+
+    Raises:
+        DamagedError: that is not what was written.
+    """
+    state = loads(sound(text, FOLD).encode())
     return Fold.from_state(state) if state else Fold()

@@ -24,6 +24,7 @@ from aiohttp import web
 from asyncwb.errors import BatchError, FrameError
 from asyncwb.server import bodies
 from asyncwb.server.access import Action, may
+from asyncwb.server.damage import DamagedError, document_refusal, sound
 from asyncwb.server.errors import ApiError, StreamError, repeatable
 from asyncwb.server.folds import Known, read_fold
 from asyncwb.server.lanes import Lanes
@@ -41,6 +42,7 @@ from asyncwb.wire import keys, names
 from asyncwb.wire.frames import Frame, decode, peek
 from asyncwb.wire.ingest import TURN_HEADER, Presence, Stream, decode_batch
 from asyncwb.wire.summary import Fold
+from asyncwb.wire.values import loads
 
 T = TypeVar("T")
 Find: TypeAlias = Callable[
@@ -147,7 +149,7 @@ class _Seen:
     records: dict[RunPath, RunRecord]
     folds: dict[RunPath, Fold]
     texts: dict[int, str]
-    configs: dict[int, dict[str, Any]]
+    configs: dict[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ class _Batch:
         records = {path: one.record for path, one in known.items()}
         folds = {path: one.fold for path, one in known.items() if one.fold is not None}
         texts: dict[int, str] = {}
-        configs: dict[int, dict[str, Any]] = {}
+        configs: dict[int, str] = {}
         told = any(touches_config(f.frame) for s in self._streams for f in s.frames)
         if told or len(records) < len(wanted):
             store = self._state.ingest
@@ -225,16 +227,23 @@ class _Batch:
         return records | (await find(connection, set(moved.values())) if moved else {})
 
     async def compute(self, seen: _Seen) -> _Done:
-        size = self._size + sum(map(len, seen.texts.values()))
+        texts = (*seen.texts.values(), *seen.configs.values())
+        size = self._size + sum(map(len, texts))
         return await aside(self._state, size, self._apply, seen)
 
     def _apply(self, seen: _Seen) -> _Done:
         records = dict(seen.records)
         create = {s.path for s in self._streams if not requires_run(s.frames)} - records.keys()
         records |= {path: new_record(path, seen.now) for path in create}
-        ledgers = {path: self._ledger(record, seen) for path, record in records.items()}
+        ledgers: dict[RunPath, Ledger] = {}
+        damaged: dict[RunPath, DamagedError] = {}
+        for path, record in records.items():
+            try:
+                ledgers[path] = self._ledger(record, seen)
+            except DamagedError as error:
+                damaged[path] = error
         for stream in self._streams:
-            _take(ledgers.get(stream.path), stream)
+            _take(ledgers.get(stream.path), stream, damaged.get(stream.path))
         touched = [ledger for ledger in ledgers.values() if ledger.touched]
         return _Done(create, touched, [ledger.change() for ledger in touched])
 
@@ -242,12 +251,15 @@ class _Batch:
         fold = seen.folds.get(record.path)
         if record.id in seen.texts:
             fold = read_fold(seen.texts[record.id])
+        config: dict[str, Any] | None = {} if record.id == NEW else None
+        if record.id in seen.configs:
+            config = loads(sound(seen.configs[record.id], "the run's config"))
         return Ledger(
             record,
             seen.now,
             self._state.config.crash_after,
             fold=Fold() if record.id == NEW else fold,
-            config={} if record.id == NEW else seen.configs.get(record.id),
+            config=config,
             created=record.id == NEW,
         )
 
@@ -366,9 +378,12 @@ def _too_large(size: int) -> StreamError:
     )
 
 
-def _take(ledger: Ledger | None, stream: Incoming) -> None:
+def _take(ledger: Ledger | None, stream: Incoming, damage: DamagedError | None) -> None:
     stream.error = None
     try:
+        if damage is not None:
+            message = document_refusal(damage, 503, "Nothing of this stream was written").message
+            raise StreamError("document_damaged", message, retry=True)
         if ledger is None:
             raise _not_found(stream)
         stream.next_seq = ledger.take(stream.writer, stream.frames, stream.presence)

@@ -73,6 +73,7 @@ class Ledger:
     fields: dict[str, Any] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
     _folded: bool = False
+    _configured: bool = False
     _found: bool = False  # the frames at hand were left behind by a writer that is gone
 
     def tell(self, writer_id: str, event: Mapping[str, Any]) -> None:
@@ -296,7 +297,7 @@ class Ledger:
         for key in deleted if isinstance(deleted, list) else ():
             if isinstance(key, str):
                 self.config.pop(key, None)
-        self.fields["config"] = self.config
+        self._configured = True
 
     def _attributes(self, event: Mapping[str, Any]) -> None:
         name, tags = event.get("name"), event.get("tags")
@@ -343,11 +344,13 @@ class Ledger:
         self.frames = [replace(frame, run_id=run_id) for frame in self.frames]
 
     def change(self) -> RunChange:
-        """Return what is to be written; encoding a wide run's fold takes time."""
+        """Return what is to be written; encoding a wide run's fold or config takes time."""
         self.record.version += 1
         if self._folded and self.fold is not None:
             self.fields["fold"] = dumps(self.fold.state()).decode()
             self.fields["summary"] = dumps(self.fold.as_dict()).decode()
+        if self._configured:
+            self.fields["config"] = dumps(self.config).decode()
         writers = tuple(self.record.writers[name] for name in sorted(self._touched))
         return RunChange(self.record, writers, self.fields)
 

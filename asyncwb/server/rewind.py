@@ -109,9 +109,10 @@ class Rewinds:
 
     async def _claimed(self, claim: Claim, path: RunPath, cut: Cut, run_id: int) -> None:
         async with self._state.database.connect() as connection:
-            cut.follow(_there(await store.look(connection, run_id)).fold)
+            former = _there(await store.look(connection, run_id)).fold
         segments = await self._sources.store.segments(run_id)
         try:
+            cut.follow(former)
             await whole(
                 asyncio.to_thread(cut.segments, self._sources, self._objects, segments, self._stop)
             )

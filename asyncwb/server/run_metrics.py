@@ -12,6 +12,8 @@ from typing import Any
 from aiohttp import web
 
 from asyncwb.server.access import run_not_found
+from asyncwb.server.damage import require_sound
+from asyncwb.server.folds import FOLD
 from asyncwb.server.runs import run_of
 from asyncwb.server.state import STATE
 from asyncwb.wire.metrics import MetricRules
@@ -30,7 +32,8 @@ async def run_metrics(request: web.Request) -> web.Response:
     run = await request.app[STATE].runs.get(path)
     if run is None:  # deleted meanwhile
         raise run_not_found(path)
-    body = await asyncio.to_thread(_columns, run.columns["fold"])
+    fold = require_sound(run.columns["fold"], f"{FOLD} ({path})")
+    body = await asyncio.to_thread(_columns, fold)
     return web.Response(body=body, content_type="application/json")
 
 

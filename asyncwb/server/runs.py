@@ -1,6 +1,7 @@
 """Projects and runs over HTTP: lists, pages, and one run's full account.
 
-Answers are strict JSON, which browsers can read: in config and summary, floats that are not
+`damaged` names the parts of a run (summary, config, fold) that are damaged in the store, and empty
+here. Answers are strict JSON, which browsers can read: in config and summary, floats that are not
 finite are the strings "NaN", "Infinity" and "-Infinity". Lists have long values cut (`short`).
 """
 
@@ -23,11 +24,13 @@ from asyncwb.server.access import (
     run_not_found,
 )
 from asyncwb.server.address import base_url
+from asyncwb.server.damage import require_sound
 from asyncwb.server.edits import STATES
 from asyncwb.server.errors import ApiError
-from asyncwb.server.folds import read_fold
+from asyncwb.server.folds import FOLD, read_fold
 from asyncwb.server.short import short
 from asyncwb.server.state import STATE, USER
+from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.projects import StoredProject
 from asyncwb.server.store.query import RunQuery
 from asyncwb.server.store.records import RunPath
@@ -142,15 +145,19 @@ async def run_info(request: web.Request) -> web.Response:
     url = base_url(request)
 
     def make() -> web.Response:
-        info = {**listed(run, url), "config": run.columns["config"]}
-        if with_fold:
-            info["fold"] = run.columns["fold"]
+        config, fold = run.columns["config"], run.columns["fold"]
+        info = {**listed(run, url), "config": _there(config)}
+        info["damaged"] = _damaged(run, "summary", "config", "fold")
+        if with_fold:  # who goes on with a run must not take a part of it for all
+            require_sound(config, f"the config of {path}")
+            info["fold"] = require_sound(fold, f"{FOLD} ({path})")
         info = short(info) if cuts else info
         if with_metrics:
-            info["metrics"] = _metrics(read_fold(run.columns["fold"]))
+            lost = isinstance(fold, DamagedText)
+            info["metrics"] = [] if lost else _metrics(read_fold(fold))
         return json_response(info)
 
-    large = len(run.columns["summary"]) + len(run.columns["fold"]) > _THREAD_ABOVE
+    large = sum(len(run.columns[n]) for n in ("config", "summary", "fold")) > _THREAD_ABOVE
     return await asyncio.to_thread(make) if large else make()
 
 
@@ -165,8 +172,19 @@ def listed(run: StoredRun, url: str) -> dict[str, Any]:
         **{key: run.columns[key] for key in _PLAIN},
         "group": run.columns["group_name"],
         "url": f"{url}/{address}",
-        "summary": loads(run.columns["summary"].encode()),
+        "summary": _there(run.columns["summary"]),
+        "damaged": _damaged(run, "summary"),
     }
+
+
+def _there(text: str) -> dict[str, Any]:
+    """Return a document; nothing where it is damaged, which `_damaged` names."""
+    found: dict[str, Any] = {} if isinstance(text, DamagedText) else loads(text.encode())
+    return found
+
+
+def _damaged(run: StoredRun, *names: str) -> list[str]:
+    return [name for name in names if isinstance(run.columns[name], DamagedText)]
 
 
 def _metrics(fold: Fold) -> list[dict[str, Any]]:

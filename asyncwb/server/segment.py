@@ -24,8 +24,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from asyncwb.server.checksums import MISMATCH, Range, SegmentSums, chunks_of
-from asyncwb.server.damage import DamagedError
+from asyncwb.server.checksums import Range, SegmentSums, chunks_of
+from asyncwb.server.damage import MISMATCH, DamagedError
 from asyncwb.server.parquet import METADATA, Name
 from asyncwb.wire.columns import BOOL, FLOAT, JSON, STEP, TIME, Column, Kind, Table
 from asyncwb.wire.values import loads

@@ -2,10 +2,11 @@
 
     event: run
     data: {"version", "state", "rows", "last_step", "heartbeat_at", "lost", "whole": true,
-           "summary": {...}, "removed": [], "more": false}
+           "damaged": [], "summary": {...}, "removed": [], "more": false}
 
 The first event of a connection has the summary (`whole`), each later one the keys of it that are
-new or other since the one before, and those that are gone. Long values are cut (`short`), and an
+new or other since the one before, and those that are gone. `damaged` is ["summary"] where that is
+damaged in the store, and empty here. Long values are cut (`short`), and an
 event has `MAX_EVENT` bytes of a summary at most; where there is `more`, the page asks for the run.
 """
 
@@ -23,6 +24,7 @@ from asyncwb.server.background import TASKS, whole
 from asyncwb.server.live import PING, POLL, Snapshot, Watched, wait_for
 from asyncwb.server.short import short
 from asyncwb.server.state import STATE, USER, State
+from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.strict import strict
 from asyncwb.wire.values import loads
@@ -96,13 +98,16 @@ async def _read(state: State, run_id: int) -> Snapshot | None:
     if found is None:
         return None
     text: str = found.pop("summary")
+    found["damaged"] = ["summary"] if isinstance(text, DamagedText) else []
     make = partial(_short_summary, text)
     summary = await asyncio.to_thread(make) if len(text) > _THREAD_ABOVE else make()
     return Snapshot(found["version"], found, summary)
 
 
 def _short_summary(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = short(loads(text.encode()))
+    found: dict[str, Any] = {}
+    if not isinstance(text, DamagedText):
+        found = short(loads(text.encode()))
     return found
 
 

@@ -17,16 +17,19 @@ from dataclasses import dataclass, field
 import zstandard
 
 from asyncwb.errors import FrameError
-from asyncwb.server.checksums import MISMATCH, SegmentSums, checked
+from asyncwb.server.checksums import SegmentSums, checked
 from asyncwb.server.config import ServerConfig
-from asyncwb.server.damage import DamagedError, found
+from asyncwb.server.damage import MISMATCH, DamagedError, found
 from asyncwb.server.objects import Objects
 from asyncwb.server.segment import Segment
 from asyncwb.server.series import Rollup
+from asyncwb.server.store import documents
 from asyncwb.server.store.database import Database
+from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.inventory import Blob, Named, blobs, complaints, named_objects
 from asyncwb.server.stores import opened
 from asyncwb.wire import frames
+from asyncwb.wire.values import loads
 
 
 @dataclass(slots=True)
@@ -65,8 +68,20 @@ def _look(blob: Blob, result: Verified) -> None:
             case "lines":
                 zstandard.ZstdDecompressor().decompress(blob.data)
                 result.unchecked += not zstandard.get_frame_parameters(blob.data).has_checksum
+            case "document":
+                result.unchecked += not _check_document(blob)
     except (FrameError, ValueError, zstandard.ZstdError) as error:
         result.problems.append(f"{blob.place} is damaged: {error}")
+
+
+def _check_document(blob: Blob) -> bool:
+    """Return whether a document has a checksum; one without is decoded, where it is JSON."""
+    text, sealed = documents.read(blob.data)
+    if isinstance(text, DamagedText):
+        raise ValueError(MISMATCH if sealed else "it is no text")
+    if not sealed and blob.json:
+        loads(text.encode())
+    return sealed
 
 
 async def _objects(database: Database, objects: Objects, result: Verified) -> None:

@@ -19,6 +19,7 @@ from asyncwb.server.store.runs import Runs
 from asyncwb.server.store.schema import runs
 from asyncwb.server.store.teams import Teams
 from asyncwb.server.store.users import Users, digest
+from asyncwb.wire.values import loads
 from tests.fix_server import both_databases
 from tests.server.ingest_client import first_frame
 
@@ -77,7 +78,8 @@ async def _nothing_is_lost(database: Database) -> None:
     run = await Runs(database).get(RunPath("lab", "p", "r1"))
     assert run is not None
     assert (run.columns["rows"], run.columns["name"]) == (10, "first")
-    assert run.columns["config"]["lr"] != run.columns["config"]["lr"]
+    rate = loads(run.columns["config"])["lr"]
+    assert rate != rate
     assert (run.columns["stop_requested"], run.columns["indexed_version"]) == (False, -1)
     frames = table("frames", column("run_id"), column("data"))
     async with database.connect() as connection:

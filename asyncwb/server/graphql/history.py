@@ -10,7 +10,8 @@ from typing import Any, Final
 from ariadne import ObjectType
 
 from asyncwb.server import lines, rows, sample
-from asyncwb.server.folds import read_fold
+from asyncwb.server.damage import require_sound
+from asyncwb.server.folds import FOLD, read_fold
 from asyncwb.server.graphql import ids, paging
 from asyncwb.server.graphql.context import Context, Info, refused
 from asyncwb.server.graphql.pace import in_steps
@@ -100,7 +101,8 @@ async def _events_tail(run: StoredRun, info: Info) -> str:
 @run_type.field("historyKeys")
 async def _history_keys(run: StoredRun, info: Info) -> dict[str, Any]:
     text: str | None = await info.context.batch(_folds, run.id)
-    keys = await asyncio.to_thread(lambda: _keys(read_fold(text or "{}")))
+    fold = "{}" if text is None else require_sound(text, f"{FOLD} ({run.path})")
+    keys = await asyncio.to_thread(lambda: _keys(read_fold(fold)))
     last = run.columns["last_step"]
     return {"keys": keys, "lastStep": -1 if last is None else last}
 

@@ -9,6 +9,7 @@ from ariadne import MutationType, ObjectType, QueryType
 
 from asyncwb.server.access import Action, deleting, forbidden, may, require_project
 from asyncwb.server.accounts import checked_text, refused, taken
+from asyncwb.server.damage import require_sound
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import ids, paging
 from asyncwb.server.graphql.context import Context, Info, if_there
@@ -79,6 +80,11 @@ async def _user(report: StoredReport, info: Info) -> User | None:
 @view_type.field("project")
 async def _project(report: StoredReport, info: Info) -> StoredProject | None:
     return await project_of(info.context, report.project_id)
+
+
+@view_type.field("spec")
+def _spec(report: StoredReport, _: Info) -> str:
+    return require_sound(report.spec, f"the content of the report {report.display_name!r}")
 
 
 @view_type.field("locked")

@@ -17,6 +17,7 @@ from ariadne import MutationType, ObjectType, QueryType
 from asyncwb.errors import FilterError
 from asyncwb.server import editing, edits, filestream
 from asyncwb.server.access import Action, may, require_run, run_not_found
+from asyncwb.server.damage import require_sound
 from asyncwb.server.edits import Edit
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import ids, paging
@@ -59,8 +60,6 @@ _COLUMNS: Final = {
     "stopped": "stop_requested",
     "shouldStop": "stop_requested",
     "exitcode": "exit_code",
-    "summaryMetrics": "summary",
-    "systemMetrics": "system",
     "tags": "tags",
     "notes": "notes",
     "description": "description",
@@ -77,6 +76,8 @@ _COLUMNS: Final = {
     "stateUpdatedAt": "heartbeat_at",
     "sweepName": "sweep",
 }
+
+_DOCUMENTS: Final = {"summaryMetrics": "summary", "systemMetrics": "system"}
 
 query = QueryType()
 mutation = MutationType()
@@ -209,8 +210,14 @@ def _column(name: str) -> Any:
     return lambda run, _info: run.columns[name]
 
 
+def _document(name: str) -> Any:
+    return lambda run, _info: require_sound(run.columns[name], f"the {name} of {run.path}")
+
+
 for _field, _name in _COLUMNS.items():
     run_type.set_field(_field, _column(_name))
+for _field, _name in _DOCUMENTS.items():
+    run_type.set_field(_field, _document(_name))
 
 
 @run_type.field("id")
@@ -257,7 +264,7 @@ def _seconds(run: StoredRun, _: Info) -> int:
 
 @run_type.field("config")
 async def _config(run: StoredRun, info: Info) -> str:
-    text = await info.context.batch(_configs, run.id) or "{}"
+    text = await _config_text(run, info.context)
     if len(text) > _THREAD_ABOVE:  # tens of thousands of keys would hold up everything else
         return await asyncio.to_thread(_wrapped, text)
     return _wrapped(text)
@@ -284,9 +291,13 @@ async def _wandb_config(
 
 
 async def _plain_config(run: StoredRun, context: Context) -> dict[str, Any]:
-    text = await context.batch(_configs, run.id)
-    found: dict[str, Any] = loads(text) if text else {}
+    found: dict[str, Any] = loads(await _config_text(run, context))
     return found
+
+
+async def _config_text(run: StoredRun, context: Context) -> str:
+    text: str | None = await context.batch(_configs, run.id)
+    return "{}" if text is None else require_sound(text, f"the config of {run.path}")
 
 
 async def _configs(state: State, keys: list[int]) -> Mapping[int, str]:

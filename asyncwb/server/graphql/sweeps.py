@@ -13,6 +13,7 @@ from typing import Any, Final
 from ariadne import MutationType, ObjectType
 
 from asyncwb.errors import FilterError
+from asyncwb.server.damage import require_sound
 from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import ids, paging, runs
 from asyncwb.server.graphql.base import iso
@@ -143,14 +144,23 @@ def _nobody(_: StoredSweep, _info: Info) -> None:
     return None
 
 
+@sweep_type.field("config")
+def _config(sweep: StoredSweep, _: Info) -> str:
+    return _text(sweep)
+
+
+def _text(sweep: StoredSweep) -> str:
+    return require_sound(sweep.config, f"the config of the sweep {sweep.sweep}")
+
+
 @sweep_type.field("metric")
 async def _metric(sweep: StoredSweep, _: Info) -> str | None:
-    return (await asyncio.to_thread(read, sweep.config)).metric_name
+    return (await asyncio.to_thread(read, _text(sweep))).metric_name
 
 
 @sweep_type.field("varied")
 async def _varied(sweep: StoredSweep, _: Info) -> tuple[str, ...]:
-    return (await asyncio.to_thread(read, sweep.config)).varied
+    return (await asyncio.to_thread(read, _text(sweep))).varied
 
 
 @sweep_type.field("runCount")

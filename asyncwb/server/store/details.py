@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Text, func, or_, select, type_coerce
+from sqlalchemy import func, or_, select
 
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.records import RunPath
@@ -39,8 +39,7 @@ class Details:
 
     async def configs(self, ids: Collection[int]) -> dict[int, str]:
         """Return configs as JSON text: to read many at once would hold up everything else."""
-        text = type_coerce(runs.c.config, Text)
-        return await self._pairs(select(runs.c.id, text), runs.c.id, ids)
+        return await self._pairs(select(runs.c.id, runs.c.config), runs.c.id, ids)
 
     async def folds(self, ids: Collection[int]) -> dict[int, str]:
         """Return what the summaries are folded into, as JSON text."""

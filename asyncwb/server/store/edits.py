@@ -57,8 +57,8 @@ class EditedRun:
     rows: int
     last_step: int | None
     user_id: int | None
-    fold: str
-    config: dict[str, Any]
+    fold: str  # like the config JSON as text, or `DamagedText`
+    config: str
     tags: list[str]
 
 

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.errors import ApiError
 from asyncwb.server.store.database import Database
+from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.schema import field_values, fields, runs, users
 from asyncwb.server.store.texts import stored_path, stored_text
 from asyncwb.wire import keys
@@ -182,16 +183,22 @@ def document(columns: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         columns: those of `runs` by name, and `username`.
     """
-    fold = loads(columns["fold"].encode())
+    fold = _there(columns["fold"])
     metrics = Fold.from_state(fold).metrics() if fold else {}
-    config = {key: item for key, item in columns["config"].items() if key != "_wandb"}
+    config = {key: item for key, item in _there(columns["config"]).items() if key != "_wandb"}
     return {
         **{name: columns[column] for name, column in _ATTRIBUTES.items()},
         "duration": _duration(columns),
         "config": config,
-        "summary_metrics": loads(columns["summary"].encode()),
+        "summary_metrics": _there(columns["summary"]),
         "keys": [keys.display(path) for path in metrics],
     }
+
+
+def _there(text: str) -> dict[str, Any]:
+    """Return a document; what is damaged has no values, and readers of the run are told."""
+    found: dict[str, Any] = {} if isinstance(text, DamagedText) else loads(text.encode())
+    return found
 
 
 _ATTRIBUTES: Final = {

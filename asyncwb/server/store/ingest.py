@@ -140,13 +140,16 @@ class IngestStore:
         return found
 
     async def folds(self, connection: AsyncConnection, run_ids: Collection[int]) -> dict[int, str]:
-        """Return the state of these runs' folds, JSON as text; "{}" where nothing was folded."""
+        """Return the state of these runs' folds, JSON as text; "{}" where nothing was folded.
+
+        All three of these give `DamagedText` for what is not as it was written.
+        """
         return await _by_id(connection, _FOLDS, run_ids)
 
     async def configs(
         self, connection: AsyncConnection, run_ids: Collection[int]
-    ) -> dict[int, dict[str, Any]]:
-        """Return these runs' configs."""
+    ) -> dict[int, str]:
+        """Return these runs' configs, JSON as text."""
         return await _by_id(connection, _CONFIGS, run_ids)
 
     async def add_frames(self, connection: AsyncConnection, new: Sequence[NewFrame]) -> None:
@@ -335,7 +338,7 @@ def _new_run(project_id: int, path: RunPath, now: float, user_id: int | None) ->
         "lost": 0,
         "version": 0,
         "tags": [],
-        "config": {},
+        "config": "{}",
         "summary": "{}",
         "fold": "{}",
     }

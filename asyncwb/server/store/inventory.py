@@ -7,13 +7,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
-from sqlalchemy import Select, and_, or_, select, text
+from sqlalchemy import Select, Table, Text, and_, or_, select, text, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.schema import files, frames, lines, rollups, segments
+from asyncwb.server.store.documents import Bytes
+from asyncwb.server.store.schema import (
+    files,
+    frames,
+    lines,
+    reports,
+    rollups,
+    runs,
+    segments,
+    sweeps,
+)
 from asyncwb.server.store.segments import SAMPLE
 
 _AT_ONCE: Final = 200
@@ -35,11 +46,12 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes in a row of the database; `place` says which, in words."""
+    """Bytes in a row of the database; `place` says which, in words. Most documents are JSON."""
 
     place: str
-    kind: Literal["frame", "rollup", "lines"]
+    kind: Literal["frame", "rollup", "lines", "document"]
     data: bytes
+    json: bool = False
 
 
 async def named_objects(connection: AsyncConnection) -> list[Named]:
@@ -57,7 +69,7 @@ async def named_objects(connection: AsyncConnection) -> list[Named]:
 
 
 async def blobs(database: Database) -> AsyncIterator[Blob]:
-    """Yield the bytes of all frames, rollups and samples, and console lines."""
+    """Yield the bytes of all frames, rollups and samples, console lines, and documents."""
     async for row in _pages(database, _frames_after):
         yield Blob(f"frame {row.id} of run {row.run_id}", "frame", row.data)
     async for row in _pages(database, _rollups_after):
@@ -67,6 +79,10 @@ async def blobs(database: Database) -> AsyncIterator[Blob]:
     async for row in _pages(database, _lines_after):
         place = f"lines {row.first} to {row.first + row.count - 1} of {row.stream!r}"
         yield Blob(f"{place} of run {row.run_id}", "lines", row.data)
+    for table, names, what, json in _DOCUMENTS:
+        async for row in _pages(database, partial(_documents_after, table, names)):
+            for name, data in zip(names, row[1:], strict=True):
+                yield Blob(f"{name!r} of {what} {row.id}", "document", data, json)
 
 
 async def _pages(database: Database, after: Any) -> AsyncIterator[Any]:
@@ -80,6 +96,19 @@ async def _pages(database: Database, after: Any) -> AsyncIterator[Any]:
         if len(page) < _AT_ONCE:
             return
         last = page[-1]
+
+
+_DOCUMENTS: Final[tuple[tuple[Table, tuple[str, ...], str, bool], ...]] = (
+    (runs, ("config", "summary", "fold", "system"), "run", True),
+    (reports, ("spec",), "report", True),
+    (sweeps, ("config",), "sweep", False),
+)
+
+
+def _documents_after(table: Table, names: tuple[str, ...], last: Any) -> Select[Any]:
+    stored = (Bytes(type_coerce(table.c[name], Text)).label(name) for name in names)
+    statement = select(table.c.id, *stored).order_by(table.c.id)
+    return statement if last is None else statement.where(table.c.id > last.id)
 
 
 def _frames_after(last: Any) -> Select[Any]:

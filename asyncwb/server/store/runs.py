@@ -24,7 +24,7 @@ class StoredRun:
     """One run as it was committed last.
 
     `columns` are those of the table `runs` by name (in a list: without config and fold);
-    `summary` and `fold` in it are JSON text.
+    `config`, `summary`, `fold` and `system` in it are JSON text, or `DamagedText`.
     """
 
     id: int

@@ -33,6 +33,7 @@ from sqlalchemy import (
     text,
 )
 
+from asyncwb.server.store.documents import Document
 from asyncwb.wire.values import dumps, loads
 
 metadata = MetaData(
@@ -214,10 +215,11 @@ runs = Table(
     Column("client", Text),
     # Grows by one with every committed change of the run; what caches and the live page go by.
     Column("version", BigInteger, nullable=False),
-    Column("config", Json, nullable=False),
-    # JSON that ingest encodes itself, outside the event loop: `Fold.as_dict()` and `Fold.state()`.
-    Column("summary", Text, nullable=False),
-    Column("fold", Text, nullable=False),
+    # JSON that is encoded outside the event loop: `summary` is `Fold.as_dict()`, `fold` is
+    # `Fold.state()`.
+    Column("config", Document, nullable=False),
+    Column("summary", Document, nullable=False),
+    Column("fold", Document, nullable=False),
     Column("user_id", BigId),  # who made it; users are never deleted
     Column("description", Text),
     Column("repo", Text),
@@ -226,7 +228,7 @@ runs = Table(
     # Somebody asked for the run to end; its client is told until it does.
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     # The last row of system metrics, as JSON.
-    Column("system", Text, nullable=False, server_default="{}"),
+    Column("system", Document, nullable=False, server_default="{}"),
     # The version of the run that `field_values` was made from; -1 before the first time.
     Column("indexed_version", BigInteger, nullable=False, server_default="-1"),
     UniqueConstraint("project_id", "run"),
@@ -400,7 +402,7 @@ reports = Table(
     Column("name", String(128), nullable=False),
     Column("display_name", Text, nullable=False),
     Column("description", Text),
-    Column("spec", Text, nullable=False),  # JSON
+    Column("spec", Document, nullable=False),  # JSON
     Column("user_id", BigId, ForeignKey("users.id"), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
@@ -431,7 +433,7 @@ sweeps = Table(
     Column("display_name", Text),
     Column("config_name", Text),
     Column("description", Text),
-    Column("config", Text, nullable=False),  # YAML, as the client wrote it
+    Column("config", Document, nullable=False),  # YAML, as the client wrote it
     Column("method", String(16), nullable=False),
     Column("metric", Text),  # as in `fields.path`
     Column("maximize", Boolean, nullable=False),

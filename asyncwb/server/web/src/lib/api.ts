@@ -65,6 +65,8 @@ export interface RunRow {
   program: string | null;
   version: number;
   summary: Record<string, unknown>;
+  /** Parts that are damaged in the server's store, and empty here. */
+  damaged: ("summary" | "config" | "fold")[];
 }
 
 export interface RunInfo extends RunRow {
