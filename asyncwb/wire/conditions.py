@@ -25,7 +25,7 @@ from typing import Any, Final, Literal
 
 import re2  # type: ignore[import-untyped]
 
-from asyncwb.wire.document import Value, ValueKind, Values
+from asyncwb.wire.document import Document, Value, ValueKind
 
 Kind = Literal["any", "text", "texts", "number", "date", "logged"]
 Sign = Literal["<", "<=", ">", ">="]
@@ -161,22 +161,22 @@ def evaluate(filters: Filter, document: Mapping[str, Any]) -> bool:
         filters: the tree.
         document: the run, as `document` describes it.
     """
-    return holds(filters, Values(document))
+    return holds(filters, Document(document))
 
 
-def holds(filters: Filter, values: Values) -> bool:
-    """Tell the same of a document that is already laid flat."""
+def holds(filters: Filter, document: Document) -> bool:
+    """Tell the same of a run that is asked about several times."""
     match filters:
         case All(parts):
-            return all(holds(part, values) for part in parts)
+            return all(holds(part, document) for part in parts)
         case Either(parts):
-            return any(holds(part, values) for part in parts)
+            return any(holds(part, document) for part in parts)
         case Not(part):
-            return not holds(part, values)
+            return not holds(part, document)
         case Has(field, _) if field.kind == "logged":
-            return field.path in values.logged
+            return field.path in document.logged
         case Has(field, test):
-            return any(passes(test, value) for value in values.at(field.path))
+            return any(passes(test, value) for value in document.at(field.path))
 
 
 def passes(test: Test, value: Value) -> bool:
@@ -204,10 +204,10 @@ def full_text(value: Value) -> str:
     return value.long if value.long is not None else value.text or ""
 
 
-def sort_key(order: Order, values: Values) -> tuple[Any, ...] | None:
+def sort_key(order: Order, document: Document) -> tuple[Any, ...] | None:
     """Return the key of a run in its order, None where it has no value there and comes last.
 
     Long texts are compared in their short form.
     """
-    value = values.sort_value(order.field.path, descending=order.descending)
+    value = document.sort_value(order.field.path, descending=order.descending)
     return None if value is None else (value.kind, value.number or 0.0, value.text or "")

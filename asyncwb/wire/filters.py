@@ -32,7 +32,7 @@ from asyncwb.wire.conditions import (
     evaluate,
     searcher,
 )
-from asyncwb.wire.document import MAX_POSITIONS, NAN, NULL, Value, value_of
+from asyncwb.wire.document import NAN, NULL, Value, value_of
 from asyncwb.wire.values import loads
 
 __all__ = ["EVERYTHING", "Filter", "Order", "evaluate", "field_of", "parse", "parse_order"]
@@ -46,6 +46,8 @@ MAX_LIST: Final = 10_000
 MAX_PATTERN: Final = 1000
 MAX_PATTERNS: Final = 20
 MAX_KEY: Final = 10_000
+MAX_PARTS: Final = 128
+"""parts of a key between its dots, each of which may be where a mapping begins"""
 
 # The names.
 
@@ -98,6 +100,8 @@ def field_of(name: str, place: str = "") -> Field:
     """
     if len(name) > MAX_KEY or "\x00" in name:
         _fail(place, f"a key has at most {MAX_KEY} characters, none of them NUL; shorten it")
+    if name.count(".") > MAX_PARTS:
+        _fail(place, f"a key has at most {MAX_PARTS} parts between its dots; shorten it")
     if name.startswith(_LOGGED) and len(name) > len(_LOGGED):
         return Field(name.removeprefix(_LOGGED), "logged")
     space, _, key = name.partition(".")
@@ -109,24 +113,6 @@ def field_of(name: str, place: str = "") -> Field:
     if plain not in _ATTRIBUTES:
         _fail(place, f"there is no field {name[:100]!r}; there are {_KNOWN}")
     return Field(plain, _ATTRIBUTES[plain])
-
-
-def check_position(field: Field) -> None:
-    """Refuse a path that goes beyond the elements of a list that are seen.
-
-    For a field that no run has: it may as well be the key of a mapping.
-
-    Raises:
-        FilterError: one of its parts is such a number.
-    """
-    parts = field.path.split(".")[2:] if field.kind == "any" else []
-    beyond = next((p for p in parts if p.isdecimal() and int(p[:9]) >= MAX_POSITIONS), None)
-    if beyond is not None:
-        _fail(
-            field.path,
-            f"of a list the positions 0 to {MAX_POSITIONS - 1} have a path, and no run has a key "
-            f"{beyond!r} there; leave the position out to ask about all elements",
-        )
 
 
 def _unwrapped(key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from asyncwb.server.store.query import RunQuery
 from asyncwb.server.store.schema import field_values, fields, projects, runs
 from asyncwb.wire.document import Values
 from asyncwb.wire.filters import parse
+from asyncwb.wire.values import dumps
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.history_lab import Lab
 from tests.server.ingest_client import Client, connect, event_frame, first_frame
@@ -74,8 +75,12 @@ async def wanted(database: Database) -> dict[tuple[str, str, int], Any]:
     return {
         (row["run"], path, position): (int(value.kind), value.number, value.text, logged)
         for row in found
-        for path, position, value, logged in Values(document({**row, "username": None})).rows()
+        for path, position, value, logged in Values(_document(row)).rows()
     }
+
+
+def _document(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return document({**row, "config": dumps(row["config"]).decode(), "username": None})
 
 
 async def test_values_follow_every_change(lab: Lab) -> None:
@@ -85,6 +90,7 @@ async def test_values_follow_every_change(lab: Lab) -> None:
         {},
         {"config": {"lr": "high", "layers": [1, 2, 3], "deep": {"a": {"b": None}}}, "tags": []},
         {"config": {"layers": [4]}, "summary": '{"loss": NaN, "new": Infinity}'},
+        {"config": {"many": list(range(2000)), "deep": [[[[1]]]]}},
         {"config": {}, "state": "crashed", "notes": "n" * 5000},
     ):
         await change(lab.database, **columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, update
 
 from asyncwb.errors import FilterError
+from asyncwb.server.store import left_out
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.fields import document
 from asyncwb.server.store.query import RunQuery
 from asyncwb.server.store.schema import projects, runs
+from asyncwb.wire import document as bounds
 from asyncwb.wire.conditions import Filter, Order, holds, sort_key
-from asyncwb.wire.document import Values
+from asyncwb.wire.document import Document
 from asyncwb.wire.filters import parse, parse_order
 from asyncwb.wire.values import dumps
 from tests.fix_server import both_databases
@@ -71,7 +73,7 @@ attributes = st.fixed_dictionaries(
 
 NAMES = (
     *("config.a", "config.a.value", "config.a.k", "config.b", "config.b.k.l", "config.ü"),
-    *("config.a.0", "config.b.1.k", "config.a.k.0"),
+    *("config.a.0", "config.b.1.k", "config.a.k.0", "config.a.1", "config.b.2.0", "config.a.k.l"),
     *("summary_metrics.a", "summaryMetrics.b", f"config.{'x' * 200}", "config.nobody"),
 )
 sizes = st.sampled_from(("$gt", "$gte", "$lt", "$lte"))
@@ -193,15 +195,20 @@ def _row(project_id: int, name: str, run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def documents(database: Database, project_id: int) -> dict[int, Values]:
+async def documents(database: Database, project_id: int) -> dict[int, Document]:
     statement = select(runs).where(runs.c.project_id == project_id)
     async with database.connect() as connection:
         rows = (await connection.execute(statement)).mappings().all()
     constant = {"entity": "lab", "project": "p"}
-    return {row["id"]: Values({**document({**row, "username": None}), **constant}) for row in rows}
+    return {row["id"]: _document(row, constant) for row in rows}
 
 
-def expected(known: dict[int, Values], tree: Filter, order: Order) -> list[int]:
+def _document(row: Mapping[Any, Any], constant: dict[str, Any]) -> Document:
+    columns = {**row, "config": dumps(row["config"]).decode(), "username": None}
+    return Document({**document(columns), **constant})
+
+
+def expected(known: dict[int, Document], tree: Filter, order: Order) -> list[int]:
     """Return what a query must find, by plain evaluation."""
     keys = {number: sort_key(order, v) for number, v in known.items() if holds(tree, v)}
     there = [(key, number) for number, key in keys.items() if key is not None]
@@ -224,32 +231,59 @@ async def walk(
         after = page.cursors[-1]
 
 
-@pytest.mark.timeout(240)
-@given(
-    st.lists(attributes, min_size=1, max_size=7),
-    st.lists(st.tuples(filters, orders), min_size=1, max_size=8),
-)
-@settings(
+asked_of = st.lists(st.tuples(filters, orders), min_size=1, max_size=8)
+Asked = list[tuple[dict[str, Any], str]]
+many = settings(
     max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_compiled_queries_find_what_evaluation_finds(
-    in_lab: InLab, some: list[dict[str, Any]], asked: list[tuple[dict[str, Any], str]]
-) -> None:
-    async def check(lab: Lab) -> None:
-        async with lab.database.transaction() as connection:
-            await connection.execute(delete(runs))
-            await connection.execute(delete(projects))
-        project_id = await new_project(lab.database)
-        await add_runs(lab.database, project_id, some)
-        known, query = await documents(lab.database, project_id), RunQuery(lab.database)
-        for mapping, name in asked:
-            tree, order = parse(mapping), parse_order(name)
-            right = expected(known, tree, order)
-            assert await walk(query, project_id, tree, order, 2) == right
-            assert await query.count(project_id, tree) == len(right)
 
-    in_lab(check)
+
+async def check_queries(lab: Lab, some: list[dict[str, Any]], asked: Asked) -> None:
+    async with lab.database.transaction() as connection:
+        await connection.execute(delete(runs))
+        await connection.execute(delete(projects))
+    project_id = await new_project(lab.database)
+    await add_runs(lab.database, project_id, some)
+    known, query = await documents(lab.database, project_id), RunQuery(lab.database)
+    for mapping, name in asked:
+        tree, order = parse(mapping), parse_order(name)
+        right = expected(known, tree, order)
+        assert await walk(query, project_id, tree, order, 2) == right
+        assert await query.count(project_id, tree) == len(right)
+
+
+@pytest.mark.timeout(240)
+@given(st.lists(attributes, min_size=1, max_size=7), asked_of)
+@many
+def test_compiled_queries_find_what_evaluation_finds(
+    in_lab: InLab, some: list[dict[str, Any]], asked: Asked
+) -> None:
+    in_lab(lambda lab: check_queries(lab, some, asked))
+
+
+@pytest.mark.timeout(240)
+@given(
+    st.lists(attributes, min_size=1, max_size=7),
+    asked_of,
+    st.fixed_dictionaries(
+        {
+            "MAX_ELEMENTS": st.sampled_from((1, 2, 1000)),
+            "MAX_POSITIONS": st.sampled_from((0, 1, 16)),
+            "MAX_LISTS": st.sampled_from((0, 1, 3)),
+            "MAX_VALUES": st.integers(0, 40),
+            "MAX_DEPTH": st.sampled_from((1, 2, 32)),
+        }
+    ),
+)
+@many
+def test_what_the_index_leaves_out_is_found_all_the_same(
+    in_lab: InLab, some: list[dict[str, Any]], asked: Asked, small: dict[str, int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        for name, bound in small.items():
+            patched.setattr(bounds, name, bound)
+        in_lab(lambda lab: check_queries(lab, some, asked))
 
 
 async def test_pages_stay_right_while_runs_come_and_go(lab: Lab) -> None:
@@ -343,17 +377,73 @@ async def test_of_a_list_the_least_or_the_greatest_counts_in_an_order(lab: Lab) 
         assert found == expected(known, parse(None), order)
 
 
-async def test_a_position_that_is_not_seen_is_refused(lab: Lab) -> None:
+LARGE: dict[str, Any] = {
+    "list": list(range(1500)),
+    "positions": [*range(30), {"k": "far"}],
+    "by_epoch": {"30": {"loss": 1}},
+    "nested": [[[[{"k": 1}]]]],
+    "histogram": {"_type": "histogram", "bins": [1.5, 2.5]},
+    "media": [{"_type": "image", "sizes": [3, 4]}],
+    "deep": {},
+    "last": {f"key{n}": n for n in range(25_000)},
+}
+_inner = LARGE["deep"]
+for _level in range(40):
+    _inner = _inner.setdefault("a", {"level": _level})
+
+
+FAR: dict[str, Any] = {
+    "list": 1499,
+    "list.1400": 1400,
+    "positions.16": 16,
+    "positions.30.k": "far",
+    "positions.k": "far",
+    "by_epoch.30.loss": 1,
+    "nested.0.0.0.0.k": 1,
+    "histogram.bins.1": 2.5,
+    "media.sizes.1": 4,
+    "deep." + "a." * 40 + "level": 39,
+    "last.key24999": 24_999,
+}
+
+
+async def test_values_beyond_the_bounds_of_the_index_are_found(lab: Lab) -> None:
     project_id = await new_project(lab.database)
-    some = [{"config": {"a": list(range(40)), "by_epoch": {"30": {"loss": 1}}}}]
+    await add_runs(lab.database, project_id, [{"config": LARGE}, {"config": {"list": [5]}}])
+    query = RunQuery(lab.database)
+    first = (await query.page(project_id)).rows[0].id
+    for path, value in FAR.items():
+        name = f"config.{path}"
+        for tree, found in (
+            ({name: value}, [first]),
+            ({name: {"$exists": True}, "config.list": {"$gt": 1000}}, [first]),
+            ({name: {"$ne": value}}, [first + 1]),
+            ({"$nor": [{name: value}]}, [first + 1]),
+        ):
+            assert await walk(query, project_id, parse(tree), parse_order("name"), 1) == found, tree
+        order = parse_order(f"-{name}")
+        assert await walk(query, project_id, parse(None), order, 1) == [first, first + 1], name
+
+
+async def test_what_is_too_much_to_read_is_refused(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_id = await new_project(lab.database)
+    some = [{"config": {"a": list(range(40)), "n": n}} for n in range(4)]
     await add_runs(lab.database, project_id, some)
     query = RunQuery(lab.database)
-    assert await query.count(project_id, parse({"config.a.15": 15})) == 1
-    assert await query.count(project_id, parse({"config.by_epoch.30.loss": 1})) == 1
-    with pytest.raises(FilterError, match="positions 0 to 15"):
-        await query.count(project_id, parse({"config.a.16": 16}))
-    with pytest.raises(FilterError, match="positions 0 to 15"):
-        await query.page(project_id, order=parse_order("config.a.16"))
+    asked, order = parse({"config.a.20": 20}), parse_order("config.a.20")
+    for name, bound in (("MAX_RUNS", 3), ("MAX_SIZE", 400)):
+        with monkeypatch.context() as patched:
+            patched.setattr(left_out, name, bound)
+            with pytest.raises(FilterError, match="Narrow it"):
+                await query.count(project_id, asked)
+            with pytest.raises(FilterError, match="Narrow it"):
+                await query.page(project_id, order=order)
+            narrow = parse({"config.a.20": 20, "config.n": {"$lt": 2}})
+            assert await query.count(project_id, narrow) == 2
+            assert len((await query.page(project_id, narrow, order)).rows) == 2
+            assert await query.count(project_id, parse({"config.a.2": 2})) == 4
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from asyncwb.errors import FilterError
 from asyncwb.wire.conditions import sort_key
-from asyncwb.wire.document import MAX_VALUES, Values, value_of
+from asyncwb.wire.document import MAX_VALUES, Document, Values, value_of
 from asyncwb.wire.filters import (
     EVERYTHING,
     MAX_CONDITIONS,
@@ -108,6 +108,7 @@ TRUE: list[dict[str, Any]] = [
     {"config.opt.betas.0": 0.9},
     {"config.opt.1.groups.n": 2},
     {"config.opt.groups.n": 2},
+    {"config.hist.bins.1": 2},
     {"config.empty": {}},
     {"config.empty": {"$exists": 1}},
     {"config.optimizer": {"$exists": True}},
@@ -181,7 +182,6 @@ FALSE: list[dict[str, Any]] = [
     {"config.layers.6": {"$exists": True}},
     {"config.opt.0.lr": 0.2},
     {"config.opt.betas.1": 0.1},
-    {"config.hist.bins.0": 1},  # what is inside of media is nobody's key
     {"config.layers": {"$ne": 3}},
     {"config.layers": {"$nin": [9, "x"]}},
     {"config.layers": {"$not": {"$gt": 2}}},
@@ -320,7 +320,7 @@ def test_bad_orders_are_refused(text: str) -> None:
 
 
 def test_what_cannot_be_sorted_by_has_no_place_in_an_order() -> None:
-    values = Values(RUN)
+    values = Document(RUN)
 
     def key(name: str) -> Any:
         return sort_key(Order(field_of(name)), values)
@@ -331,7 +331,7 @@ def test_what_cannot_be_sorted_by_has_no_place_in_an_order() -> None:
 
 
 def test_of_a_list_the_least_or_the_greatest_is_sorted_by() -> None:
-    values = Values(RUN)
+    values = Document(RUN)
     for name, least, greatest in (("layers", 1, "x"), ("opt.lr", 0.1, 0.2), ("layers.1", 3, 3)):
         path = f"config.{name}"
         assert values.sort_value(path) == value_of(least)
@@ -343,9 +343,20 @@ def test_lists_in_lists_are_seen_within_the_bounds() -> None:
     for _ in range(25):
         nested = [{"a": nested}]
     deep = Values({"config": {"x": nested}})
-    assert deep.at("config.x.a.a.a")
+    assert deep.by_path["config.x.a.a.a"]
     assert len(deep.by_path) < 30, "what stands in lists must not double with each of them"
     wide = [[{"k": n, "m": [n]} for n in range(1000)] for _ in range(20)]
     values = Values({"config": {"w": wide}, "summary_metrics": {"loss": 2}})
-    assert values.at("summary_metrics.loss") == [value_of(2)]
+    assert values.by_path["summary_metrics.loss"] == [value_of(2)]
     assert sum(map(len, values.by_path.values())) <= MAX_VALUES
+
+
+def test_a_path_is_looked_up_in_time_that_grows_with_the_document() -> None:
+    nested: Any = "end"
+    for _ in range(40):  # each part may be a position or a key: 2**40 ways
+        nested = [{"0": nested}]
+    path = "config.x" + ".0" * 60
+    found = list(Document({"config": {"x": nested}}).at(path))
+    assert value_of("end") in found
+    assert len(found) < 100
+    assert not list(Document({"config": {"x": nested}}).at(path + ".0" * 30))

@@ -1,6 +1,7 @@
 """What runs are filtered and sorted by, kept beside them: `field_values`, made from `runs`.
 
-A run's values are those of its document (`wire.document`). Ingest knows nothing of them: it only
+A run's values are those of its document (`wire.document.Values`), and marks of what was left out
+of them (see `left_out`). Ingest knows nothing of them: it only
 moves `runs.version` on, and a run whose `indexed_version` is another is *stale*. Whoever needs the
 values brings stale runs up to date: a query for its project before it reads (`catch_up`), and a
 background task (see `server.index`) so that queries find little to do.
@@ -181,11 +182,12 @@ def document(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run as filters see it (but for its entity and project).
 
     Args:
-        columns: those of `runs` by name, and `username`.
+        columns: those of `WHOLE`, by name.
     """
     fold = _there(columns["fold"])
     metrics = Fold.from_state(fold).metrics() if fold else {}
-    config = {key: item for key, item in _there(columns["config"]).items() if key != "_wandb"}
+    config = _there(columns["config"])
+    config.pop("_wandb", None)
     return {
         **{name: columns[column] for name, column in _ATTRIBUTES.items()},
         "duration": _duration(columns),
@@ -226,13 +228,14 @@ _STALE: Final = (
     .where(runs.c.indexed_version != runs.c.version)
     .order_by(runs.c.project_id, runs.c.id)
 )
+WHOLE: Final = (
+    *(runs.c[name] for name in ("config", "summary", "fold", "started_at", "finished_at")),
+    *(runs.c[name] for name in _ATTRIBUTES.values() if name != "username"),
+    users.c.name.label("username"),
+)
+"""The columns that `document` takes; `users` is joined."""
 _RUNS: Final = (
-    select(
-        *(runs.c[name] for name in ("id", "project_id", "version", "indexed_version")),
-        *(runs.c[name] for name in ("config", "summary", "fold", "started_at", "finished_at")),
-        *(runs.c[name] for name in _ATTRIBUTES.values() if name != "username"),
-        users.c.name.label("username"),
-    )
+    select(*(runs.c[name] for name in ("id", "project_id", "version", "indexed_version")), *WHOLE)
     .outerjoin(users, users.c.id == runs.c.user_id)
     .where(_SOME_RUNS, runs.c.indexed_version != runs.c.version)
     .order_by(runs.c.id)

@@ -8,6 +8,9 @@ All that can be asked about lies in `field_values`, one stretch a field, in the 
 
 Patterns run in RE2 on both databases: SQLite calls it; what PostgreSQL holds is read in slices and
 matched here, and the runs found become an array.
+
+Where the index lacks values of a field in question, the runs concerned are evaluated one by one
+(see `left_out`): those of them that meet the conditions about which the index knows everything.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from sqlalchemy import (
     FromClause,
     Row,
     Select,
+    SelectBase,
     and_,
     any_,
     bindparam,
@@ -40,6 +44,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.fields import numbers_of
+from asyncwb.server.store.left_out import incomplete, marked, with_evaluated
 from asyncwb.server.store.schema import field_values, projects, runs
 from asyncwb.server.store.texts import original_text, stored_text
 from asyncwb.wire.conditions import (
@@ -60,7 +65,6 @@ from asyncwb.wire.conditions import (
     searcher,
 )
 from asyncwb.wire.document import ValueKind
-from asyncwb.wire.filters import check_position
 
 _SLICE: Final = 5000
 _NO_LOOPS: Final = text("SET LOCAL enable_nestloop = off")
@@ -69,16 +73,19 @@ _CONSTANT: Final = ("entity", "project")
 
 async def matching(
     connection: AsyncConnection, database: Database, project_id: int, filters: Filter
-) -> Select[Any]:
-    """Return the SELECT of the ids, each once, of the runs of a project that pass.
+) -> SelectBase:
+    """Return the SELECT of the ids (`id`), each once, of the runs of a project that pass.
 
-    Costs a statement or two, and on PostgreSQL a reading of the texts of every pattern's field.
+    Costs a few statements, and on PostgreSQL a reading of the texts of every pattern's field.
 
     Args:
         connection: on which the SELECT is to run.
         database: whose connection it is.
         project_id: `projects.id`.
         filters: the tree.
+
+    Raises:
+        FilterError: too many runs would have to be read whole.
     """
     if not database.is_sqlite:
         # Its statistics cannot tell how many runs share a field's value: it guesses few, and
@@ -87,16 +94,27 @@ async def matching(
     filters = await _without_constants(connection, project_id, filters)
     asked = list(_leaves(filters))
     numbers = await numbers_of(connection, project_id, {_path(leaf.field) for leaf in asked})
-    for leaf in asked:
-        if _path(leaf.field) not in numbers:
-            check_position(leaf.field)
     matched: dict[Has, list[int]] = {}
     if not database.is_sqlite:
         for leaf in asked:
             if isinstance(leaf.test, Match) and leaf not in matched:
                 number = numbers.get(_path(leaf.field))
                 matched[leaf] = await _search(connection, number, leaf.test.pattern)
-    return _Compiler(numbers, matched, database.is_sqlite).matching(project_id, filters)
+    compiler = _Compiler(numbers, matched, database.is_sqlite)
+    found = compiler.matching(project_id, filters)
+    paths = {leaf.field.path for leaf in asked if leaf.field.kind != "logged"}
+    doubtful = await incomplete(connection, project_id, paths)
+    if not doubtful:
+        return found
+    sure = [
+        part
+        for part in _conjuncts(filters)
+        if not any(leaf.field.path in doubtful for leaf in _leaves(part))
+    ]
+    rest = compiler.matching(project_id, All(tuple(sure))).subquery()
+    fields = {number for some in doubtful.values() for number in some}
+    candidates = select(rest.c.id).where(marked(rest.c.id, fields))
+    return await with_evaluated(connection, found, candidates, filters)
 
 
 class _Compiler:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 from asyncwb.server.store.database import Database
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 

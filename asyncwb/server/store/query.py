@@ -21,6 +21,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    SelectBase,
     and_,
     bindparam,
     func,
@@ -34,6 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from asyncwb.errors import FilterError
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.fields import Fields, numbers_of
+from asyncwb.server.store.left_out import incomplete, marked, with_sort_values
 from asyncwb.server.store.matching import matching
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.runs import StoredRun
@@ -44,7 +46,7 @@ from asyncwb.wire.conditions import (
     Order,
 )
 from asyncwb.wire.document import ValueKind
-from asyncwb.wire.filters import check_position, parse_order
+from asyncwb.wire.filters import parse_order
 
 MAX_PAGE: Final = 1000
 """runs of one page."""
@@ -103,7 +105,8 @@ class RunQuery:
             after: a cursor of an earlier page of the same order.
 
         Raises:
-            FilterError: the cursor is none, or of another project or order.
+            FilterError: the cursor is none, or of another project or order; or too many runs would
+                have to be read whole, see `left_out`.
             ApiError: 503, too many runs changed since the last query.
         """
         order = order or parse_order(None)
@@ -117,7 +120,7 @@ class RunQuery:
                 statement = _by_column(project_id, order, place)
             else:
                 found = await matching(connection, self._database, project_id, filters)
-                statement = await _sorted(connection, project_id, found, order, place)
+                statement = await self._sorted(connection, project_id, found, order, place)
             rows = await connection.execute(statement.limit(first + 1))
             places = [_Place(*row) for row in rows]
             stored = await _stored(connection, [place.id for place in places[:first]])
@@ -128,6 +131,7 @@ class RunQuery:
         """Return how many runs of the project pass the filter.
 
         Raises:
+            FilterError: too many runs would have to be read whole, see `left_out`.
             ApiError: 503, too many runs changed since the last query.
         """
         if filters != EVERYTHING:
@@ -136,6 +140,33 @@ class RunQuery:
             found = await matching(connection, self._database, project_id, filters)
             total = await connection.execute(select(func.count()).select_from(found.subquery()))
             return int(total.scalar_one())
+
+    async def _sorted(
+        self,
+        connection: AsyncConnection,
+        project_id: int,
+        found: SelectBase,
+        order: Order,
+        place: _Place | None,
+    ) -> Select[Any]:
+        """Return the SELECT of the places of `found` behind `place`, in order."""
+        path = order.field.path
+        number = (await numbers_of(connection, project_id, [path])).get(path)
+        some = found.subquery("found")
+        values: SelectBase = await _sort_values(connection, -1 if number is None else number, order)
+        doubtful = await incomplete(connection, project_id, [path])
+        if doubtful:
+            candidates = select(some.c.id).where(marked(some.c.id, doubtful[path]))
+            values = await with_sort_values(connection, self._database, values, candidates, order)
+        by = values.subquery("by")
+        joined = some.outerjoin(by, by.c.run_id == some.c.id)
+        statement = select(by.c.kind, by.c.number, by.c.text, some.c.id).select_from(joined)
+        if place is not None:
+            statement = statement.where(_behind(place, by, some.c.id, order.descending))
+        keys = (by.c.kind, by.c.number, by.c.text, some.c.id)
+        return statement.order_by(
+            by.c.kind.is_(None), *(key.desc() if order.descending else key for key in keys)
+        )
 
 
 # Order and pages.
@@ -153,42 +184,19 @@ def _by_column(project_id: int, order: Order, place: _Place | None) -> Select[An
     return statement.order_by(*(c.desc() if order.descending else c for c in columns))
 
 
-async def _sorted(
-    connection: AsyncConnection,
-    project_id: int,
-    found: Select[Any],
-    order: Order,
-    place: _Place | None,
-) -> Select[Any]:
-    """Return the SELECT of the places of `found` behind `place`, in order."""
-    path = order.field.path
-    number = (await numbers_of(connection, project_id, [path])).get(path)
-    if number is None:
-        check_position(order.field)
-    some = found.subquery("found")
-    by = await _sort_values(connection, -1 if number is None else number, order)
-    joined = some.outerjoin(by, by.c.run_id == some.c.id)
-    statement = select(by.c.kind, by.c.number, by.c.text, some.c.id).select_from(joined)
-    if place is not None:
-        statement = statement.where(_behind(place, by, some.c.id, order.descending))
-    keys = (by.c.kind, by.c.number, by.c.text, some.c.id)
-    return statement.order_by(
-        by.c.kind.is_(None), *(key.desc() if order.descending else key for key in keys)
-    )
-
-
-async def _sort_values(connection: AsyncConnection, number: int, order: Order) -> FromClause:
+async def _sort_values(connection: AsyncConnection, number: int, order: Order) -> Select[Any]:
     """Return what each run is sorted by, of a field; where some run has several, one of them."""
     held = field_values.alias("held")
     sortable = and_(held.c.field_id == number, held.c.kind <= ValueKind.TEXT.value)
     columns = (held.c.run_id, held.c.kind, held.c.number, held.c.text)
     several = select(held.c.run_id).where(held.c.field_id == number, held.c.position > 0)
     if (await connection.execute(several.limit(1))).first() is None:
-        return select(*columns).where(sortable).subquery("by")
+        return select(*columns).where(sortable)
     keys = [key.desc() if order.descending else key for key in columns[1:]]
     place = func.row_number().over(partition_by=held.c.run_id, order_by=keys).label("place")
     ranked = select(*columns, place).where(sortable).subquery("ranked")
-    return select(ranked).where(ranked.c.place == 1).subquery("by")
+    first = (ranked.c[column.name] for column in columns)
+    return select(*first).where(ranked.c.place == 1)
 
 
 def _behind(

@@ -16,8 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.fields import Fields
+from asyncwb.server.store.left_out import incomplete, marked, sort_values
 from asyncwb.server.store.schema import field_values, fields, runs, sweeps
 from asyncwb.server.store.texts import stored_path
+from asyncwb.wire.conditions import Field, Order
 from asyncwb.wire.document import ValueKind
 
 
@@ -157,7 +159,10 @@ class Sweeps:
         """Return the best value of each sweep's metric in the summaries of its runs.
 
         Sweeps without a metric, and such of which no run has a finite value, are left out. One
-        statement, after the runs that changed were brought up to date.
+        statement, and one a project, after the runs that changed were brought up to date.
+
+        Raises:
+            FilterError: too many runs would have to be read whole, see `left_out`.
         """
         index = Fields(self._database)
         for project_id in {sweep.project_id for sweep in found if sweep.metric is not None}:
@@ -174,7 +179,36 @@ class Sweeps:
         maximize = {sweep.id: sweep.maximize for sweep in found}
         async with self._database.connect() as connection:
             rows = await connection.execute(statement)
-            return {row[0]: row[2] if maximize[row[0]] else row[1] for row in rows}
+            best = {row[0]: row[2] if maximize[row[0]] else row[1] for row in rows}
+            for sweep, number in await _evaluated(connection, found):
+                better = max if sweep.maximize else min
+                best[sweep.id] = better(number, best.get(sweep.id, number))
+            return best
+
+
+async def _evaluated(
+    connection: AsyncConnection, found: Collection[StoredSweep]
+) -> list[tuple[StoredSweep, float]]:
+    """Return the values of those runs of which the index may lack the metric, each with its sweep.
+
+    Where the name of a metric is too long for the index, they are not looked at.
+    """
+    values = []
+    for project_id in {sweep.project_id for sweep in found}:
+        ours = [one for one in found if one.project_id == project_id and one.metric is not None]
+        doubtful = await incomplete(connection, project_id, {one.metric or "" for one in ours})
+        for sweep in ours:
+            metric = sweep.metric or ""
+            if metric not in doubtful:
+                continue
+            belong = and_(runs.c.project_id == project_id, runs.c.sweep == sweep.sweep)
+            candidates = select(runs.c.id).where(belong, marked(runs.c.id, doubtful[metric]))
+            order = Order(Field(metric, "any"), sweep.maximize)
+            for value in (await sort_values(connection, candidates, order)).values():
+                number = None if value is None else value.number
+                if value is not None and value.kind == ValueKind.NUMBER and number is not None:
+                    values.append((sweep, number))
+    return [(sweep, number) for sweep, number in values if math.isfinite(number)]
 
 
 async def join(connection: AsyncConnection, project_id: int, sweep: str) -> bool:

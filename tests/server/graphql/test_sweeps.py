@@ -359,3 +359,23 @@ def test_a_summary_that_is_not_finite_is_not_the_best(people: People) -> None:
     found = read(people, project, sweep)
     assert found is not None
     assert found["bestLoss"] == 3.0
+
+
+@both_databases
+def test_the_best_run_may_have_a_config_of_very_many_keys(people: People) -> None:
+    project = people.project()
+    sweep = make(people, project=project)["name"]
+    add_run(people, project, "a", sweep, 2.0)
+    add_run(people, project, "b", sweep, 1.5)
+    wide = json.dumps({f"key{n}": {"value": n} for n in range(21_000)})
+    set_config = """
+    mutation ($project: String, $config: JSONString) {
+      upsertBucket(
+        input: {entityName: "lab", modelName: $project, name: "b", config: $config}
+      ) { inserted }
+    }
+    """
+    data(people.server, set_config, people.headers("member"), project=project, config=wide)
+    found = read(people, project, sweep)
+    assert found is not None
+    assert found["bestLoss"] == 1.5
