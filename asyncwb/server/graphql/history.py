@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
@@ -121,9 +122,16 @@ def _keys(fold: Fold) -> dict[str, Any]:
             ],
             "firstStep": metric.first_step,
             "lastStep": metric.last_step,
+            **_previous(last.get(path)),
         }
         for name, (path, metric) in zip(shown([*metrics]), metrics.items(), strict=True)
     }
+
+
+def _previous(value: Any) -> dict[str, Any]:
+    """Give the last value where it is plain; `wandb verify` compares it with what it logged."""
+    plain = isinstance(value, (bool, int, float)) and math.isfinite(value)
+    return {"previousValue": value} if plain else {}
 
 
 def _type_counts(types: Mapping[str, int], shown: Any) -> dict[str, int]:
@@ -279,6 +287,8 @@ async def _console(
     """Return a page of lines from the first on, or the last lines; there is one way to page."""
     state, name = info.context.state, f"logLines/{run.id}"
     if last is not None:
+        if first is not None or after:
+            raise refused("bad_page", "Ask for the `last` lines or for a page (`first`, `after`).")
         found = await lines.tail(state, run.id, _OUTPUT, _bounded(last))
         return _lines(name, run, found, has_next=False)
     size, cursor = _bounded(first), paging.decode(after, name)

@@ -51,7 +51,9 @@ NOT_YET: Final[dict[str, tuple[str, ...]]] = {
 
 EMPTY: Final[dict[str, dict[str, Any]]] = {
     "Entity": {"organization": None, "xxhashDigestsEnabled": False},
+    "File": {"artifact": None},
     "Query": {"organization": None},
+    "User": {"organizations": []},
     "View": {"accessTokens": []},
 }
 """by type: the fields that always answer the same, because there is nothing"""

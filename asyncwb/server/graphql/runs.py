@@ -73,7 +73,6 @@ _COLUMNS: Final = {
     "createdAt": "created_at",
     "heartbeatAt": "heartbeat_at",
     "updatedAt": "heartbeat_at",
-    "stateUpdatedAt": "heartbeat_at",
     "sweepName": "sweep",
 }
 
@@ -310,9 +309,7 @@ async def _run_info(run: StoredRun, info: Info) -> dict[str, Any]:
     git = {"remote": columns["repo"], "commit": columns["commit"]}
     return {
         "program": columns["program"],
-        "args": [],
         "python": columns["python"],
-        "code_saved": False,
         "git": git if any(git.values()) else None,
     }
 

@@ -110,11 +110,6 @@ def _deleted_at(user: User, _: Info) -> float | None:
     return user.disabled_at
 
 
-@user_type.field("organizations")
-def _organizations(_: User, _info: Info) -> list[Any]:
-    return []
-
-
 @user_type.field("teams")
 def _teams(user: User, info: Info) -> dict[str, Any]:
     """Give the user's own entity and those teams that the viewer may know of."""

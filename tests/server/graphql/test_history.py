@@ -110,6 +110,10 @@ def test_keys_tell_what_was_logged(client: WandbClient) -> None:
         "n.b": {"type": "boolean", "count": 1},
         "l": {"type": "list", "count": 1},
     }
+    last = {key: entry.get("previousValue") for key, entry in found["keys"].items()}
+    assert last == {"v": 1, "s": None, "i": None, "n.b": True, "l": None}
+    client.log(1, [{"_step": 4, "v": math.nan}])
+    assert "previousValue" not in client.ask("historyKeys")["historyKeys"]["keys"]["v"]
 
 
 def test_a_key_of_several_types_has_a_count_of_each(client: WandbClient) -> None:
@@ -175,3 +179,5 @@ def test_the_console_is_paged_and_taken_apart(client: WandbClient) -> None:
     assert [edge["node"]["number"] for edge in last] == [4]
     assert codes(ask(client.server, LINES, first=3, after="x")) == ["bad_cursor"]
     assert codes(ask(client.server, LINES, last=0)) == ["bad_page"]
+    assert codes(ask(client.server, LINES, last=1, first=3)) == ["bad_page"]
+    assert codes(ask(client.server, LINES, last=1, after="x")) == ["bad_page"]
