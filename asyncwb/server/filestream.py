@@ -30,7 +30,7 @@ from asyncwb.server.access import Action, require_run, run_not_found
 from asyncwb.server.damage import DamagedError, document_refusal
 from asyncwb.server.edits import summary_event
 from asyncwb.server.errors import ApiError, repeatable
-from asyncwb.server.folds import read_fold
+from asyncwb.server.folds import read_fold, weight
 from asyncwb.server.ingest import Find, aside
 from asyncwb.server.ledger import Ledger, ReceivedFrame
 from asyncwb.server.posts import Block, Post
@@ -300,7 +300,7 @@ class _Request:
         return self._base == spans.WRITER and self._post.first_line is not None
 
     async def compute(self, seen: _Seen) -> _Done:
-        size = self._size + len(seen.text or "")
+        size = self._size + len(seen.text or "") + weight(seen.fold)
         try:
             return await aside(self._state, size, self._apply, seen)
         except DamagedError as error:

@@ -55,3 +55,8 @@ def read_fold(text: str) -> Fold:
     """
     state = loads(sound(text, FOLD).encode())
     return Fold.from_state(state) if state else Fold()
+
+
+def weight(fold: Fold | None) -> int:
+    """Return about how many characters a fold is written in."""
+    return 0 if fold is None else 64 * fold.width

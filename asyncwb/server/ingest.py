@@ -26,7 +26,7 @@ from asyncwb.server import bodies
 from asyncwb.server.access import Action, may
 from asyncwb.server.damage import DamagedError, document_refusal, sound
 from asyncwb.server.errors import ApiError, StreamError, repeatable
-from asyncwb.server.folds import Known, read_fold
+from asyncwb.server.folds import Known, read_fold, weight
 from asyncwb.server.lanes import Lanes
 from asyncwb.server.ledger import Ledger, ReceivedFrame, requires_run, touches_config
 from asyncwb.server.run_changes import ChangedError, Connect
@@ -228,7 +228,7 @@ class _Batch:
 
     async def compute(self, seen: _Seen) -> _Done:
         texts = (*seen.texts.values(), *seen.configs.values())
-        size = self._size + sum(map(len, texts))
+        size = self._size + sum(map(len, texts)) + sum(map(weight, seen.folds.values()))
         return await aside(self._state, size, self._apply, seen)
 
     def _apply(self, seen: _Seen) -> _Done:
@@ -285,7 +285,8 @@ class _Batch:
 
 
 async def aside(state: State, size: int, work: Callable[..., T], *args: Any) -> T:
-    """Do the work of a request of so many bytes; in a writer's thread where it is worth the hop."""
+    """Do the work on so many bytes (of the request, and of what is stored of its runs); in a
+    writer's thread where it is worth the hop."""
     return await state.writers.run(work, *args) if size > _THREAD_ABOVE else work(*args)
 
 

@@ -148,6 +148,11 @@ class Fold:
         self._step: int | None = None
         self._started_at: float | None = None
 
+    @property
+    def width(self) -> int:
+        """How many values it holds."""
+        return len(self._leaves)
+
     def begin_with(self, values: Mapping[str, Any], step: int | None) -> None:
         """Go on from a summary (flat, by path) up to a step, of which no more is known.
 

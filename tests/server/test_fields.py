@@ -27,6 +27,11 @@ from tests.server.ingest_client import Client, connect, event_frame, first_frame
 pytestmark = [pytest.mark.anyio, both_databases]
 
 
+def _stored(columns: dict[str, Any]) -> dict[str, Any]:
+    written = {"config": dumps(columns["config"]).decode()} if "config" in columns else {}
+    return {**columns, **written}
+
+
 async def new_runs(database: Database, count: int, **columns: Any) -> int:
     async with database.transaction() as connection:
         project = {"entity": "lab", "name": "p", "created_at": 0.0}
@@ -42,10 +47,10 @@ async def new_runs(database: Database, count: int, **columns: Any) -> int:
             "lost": 0,
             "tags": ["t"],
             "version": 1,
-            "config": {"lr": 0.1},
+            "config": '{"lr": 0.1}',
             "summary": '{"loss": 1.5}',
             "fold": "{}",
-            **columns,
+            **_stored(columns),
         }
         await connection.execute(insert(runs), [{**row, "run": f"r{n}"} for n in range(count)])
     return project_id
@@ -53,7 +58,9 @@ async def new_runs(database: Database, count: int, **columns: Any) -> int:
 
 async def change(database: Database, **columns: Any) -> None:
     async with database.transaction() as connection:
-        await connection.execute(update(runs).values(version=runs.c.version + 1, **columns))
+        await connection.execute(
+            update(runs).values(version=runs.c.version + 1, **_stored(columns))
+        )
 
 
 async def stored(database: Database) -> dict[tuple[str, str, int], Any]:
@@ -80,7 +87,7 @@ async def wanted(database: Database) -> dict[tuple[str, str, int], Any]:
 
 
 def _document(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return document({**row, "config": dumps(row["config"]).decode(), "username": None})
+    return document({**row, "username": None})
 
 
 async def test_values_follow_every_change(lab: Lab) -> None:

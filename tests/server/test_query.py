@@ -185,11 +185,11 @@ def _row(project_id: int, name: str, run: dict[str, Any]) -> dict[str, Any]:
         "group_name": None,
         "sweep": None,
         "tags": [],
-        "config": {},
         "rows": 0,
         "lost": 0,
         "version": 1,
         **given,
+        "config": dumps(run.get("config", {})).decode(),
         "summary": dumps(run.get("summary", {})).decode(),
         "fold": dumps({**fold, "leaves": leaves}).decode(),
     }
@@ -204,8 +204,7 @@ async def documents(database: Database, project_id: int) -> dict[int, Document]:
 
 
 def _document(row: Mapping[Any, Any], constant: dict[str, Any]) -> Document:
-    columns = {**row, "config": dumps(row["config"]).decode(), "username": None}
-    return Document({**document(columns), **constant})
+    return Document({**document({**row, "username": None}), **constant})
 
 
 def expected(known: dict[int, Document], tree: Filter, order: Order) -> list[int]:
@@ -319,7 +318,7 @@ async def test_a_query_sees_what_was_committed_before_it(lab: Lab) -> None:
     query, tree = RunQuery(lab.database), parse({"config.lr": {"$lt": 60}})
     assert await query.count(project_id, tree) == 60
     async with lab.database.transaction() as connection:
-        changed = {"config": {"lr": [70, 1]}, "version": runs.c.version + 1}
+        changed = {"config": '{"lr": [70, 1]}', "version": runs.c.version + 1}
         await connection.execute(update(runs).where(runs.c.id > 119).values(changed))
         await connection.execute(delete(runs).where(runs.c.id < 11))
     assert await query.count(project_id, tree) == 51

@@ -110,7 +110,8 @@ def _read(body: bytes) -> Request:
         raise _bad_body("The body is not a JSON object with the text of a `query`.")
     # The only way to write one in JSON: most bodies need not be looked through.
     has_nul = b"\\u0000" in body and _has_nul(said.get("variables"))
-    return Request(said["query"], said.get("variables"), said.get("operationName"), has_nul)
+    large = len(body) > _THREAD_ABOVE
+    return Request(said["query"], said.get("variables"), said.get("operationName"), has_nul, large)
 
 
 def _bad_body(message: str) -> ApiError:

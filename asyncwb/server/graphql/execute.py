@@ -70,6 +70,8 @@ class Request:
     operation: Any = None
     has_nul: bool = False
     """whether there is a NUL character in the variables"""
+    large: bool = False
+    """whether to read the variables, JSON texts that they may be, is worth the hop to a thread"""
 
 
 class Executor:
@@ -90,7 +92,7 @@ class Executor:
         try:
             document = await self._document(request.query)
             variables, operation = _arguments(request)
-            result = await self._run(document, variables, operation, context)
+            result = await self._run(document, variables, operation, context, request.large)
         except _RefusedError as refused:
             return {"data": None, "errors": [_formatted(error) for error in refused.errors]}
         if not result.errors:
@@ -110,7 +112,12 @@ class Executor:
         return document
 
     async def _run(
-        self, document: DocumentNode, variables: Any, operation: Any, context: Context
+        self,
+        document: DocumentNode,
+        variables: Any,
+        operation: Any,
+        context: Context,
+        large: bool,
     ) -> ExecutionResult:
         try:
             refuse_if_too_costly(self._schema, document, variables, operation)
@@ -124,7 +131,8 @@ class Executor:
             variable_values=variables,
             operation_name=operation,
         )
-        by_itself = _asks_for_the_schema(document)  # which is long, and nothing in it waits
+        # The schema is long, and nothing in it waits; variables are read before anything waits.
+        by_itself = large or _asks_for_the_schema(document)
         try:
             async with asyncio.timeout(self._max_seconds) as timeout:
                 context.limit.begin(timeout)

@@ -321,7 +321,7 @@ async def _run_info(run: StoredRun, info: Info) -> dict[str, Any]:
 async def _upsert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context: Context = info.context
     state, user = context.state, context.user
-    edit = _edit(input)
+    edit = await asyncio.to_thread(_edit, input)  # a config may have 100,000 keys
     if input.get("id"):
         done = await editing.edit_run(state, user, path_of(input["id"]), edit)
     else:

@@ -19,7 +19,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, delete, select, tuple_, update
@@ -40,6 +40,9 @@ CHUNK: Final = 20
 PATIENCE: Final = 15.0
 """seconds that a query spends on stale runs before it gives up; clients wait 19."""
 _PARAMETERS: Final = 1000
+_AT_ONCE: Final = 500
+"""rows of the index that are read or written in one turn of the event loop, some 5 ms"""
+T = TypeVar("T")
 
 
 class StaleRun(NamedTuple):
@@ -121,10 +124,12 @@ class Fields:
             rows = await connection.execute(_RUNS, {"some": ids})
             found = [dict(row._mapping) for row in rows]
             indexed = [row["id"] for row in found if row["indexed_version"] >= 0]
-            stored = await connection.execute(_STORED, {"some": indexed}) if indexed else ()
             there: dict[int, dict[Key, Row]] = {}
-            for number, run_id, position, *value in stored:
-                there.setdefault(run_id, {})[number, run_id, position] = _value(*value)
+            if indexed:
+                stored = await connection.stream(_STORED, {"some": indexed})
+                async for some in stored.partitions(_AT_ONCE):
+                    for number, run_id, position, *value in some:
+                        there.setdefault(run_id, {})[number, run_id, position] = _value(*value)
         values = await asyncio.to_thread(_values, found)
         wanted: dict[int, set[str]] = {}
         for row in found:
@@ -139,13 +144,13 @@ class Fields:
     async def _numbers(self, project_id: int, paths: Collection[str]) -> dict[str, int]:
         async with self._database.connect() as connection:
             known = await numbers_of(connection, project_id, paths)
-        unknown = sorted(stored_path(path) for path in paths if path not in known)
-        new = [{"project_id": project_id, "path": path} for path in unknown]
-        if not new:
-            return known
-        async with self._database.transaction() as connection:
-            await connection.execute(self._name, new)
-            return await numbers_of(connection, project_id, paths)
+        unknown = sorted(path for path in paths if path not in known)
+        for some in _portions(unknown):
+            new = [{"project_id": project_id, "path": stored_path(path)} for path in some]
+            async with self._database.transaction() as connection:
+                await connection.execute(self._name, new)
+                known |= await numbers_of(connection, project_id, some)
+        return known
 
     async def _apply(self, changes: Sequence[_Change]) -> None:
         if not changes:
@@ -154,12 +159,12 @@ class Fields:
             ids = [change.run_id for change in changes]
             held = {row[0]: row[1] for row in await connection.execute(_HOLD, {"some": ids})}
             valid = [change for change in changes if held.get(change.run_id) == change.seen]
-            gone = [dict(zip(_GONE, key, strict=True)) for c in valid for key in c.gone]
-            if gone:
-                await connection.execute(_DELETE, gone)
-            new = [_row(key, row) for c in valid for key, row in c.new.items()]
-            if new:
-                await connection.execute(self._put, new)
+            for change in valid:
+                for keys_gone in _portions(change.gone):
+                    gone = [dict(zip(_GONE, key, strict=True)) for key in keys_gone]
+                    await connection.execute(_DELETE, gone)
+                for some in _portions(list(change.new.items())):
+                    await connection.execute(self._put, [_row(key, row) for key, row in some])
             if valid:
                 made = [{"made_id": c.run_id, "made_from": c.version} for c in valid]
                 await connection.execute(_MADE, made)
@@ -169,11 +174,11 @@ async def numbers_of(
     connection: AsyncConnection, project_id: int, paths: Iterable[str]
 ) -> dict[str, int]:
     """Return the numbers of those fields of a project that some run has or had, by path."""
-    wanted = {stored_path(path): path for path in paths}
     found: dict[str, int] = {}
-    names = sorted(wanted)
+    names = sorted(paths)
     for start in range(0, len(names), _PARAMETERS):
-        some = {"project": project_id, "some": names[start : start + _PARAMETERS]}
+        wanted = {stored_path(path): path for path in names[start : start + _PARAMETERS]}
+        some = {"project": project_id, "some": list(wanted)}
         found.update((wanted[row[1]], row[0]) for row in await connection.execute(_FIELDS, some))
     return found
 
@@ -297,6 +302,11 @@ def _differences(
         change.new = {key: value for key, value in now.items() if old.get(key) != value}
         changes.append(change)
     return changes
+
+
+def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
 
 
 def _value(

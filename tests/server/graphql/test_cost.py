@@ -26,8 +26,10 @@ from asyncwb.server.lifecycle import tune_garbage_collection
 from asyncwb.server.state import STATE
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.schema import runs
+from asyncwb.wire.ingest import CONTENT_TYPE, encode_batch
 from tests.fix_server import ServerHandle
 from tests.server.graphql.asking import ask, codes, data
+from tests.server.ingest_client import event_frame, head, start_event
 
 RUNS = 1000
 LATE = 0.1
@@ -209,3 +211,108 @@ def test_nodes_in_turns_are_in_their_order(crowd: ServerHandle) -> None:
     found = data(crowd, of_project("runs(first: 1000) { edges { node { name config } } }"))
     names = [edge["node"]["name"] for edge in found["project"]["runs"]["edges"]]
     assert names == [f"r{number}" for number in range(RUNS)]
+
+
+ENTITY = "root"
+KEYS = {f"key{number}": number for number in range(60_000)}
+WRAPPED = {key: {"value": value} for key, value in KEYS.items()}
+UPSERT = """
+mutation ($name: String, $config: JSONString, $summary: JSONString, $changes: JSONString) {
+  upsertBucket(
+    input: {
+      modelName: "wide", name: $name, config: $config, summaryMetrics: $summary
+      configChanges: $changes
+    }
+  ) { bucket { config summaryMetrics wandbConfig } }
+}
+"""
+COUNT = '{ project(name: "wide") { runCount(filters: "{\\"config.key59999\\": 59999}") } }'
+LIST = '{ project(name: "wide") { runs { edges { node { summaryMetrics config } } } } }'
+
+
+def said(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+class Wide:
+    """Requests to a server about one run with very many keys."""
+
+    def __init__(self, server: ServerHandle, name: str) -> None:
+        self.server = server
+        self.name = name
+
+    def graphql(self, query: str, **variables: str) -> urllib.request.Request:
+        body = orjson.dumps({"query": query, "variables": {"name": self.name, **variables}})
+        return urllib.request.Request(f"{self.server.url}/graphql", body, self.server.headers)
+
+    def batch(self, seq: int, event: dict[str, Any]) -> urllib.request.Request:
+        body = encode_batch([(head(self.name, project="wide"), [event_frame(seq, event)])])
+        headers = {**self.server.headers, "Content-Type": CONTENT_TYPE}
+        return urllib.request.Request(f"{self.server.url}/api/v1/ingest", body, headers)
+
+    def stream(self, files: dict[str, object]) -> urllib.request.Request:
+        path = f"{self.server.url}/files/{ENTITY}/wide/{self.name}/file_stream"
+        body = orjson.dumps({"files": files})
+        return urllib.request.Request(path, body, self.server.headers)
+
+    def info(self, query: str = "") -> urllib.request.Request:
+        path = f"{self.server.url}/api/v1/runs/{ENTITY}/wide/{self.name}{query}"
+        return urllib.request.Request(path, headers=self.server.headers)
+
+
+def edited(run: Wide) -> list[urllib.request.Request]:
+    changes = said({"set": {"key1": 2}, "delete": []})
+    return [
+        run.graphql(UPSERT, config=said(WRAPPED), summary=said(KEYS)),
+        run.graphql(UPSERT, changes=changes),
+        run.info(),
+        run.info("?values=short"),
+    ]
+
+
+def logged(run: Wide) -> list[urllib.request.Request]:
+    small = {"t": "config", "set": {"key1": 2}, "delete": []}
+    return [
+        run.batch(0, start_event(config=KEYS)),
+        run.batch(1, {"t": "summary", "set": KEYS, "delete": []}),
+        run.batch(2, small),
+        run.batch(3, {"t": "summary", "set": {"key1": 2}, "delete": []}),
+    ]
+
+
+def streamed(run: Wide) -> list[urllib.request.Request]:
+    line = said({"_step": 0, **KEYS})
+    return [
+        run.graphql(UPSERT, config=said(WRAPPED)),
+        run.stream({"wandb-summary.json": {"offset": 0, "content": [said(KEYS)]}}),
+        run.stream({"wandb-history.jsonl": {"offset": 0, "content": [line]}}),
+        run.stream({"wandb-history.jsonl": {"offset": 1, "content": ['{"_step": 1, "a": 2}']}}),
+    ]
+
+
+def listed(run: Wide) -> list[urllib.request.Request]:
+    runs_of = f"{run.server.url}/api/v1/projects/{ENTITY}/wide/runs"
+    return [
+        run.graphql(UPSERT, config=said(WRAPPED), summary=said(KEYS)),
+        run.graphql(COUNT),
+        run.graphql(LIST),
+        urllib.request.Request(runs_of, headers=run.server.headers),
+    ]
+
+
+@pytest.mark.parametrize("what", [edited, logged, streamed, listed])
+def test_the_loop_goes_on_whatever_the_width_of_a_run(
+    crowd: ServerHandle, what: Callable[[Wide], list[urllib.request.Request]]
+) -> None:
+    latest = []
+    for attempt in range(3):  # what stops the loop by itself does so each time
+        requests = what(Wide(crowd, f"{what.__name__}{attempt}"))
+        with lateness(crowd) as late:
+            for request in requests:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    answer = response.read()
+                assert b'"error' not in answer[-2000:], answer[-2000:]
+        latest.append(late())
+        if latest[-1] < LATE:
+            return
+    raise AssertionError(f"the loop stood still for {latest} s")

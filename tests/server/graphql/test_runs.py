@@ -182,7 +182,7 @@ def test_a_config_of_old_that_is_too_deep_is_read(server: ServerHandle, levels: 
     deep = dumps(nested(levels)).decode()
 
     async def store(app: web.Application) -> None:
-        values = {"config": nested(levels), "summary": deep, "system": deep}
+        values = {"config": deep, "summary": deep, "system": deep}
         async with app[STATE].database.transaction() as connection:
             await connection.execute(update(runs).where(runs.c.run == "r1").values(values))
 
