@@ -28,7 +28,7 @@ from asyncwb.server.damage import require_sound
 from asyncwb.server.edits import STATES
 from asyncwb.server.errors import ApiError
 from asyncwb.server.folds import FOLD, read_fold
-from asyncwb.server.short import short
+from asyncwb.server.short import head, short
 from asyncwb.server.state import STATE, USER
 from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.projects import StoredProject
@@ -124,10 +124,16 @@ async def _list_queried(request: web.Request, project_id: int, limit: int) -> we
 
 async def _answer(found: Sequence[StoredRun], url: str, more: str | None) -> web.Response:
     def make() -> web.Response:
-        return json_response({"runs": [short(listed(run, url)) for run in found], "next": more})
+        return json_response({"runs": [_entry(run, url) for run in found], "next": more})
 
     large = sum(len(run.columns["summary"]) for run in found) > _THREAD_ABOVE
     return await asyncio.to_thread(make) if large else make()
+
+
+def _entry(run: StoredRun, url: str) -> dict[str, Any]:
+    entry = listed(run, url)
+    summary, left_out = head(entry.pop("summary"))
+    return {**short(entry), "summary": summary, "summary_left_out": left_out}
 
 
 async def run_info(request: web.Request) -> web.Response:

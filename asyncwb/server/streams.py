@@ -34,6 +34,9 @@ MAX_EVENT: Final = 64 * 2**10
 _THREAD_ABOVE: Final = 16 * 2**10
 """characters of a summary above which reading it is worth the hop to a thread"""
 
+_WIDE: Final = 1000
+"""keys of a summary above which comparing it is worth the hop to a thread"""
+
 
 def routes() -> list[web.RouteDef]:
     """Return the route of live events."""
@@ -87,7 +90,7 @@ async def _send_changes(
             if latest is None or not await watcher.may_go_on(every=PING):
                 return
             if latest is not seen:
-                await response.write(_event(watched, seen, latest))
+                await response.write(await _event(watched, seen, latest))
                 seen = latest
             if not await wait_for(changed, PING):
                 await response.write(b": ping\n\n")
@@ -111,14 +114,16 @@ def _short_summary(text: str) -> dict[str, Any]:
     return found
 
 
-def _event(watched: Watched, seen: Snapshot | None, latest: Snapshot) -> bytes:
+async def _event(watched: Watched, seen: Snapshot | None, latest: Snapshot) -> bytes:
     """Return what `latest` says to somebody who has seen `seen`; written once for all."""
     follows = seen is not None and seen is watched.before
     key = seen if follows else None
-    known = watched.events.get(key)
-    if known is None:
-        known = watched.events[key] = _written(key, latest)
-    return known
+    events = watched.events  # those of this reading; a later one has others
+    if key not in events:
+        wide = len(latest.summary) > _WIDE
+        made = await asyncio.to_thread(_written, key, latest) if wide else _written(key, latest)
+        events[key] = made
+    return events[key]
 
 
 def _written(seen: Snapshot | None, latest: Snapshot) -> bytes:

@@ -37,6 +37,21 @@ async def test_pages_stay_right_while_runs_are_added(server: ServerHandle) -> No
         assert (first, second, third, end) == (["e", "d"], ["c", "b"], ["a"], None)
 
 
+async def test_a_list_has_the_first_keys_of_a_wide_summary(server: ServerHandle) -> None:
+    wide = {f"key{n}": {"a": n, "b": "x" * 2000} for n in range(800)}
+    async with connect(server) as client:
+        entity = await create(client, "r1", "r2")
+        await client.send(event_frame(2, {"t": "summary", "set": wide, "delete": []}), run="r1")
+        for query in ({}, {"order": "+created_at"}):
+            found = (await client.get(f"projects/{entity}/p/runs", **query))["runs"]
+            narrow, cut = sorted(found, key=lambda run: str(run["id"]), reverse=True)
+            assert (narrow["summary_left_out"], narrow["summary"]["loss"]) == (0, 0.0)
+            assert 300 < len(cut["summary"]) < 400
+            assert len(cut["summary"]) + cut["summary_left_out"] == 800 + len(narrow["summary"])
+            assert cut["summary"]["key1"]["b"]["_type"] == "cut"
+        assert len((await client.run("r1"))["summary"]) > 800
+
+
 async def test_lists_can_be_searched(server: ServerHandle) -> None:
     async with connect(server) as client:
         entity = await create(client, "alpha", "beta_")

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -245,12 +245,12 @@ class Wide:
         body = orjson.dumps({"query": query, "variables": {"name": self.name, **variables}})
         return urllib.request.Request(f"{self.server.url}/graphql", body, self.server.headers)
 
-    def batch(self, seq: int, event: dict[str, Any]) -> urllib.request.Request:
+    def batch(self, seq: int, event: Mapping[str, object]) -> urllib.request.Request:
         body = encode_batch([(head(self.name, project="wide"), [event_frame(seq, event)])])
         headers = {**self.server.headers, "Content-Type": CONTENT_TYPE}
         return urllib.request.Request(f"{self.server.url}/api/v1/ingest", body, headers)
 
-    def stream(self, files: dict[str, object]) -> urllib.request.Request:
+    def stream(self, files: Mapping[str, object]) -> urllib.request.Request:
         path = f"{self.server.url}/files/{ENTITY}/wide/{self.name}/file_stream"
         body = orjson.dumps({"files": files})
         return urllib.request.Request(path, body, self.server.headers)
