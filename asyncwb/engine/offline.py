@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
+from asyncwb.engine.folder import RunFolder
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.sealed import SealedFile
 
@@ -17,11 +18,14 @@ disk has the journals of all runs to force"""
 
 
 class Sealer:
-    """Appends an outbox's frames to a file; each append is on disk before it is acknowledged."""
+    """Appends an outbox's frames to a file; each append is on disk before it is acknowledged.
 
-    def __init__(self, folder: Path, outbox: Outbox) -> None:
+    So are what tells whose frames these are, and the names that lead to them.
+    """
+
+    def __init__(self, folder: RunFolder, outbox: Outbox) -> None:
         self._folder = folder
-        self._file = SealedFile(folder)
+        self._file = SealedFile(folder.sealed)
         self._outbox = outbox
 
     async def run(self, interval: float) -> None:
@@ -40,15 +44,19 @@ class Sealer:
             frames = [prepared.data for prepared in outbox.pending]
             end, has_plenty = outbox.pending[-1].end_seq, outbox.waiting >= _AT_ONCE
             try:
-                await asyncio.to_thread(self._file.append, frames)
+                await asyncio.to_thread(self._append, frames)
             except OSError as error:  # a full disk: the rows stay in the journal
-                outbox.progress.error = f"cannot seal into {self._folder}: {error}"
+                outbox.progress.error = f"cannot seal into {self._folder.sealed}: {error}"
                 await asyncio.sleep(1.0)
                 continue
             outbox.progress.error = None
             outbox.acknowledge(end)
             if not has_plenty:
                 await self._gather(interval)
+
+    def _append(self, frames: Sequence[bytes]) -> None:
+        self._folder.sync()
+        self._file.append(frames)
 
     async def _gather(self, interval: float) -> None:
         for _ in range(max(1, round(_GATHER / interval))):

@@ -201,7 +201,7 @@ class Worker:
         )
         self.sessions[session] = outbox
         if session.settings.mode == "offline":
-            self._spawn(Sealer(session.folder.sealed, outbox).run(session.settings.flush_interval))
+            self._spawn(Sealer(session.folder, outbox).run(session.settings.flush_interval))
         else:
             session.progress.moved.append(lambda _: self._greet(session))
             self.uplink(session).add(outbox)

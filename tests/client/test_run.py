@@ -615,6 +615,18 @@ def test_a_durable_flush_forces_all_that_leads_to_a_row(watched_disk: Disk) -> N
         assert {folder / "journal", folder / "run.json", folder, *above} <= forced
 
 
+def test_an_offline_run_that_finished_is_on_the_disk_and_all_that_leads_to_it(
+    watched_disk: Disk,
+) -> None:
+    with asyncwb.init("p", settings=_SLOW) as run:
+        run.log({"i": 0})
+        folder = Path(run.dir).parent.resolve()
+    assert run.flush(durable=True)
+    above = folder.parents[:3]
+    named = {folder / "sealed", folder / "run.json", folder, *above}
+    assert {folder / "sealed" / "frames.awf", *named} <= {*watched_disk.forced}
+
+
 def test_a_durable_flush_that_the_disk_refuses_says_so(
     watched_disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:

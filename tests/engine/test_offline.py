@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from asyncwb.engine import offline
+from asyncwb.engine.folder import Description, RunFolder
 from asyncwb.engine.offline import Sealer
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import LiveSegments, Reader
@@ -22,14 +23,15 @@ from tests.engine.lab import writer
 
 def seal(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, gather: float, appends: int
-) -> list[float]:
+) -> tuple[Path, list[float]]:
     """Seal a run that logs a row during each of so many appends, and closes during the last.
 
     Returns:
-        When each append ended, in seconds.
+        The folder of the sealed file, and when each append ended, in seconds.
     """
     monkeypatch.setattr(offline, "_GATHER", gather)
     append, ends = SealedFile.append, []
+    run = RunFolder.create(folder, Description(None, "p", "r", "w1", "offline", None, 0.0))
 
     with writer() as w:
         box = Outbox(
@@ -48,12 +50,13 @@ def seal(
 
         monkeypatch.setattr(SealedFile, "append", append_and_log)
         w.inbox.log({"i": 0})
-        asyncio.run(Sealer(folder, box).run(0.01))
-    return ends
+        asyncio.run(Sealer(run, box).run(0.01))
+    run.unlock()
+    return run.sealed, ends
 
 
 def test_rows_gather_between_two_appends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = seal(tmp_path, monkeypatch, gather=0.1, appends=3)
+    _, ends = seal(tmp_path, monkeypatch, gather=0.1, appends=3)
     first, second, third, _last = ends
     assert min(second - first, third - second) >= 0.1
 
@@ -61,6 +64,6 @@ def test_rows_gather_between_two_appends(tmp_path: Path, monkeypatch: pytest.Mon
 def test_rows_that_somebody_waits_for_do_not_gather(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seal(tmp_path, monkeypatch, gather=3600.0, appends=1)
-    found = [info.first_seq for info, _ in SealedFrames(tmp_path)]
+    sealed, _ = seal(tmp_path, monkeypatch, gather=3600.0, appends=1)
+    found = [info.first_seq for info, _ in SealedFrames(sealed)]
     assert found == [0, 1]
