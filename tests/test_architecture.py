@@ -15,8 +15,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "asyncwb"
-FOR_EVERYONE = {"errors", "printable", "private", "settings", "typing", "version"}
+FOR_EVERYONE = {"descriptors", "errors", "printable", "private", "settings", "typing", "version"}
 MAY_IMPORT = {
+    "descriptors": set(),
     "errors": set(),
     "typing": set(),
     "printable": set(),

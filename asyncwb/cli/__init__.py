@@ -24,6 +24,7 @@ from asyncwb.cli.people import invite, join, keys, teams, users
 from asyncwb.cli.server import server
 from asyncwb.cli.status import status
 from asyncwb.cli.sync import sync
+from asyncwb.descriptors import fill_standard_descriptors
 from asyncwb.errors import Error
 
 app = typer.Typer(
@@ -65,6 +66,7 @@ def about(
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
+    fill_standard_descriptors()
     print_all_characters()
     try:
         app(prog_name="asyncwb")

@@ -25,6 +25,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
+from asyncwb.descriptors import fill_standard_descriptors
 from asyncwb.engine import durable
 from asyncwb.errors import Error
 from asyncwb.private import make_private_folder
@@ -115,6 +116,7 @@ class RunFolder:
         """Take the folder for this process; False where another one has it."""
         if self._lock >= 0:
             return True
+        fill_standard_descriptors()
         fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from asyncwb.descriptors import fill_standard_descriptors
 from asyncwb.engine.durable import force
 from asyncwb.engine.records import SUM_SIZE
 from asyncwb.errors import JournalCorrupt
@@ -65,6 +66,7 @@ class Segment:
             OSError: the disk is full, or the folder cannot be written.
         """
         segment = cls(path, int(path.stem), 0, capacity)
+        fill_standard_descriptors()
         segment.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             if use_map:

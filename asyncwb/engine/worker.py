@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, cast
 
+from asyncwb.descriptors import fill_standard_descriptors
 from asyncwb.engine.dialect import Dialects
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.ending import Ending, Others
@@ -54,6 +55,7 @@ def _say(session: Session, topic: str, text: str) -> None:
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """Return the loop that the engine runs on."""
+    fill_standard_descriptors()  # libuv aborts a process that closes one of them
     return asyncio.new_event_loop() if uvloop is None else _loop_for_forks(uvloop)
 
 

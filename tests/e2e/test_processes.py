@@ -304,6 +304,25 @@ assert not late, late
 """
 
 
+_WITHOUT_STREAMS = """
+import os
+os.closerange(0, 3)
+import asyncwb
+run = asyncwb.init()
+for i in range(100):
+    run.log({"i": i})
+    os.write(2, b"what a library prints")
+run.finish()
+"""
+
+
+def test_what_is_printed_without_streams_stays_out_of_the_journal(
+    script: Script, rows_of: Rows
+) -> None:
+    end(script(_WITHOUT_STREAMS, finish_timeout=5))
+    assert [row["i"] for row in rows_of("r")] == [*range(100)]
+
+
 _ENDS = """
 import os, sys
 import asyncwb
