@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import web
 from sqlalchemy import event
@@ -18,10 +19,11 @@ from asyncwb.server.edits import Edit
 from asyncwb.server.run_changes import ROUNDS
 from asyncwb.server.state import STATE
 from asyncwb.server.store.records import RunPath
+from asyncwb.wire.columns import FLOAT, INT, STEP, TIME, Column, Table
 from asyncwb.wire.frames import encode
 from asyncwb.wire.summary import Fold
 from tests.fix_server import ServerHandle, both_databases
-from tests.server.ingest_client import Client, connect, first_frame, rows
+from tests.server.ingest_client import EPOCH, Client, connect, first_frame, start_event
 from tests.server.test_ingest import stored_steps
 
 pytestmark = [pytest.mark.anyio, both_databases]
@@ -29,6 +31,19 @@ pytestmark = [pytest.mark.anyio, both_databases]
 RUN = RunPath("root", "p", "r1")
 MANY = 5000
 """rows of a batch that is worth a thread: the loop is free while it is folded"""
+
+
+def many(first_step: int) -> Table:
+    """Return MANY rows; their noise keeps the batch large, however well it is packed."""
+    steps = np.arange(first_step, first_step + MANY)
+    noise = np.random.default_rng(7).random(MANY)
+    columns = [
+        Column(STEP, INT, steps),
+        Column(TIME, FLOAT, EPOCH + steps),
+        Column("loss", FLOAT, steps.astype(np.float64)),
+        Column("noise", FLOAT, noise),
+    ]
+    return Table.from_columns(MANY, columns)
 
 
 @contextmanager
@@ -79,7 +94,7 @@ def open_transactions(server: ServerHandle) -> Iterator[set[int]]:
 
 
 async def by_ingest(client: Client) -> None:
-    assert (await client.send(encode(11, rows(10, MANY))))["next"] == 11 + MANY
+    assert (await client.send(encode(11, many(10))))["next"] == 11 + MANY
 
 
 async def by_file_stream(client: Client) -> None:
@@ -193,7 +208,7 @@ async def test_a_run_that_is_deleted_in_between_takes_no_rows(
     async with connect(server) as client:
         await client.send(first_frame())
         with while_folding(monkeypatch, work, rows=MANY):
-            answer = await client.send(encode(11, rows(10, MANY)))
+            answer = await client.send(encode(11, many(10)))
         assert (answer["error"]["code"], answer["next"]) == ("run_not_found", 0)
         assert stored_steps(server) == []
         assert (await client.send(first_frame()))["next"] == 11  # from the beginning, as it says
@@ -214,7 +229,8 @@ async def test_a_run_that_another_server_makes_in_between_is_gone_on_with(
                 second.call(make)
 
         with while_folding(monkeypatch, work, rows=MANY):
-            assert (await client.send(first_frame(MANY)))["next"] == MANY + 1
+            first = encode(0, many(0), [(0, start_event())])
+            assert (await client.send(first))["next"] == MANY + 1
         info = await client.run()
     assert (info["rows"], info["metrics"][0]["count"]) == (10 + MANY, 10 + MANY)
 
