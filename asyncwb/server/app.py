@@ -131,6 +131,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     app[READY] = asyncio.Event()
     app[ACTIVITY] = Activity()
     app[TASKS] = Tasks(metrics)
+    app[run_metrics.KEPT] = run_metrics.Kept()
     app.add_routes(_own_routes(config))
     for room in _ROOMS:
         app.add_routes(_offered(room.routes(), config))

@@ -30,7 +30,10 @@ PING: Final = 15.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """A run at one moment: figures, and a summary of which what is long is cut."""
+    """A run at one moment: figures, and a summary of which what is long is cut.
+
+    The summary is empty where nobody asked for it.
+    """
 
     version: int
     figures: Mapping[str, Any]
@@ -82,10 +85,13 @@ class Watched:
 
 
 class Hub:
-    """Who watches which run in this process. Use it on the event loop's thread only."""
+    """Who watches which run in this process, with its summary or without it.
+
+    Use it on the event loop's thread only.
+    """
 
     def __init__(self) -> None:
-        self._watched: dict[int, Watched] = {}
+        self._watched: dict[tuple[int, bool], Watched] = {}
         self._closed = False
 
     @property
@@ -101,33 +107,37 @@ class Hub:
     @property
     def runs(self) -> list[int]:
         """The inner ids of the runs that are watched."""
-        return list(self._watched)
+        return list({run_id for run_id, _ in self._watched})
 
     @contextmanager
-    def watch(self, run_id: int) -> Iterator[tuple[Watched, asyncio.Event]]:
-        """Give the run and an event that is set on every change of it; the watcher clears it."""
+    def watch(self, run_id: int, *, summary: bool) -> Iterator[tuple[Watched, asyncio.Event]]:
+        """Give the run and an event that is set on every change of it; the watcher clears it.
+
+        Those who want its summary and those who do not share nothing: reading it may cost much.
+        """
         changed = asyncio.Event()
         if self._closed:
             changed.set()
-        watched = self._watched.setdefault(run_id, Watched())
+        watched = self._watched.setdefault((run_id, summary), Watched())
         watched.changed.add(changed)
         try:
             yield watched, changed
         finally:
             watched.changed.discard(changed)
             if not watched.changed:
-                del self._watched[run_id]
+                del self._watched[run_id, summary]
 
     def publish(self, run_ids: Iterable[int]) -> None:
         """Wake the watchers of these runs."""
         for run_id in run_ids:
-            watched = self._watched.get(run_id)
-            if watched is not None:
-                watched.publish()
+            for summary in (False, True):
+                watched = self._watched.get((run_id, summary))
+                if watched is not None:
+                    watched.publish()
 
     def compare(self, versions: Mapping[int, int]) -> None:
         """Wake the watchers of runs that are of another version by now, or are gone."""
-        for run_id, watched in self._watched.items():
+        for (run_id, _), watched in self._watched.items():
             latest = watched.latest
             if latest is not None and versions.get(run_id) != latest.version:
                 watched.publish()

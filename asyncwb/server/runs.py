@@ -81,7 +81,7 @@ async def list_runs(request: web.Request) -> web.Response:
     state, match, query = request.app[STATE], request.match_info, request.query
     entity, project = match["entity"], match["project"]
     found = await require_project(state, request[USER], Action.READ, entity, project)
-    limit = _number(query.get("limit"), "limit", default=100, most=_MAX_PAGE)
+    limit = number(query.get("limit"), "limit", default=100, most=_MAX_PAGE)
     if "filters" in query or "order" in query:
         return await _list_queried(request, found.id, limit)
     cursor = query.get("cursor")
@@ -89,7 +89,7 @@ async def list_runs(request: web.Request) -> web.Response:
         found.entity,
         found.name,
         limit=limit + 1,
-        before=_number(cursor, "cursor", default=0, most=2**62) if cursor else None,
+        before=number(cursor, "cursor", default=0, most=2**62) if cursor else None,
         state=_state(query.get("state")),
         search=query.get("q"),
     )
@@ -139,38 +139,45 @@ def _entry(run: StoredRun, url: str) -> dict[str, Any]:
 async def run_info(request: web.Request) -> web.Response:
     """Answer everything about one run but its history; its fold only to who asks for it.
 
-    `values=short` cuts what is long, `metrics=none` leaves these out.
+    `values=short` cuts what is long in config and summary, `values=none` leaves these out, and
+    `metrics=none` the metrics.
     """
-    cuts = request.query.get("values", "whole") == "short"
+    values = request.query.get("values", "whole")
     with_fold = request.query.get("fold") == "true"
     with_metrics = request.query.get("metrics") != "none"
+    left_out = {"config", "summary"} if values == "none" else set()
+    left_out |= set() if with_fold or with_metrics else {"fold"}
     path, _ = await run_of(request)
-    run = await request.app[STATE].runs.get(path)
+    run = await request.app[STATE].runs.get(path, without=left_out)
     if run is None:  # deleted meanwhile
         raise run_not_found(path)
     url = base_url(request)
 
     def make() -> web.Response:
-        config, fold = run.columns["config"], run.columns["fold"]
-        info = {**listed(run, url), "config": _there(config)}
+        info = listed(run, url)
+        if values != "none":
+            info["config"] = _there(run.columns["config"])
         info["damaged"] = _damaged(run, "summary", "config", "fold")
         if with_fold:  # who goes on with a run must not take a part of it for all
-            require_sound(config, f"the config of {path}")
-            info["fold"] = require_sound(fold, f"{FOLD} ({path})")
-        info = short(info) if cuts else info
+            require_sound(run.columns.get("config", ""), f"the config of {path}")
+            info["fold"] = require_sound(run.columns["fold"], f"{FOLD} ({path})")
+        info = short(info) if values == "short" else info
         if with_metrics:
+            fold = run.columns["fold"]
             lost = isinstance(fold, DamagedText)
             info["metrics"] = [] if lost else _metrics(read_fold(fold))
         return json_response(info)
 
-    large = sum(len(run.columns[n]) for n in ("config", "summary", "fold")) > _THREAD_ABOVE
+    texts = (run.columns.get(name, "") for name in ("config", "summary", "fold"))
+    large = sum(map(len, texts)) > _THREAD_ABOVE
     return await asyncio.to_thread(make) if large else make()
 
 
 def listed(run: StoredRun, url: str) -> dict[str, Any]:
-    """Return a run as lists show it."""
+    """Return a run as lists show it; without the summary where that was not read."""
     entity, project, name = run.path
     address = "/".join(quote(part, safe="") for part in (entity, project, "runs", name))
+    summary = run.columns.get("summary")
     return {
         "entity": entity,
         "project": project,
@@ -178,7 +185,7 @@ def listed(run: StoredRun, url: str) -> dict[str, Any]:
         **{key: run.columns[key] for key in _PLAIN},
         "group": run.columns["group_name"],
         "url": f"{url}/{address}",
-        "summary": _there(run.columns["summary"]),
+        **({} if summary is None else {"summary": _there(summary)}),
         "damaged": _damaged(run, "summary"),
     }
 
@@ -190,7 +197,8 @@ def _there(text: str) -> dict[str, Any]:
 
 
 def _damaged(run: StoredRun, *names: str) -> list[str]:
-    return [name for name in names if isinstance(run.columns[name], DamagedText)]
+    """Return which of these are damaged, of those that were read."""
+    return [name for name in names if isinstance(run.columns.get(name), DamagedText)]
 
 
 def _metrics(fold: Fold) -> list[dict[str, Any]]:
@@ -234,7 +242,12 @@ def project_entry(project: StoredProject) -> dict[str, Any]:
     }
 
 
-def _number(text: str | None, name: str, *, default: int, most: int) -> int:
+def number(text: str | None, name: str, *, default: int, most: int) -> int:
+    """Return the whole number, from 1 to `most`, that a query gives, or the default without one.
+
+    Raises:
+        ApiError: 400 for anything else.
+    """
     if text is None:
         return default
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) <= most:

@@ -8,6 +8,7 @@ The first event of a connection has the summary (`whole`), each later one the ke
 new or other since the one before, and those that are gone. `damaged` is ["summary"] where that is
 damaged in the store, and empty here. Long values are cut (`short`), and an
 event has `MAX_EVENT` bytes of a summary at most; where there is `more`, the page asks for the run.
+With `values=none` events have figures only (`summary` is empty), and the summary is not even read.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ async def live(request: web.Request) -> web.StreamResponse:
     state, match = request.app[STATE], request.match_info
     asked = RunPath(match["entity"], match["project"], match["run"])
     path, run_id = await require_run(state, request[USER], Action.READ, asked)
+    summary = request.query.get("values") != "none"
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream",
@@ -71,7 +73,8 @@ async def live(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     state.metrics.add("asyncwb_live_connections")
     try:
-        await _send_changes(state, Watcher(state, request[USER], path), run_id, response)
+        watcher = Watcher(state, request[USER], path)
+        await _send_changes(state, watcher, run_id, response, summary=summary)
     except ConnectionResetError:
         pass  # the page was closed
     finally:
@@ -80,13 +83,19 @@ async def live(request: web.Request) -> web.StreamResponse:
 
 
 async def _send_changes(
-    state: State, watcher: Watcher, run_id: int, response: web.StreamResponse
+    state: State,
+    watcher: Watcher,
+    run_id: int,
+    response: web.StreamResponse,
+    *,
+    summary: bool,
 ) -> None:
     seen: Snapshot | None = None
-    with state.hub.watch(run_id) as (watched, changed):
+    read = partial(_read, state, run_id, summary=summary)
+    with state.hub.watch(run_id, summary=summary) as (watched, changed):
         while not state.hub.closed:
             changed.clear()
-            latest = await watched.look(partial(_read, state, run_id))
+            latest = await watched.look(read)
             if latest is None or not await watcher.may_go_on(every=PING):
                 return
             if latest is not seen:
@@ -96,15 +105,15 @@ async def _send_changes(
                 await response.write(b": ping\n\n")
 
 
-async def _read(state: State, run_id: int) -> Snapshot | None:
-    found = await state.runs.figures_of(run_id)
+async def _read(state: State, run_id: int, *, summary: bool) -> Snapshot | None:
+    found = await state.runs.figures_of(run_id, summary=summary)
     if found is None:
         return None
-    text: str = found.pop("summary")
+    text: str = found.pop("summary", "{}")
     found["damaged"] = ["summary"] if isinstance(text, DamagedText) else []
     make = partial(_short_summary, text)
-    summary = await asyncio.to_thread(make) if len(text) > _THREAD_ABOVE else make()
-    return Snapshot(found["version"], found, summary)
+    short_one = await asyncio.to_thread(make) if len(text) > _THREAD_ABOVE else make()
+    return Snapshot(found["version"], found, short_one)
 
 
 def _short_summary(text: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.fix_server import ServerHandle
 from tests.fix_web import WebServer, fits
@@ -78,7 +78,8 @@ def test_of_many_metrics_only_what_is_in_sight_exists(
         assert page.evaluate("document.querySelectorAll('*').length") < 2000
         assert fits(page)
 
-    expect(wide.get_by_test_id("tab-charts")).to_contain_text(f"{many:,}")
+    tab = wide.get_by_test_id("tab-charts")
+    expect(tab).to_contain_text(f"{many:,}")
     wide.get_by_label("Filter metrics").fill(f"metric{many - 1}")
     last = wide.locator(f'[data-key="group{(many - 1) // 250}/metric{many - 1}"]')
     expect(last.locator(".plot")).to_have_attribute("data-points", "3")
@@ -94,3 +95,45 @@ def test_of_many_metrics_only_what_is_in_sight_exists(
     wide.evaluate("scrollTo(0, 0)")
     expect(wide.locator('[data-key="group0/metric0"] .plot')).to_have_attribute("data-points", "3")
     expect(last).to_have_count(0)
+
+
+_FEW = """
+import asyncwb
+with asyncwb.init(project="odd", id="many", config={"lr": 0.1}) as run:
+    for step in range(3):
+        run.log({f"group{i // 250}/metric{i}": i * step for i in range(1000)})
+"""
+
+
+def test_the_first_chart_waits_for_its_own_name_only(
+    wide: Page, web_server: WebServer, tmp_path: Path
+) -> None:
+    """Not for the names of all metrics, nor for config and summary, which may be as large."""
+    web_server.run_python(_FEW, tmp_path)
+    web_server.sign_in(wide)
+    api = f"{web_server.url}/api/v1/runs/{web_server.entity}/odd/many"
+    held: list[Route] = []
+    values: list[str] = []
+    wide.route(f"{api}/metrics", lambda route: held.append(route))
+    wide.route(f"{api}?**values=short", lambda route: (values.append("run"), route.continue_()))
+    wide.route(f"{api}/live", lambda route: (values.append("live"), route.continue_()))
+    wide.goto(f"{web_server.url}/{web_server.entity}/odd/runs/many")
+    first = wide.locator('[data-key="group0/metric0"] .plot')
+    expect(first).to_have_attribute("data-points", "3")
+    expect(wide.get_by_test_id("tab-charts")).to_contain_text("1,000")
+    assert values == [], "nobody looks at them"
+
+    # What is not known yet is not said to be missing.
+    last = wide.locator('[data-key="group3/metric999"] .plot')
+    wide.get_by_label("Filter metrics").fill("metric999")
+    expect(wide.get_by_role("tabpanel")).to_contain_text("Loading")
+    assert len(held) == 1
+    held.pop().continue_()
+    expect(last).to_have_attribute("data-points", "3")
+    wide.get_by_label("Filter metrics").fill("")
+    expect(first).to_have_attribute("data-points", "3")
+
+    wide.get_by_test_id("tab-overview").click()
+    expect(wide.get_by_test_id("config")).to_contain_text("lr")
+    expect(wide.get_by_test_id("summary")).to_contain_text("group3/metric999")
+    assert sorted(set(values)) == ["live", "run"]

@@ -106,6 +106,25 @@ async def test_lists_cut_what_is_long_and_a_run_by_itself_is_whole(server: Serve
         assert (await client.get(f"{address}?values=short"))["summary"]["long"]["_type"] == "cut"
 
 
+async def test_figures_alone_cost_no_summary(server: ServerHandle) -> None:
+    async with connect(server) as client:
+        path = await begin(client, n=1)
+        run = f"runs/{path.entity}/p/r1"
+        async with client.session.get(f"/api/v1/{run}/live?values=none") as response:
+            told = events(response)
+            with server.statements() as asked:
+                _, first = await anext(told)
+                record = await client.get(run, values="none", metrics="none")
+            assert not [one for one in asked if "summary" in one or "config" in one]
+            assert (first["rows"], first["summary"], first["whole"]) == (1, {}, True)
+            assert (record["rows"], record["version"]) == (1, first["version"])
+            assert not {"config", "summary", "metrics"} & record.keys()
+            await change(client, path, n=2)
+            _, event = await anext(told)
+            assert event["version"] > first["version"]
+            assert (event["summary"], event["removed"], event["more"]) == ({}, [], False)
+
+
 @both_databases
 async def test_what_another_process_writes_is_noticed_by_one_question(
     server: ServerHandle, monkeypatch: pytest.MonkeyPatch

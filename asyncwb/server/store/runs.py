@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.records import RunPath
@@ -15,7 +14,7 @@ from asyncwb.server.store.schema import projects, runs
 
 _LISTED: Final = tuple(c for c in runs.c if c.name not in ("project_id", "config", "fold"))
 
-_FIGURES: Final = ("version", "state", "rows", "last_step", "heartbeat_at", "lost", "summary")
+_FIGURES: Final = ("version", "state", "rows", "last_step", "heartbeat_at", "lost")
 _AT_ONCE: Final = 500
 
 
@@ -68,14 +67,11 @@ class Runs:
         async with self._database.connect() as connection:
             return [_stored(row) for row in await connection.execute(statement)]
 
-    async def get(self, path: RunPath) -> StoredRun | None:
-        """Return the run at `path` with all its columns."""
+    async def get(self, path: RunPath, without: Collection[str] = ()) -> StoredRun | None:
+        """Return the run at `path` with all its columns but some, which may be large."""
+        columns = tuple(column for column in runs.c if column.name not in without)
         async with self._database.connect() as connection:
-            return await self.get_on(connection, path)
-
-    async def get_on(self, connection: AsyncConnection, path: RunPath) -> StoredRun | None:
-        """Return the run at `path` as the caller's connection sees it."""
-        row = (await connection.execute(_at(_joined(tuple(runs.c)), path))).first()
+            row = (await connection.execute(_at(_joined(columns), path))).first()
         return None if row is None else _stored(row)
 
     async def find(self, path: RunPath) -> tuple[int, int] | None:
@@ -85,12 +81,20 @@ class Runs:
             row = (await connection.execute(statement)).first()
         return None if row is None else (row[0], row[1])
 
-    async def figures_of(self, run_id: int) -> dict[str, Any] | None:
-        """Return what a run's live events tell of it; `summary` is JSON text."""
-        statement = select(*(runs.c[name] for name in _FIGURES)).where(runs.c.id == run_id)
+    async def fold(self, run_id: int) -> tuple[int, str] | None:
+        """Return a run's version and its fold, JSON as text."""
+        statement = select(runs.c.version, runs.c.fold).where(runs.c.id == run_id)
         async with self._database.connect() as connection:
             row = (await connection.execute(statement)).first()
-        return None if row is None else dict(zip(_FIGURES, row, strict=True))
+        return None if row is None else (row[0], row[1])
+
+    async def figures_of(self, run_id: int, *, summary: bool) -> dict[str, Any] | None:
+        """Return what a run's live events tell of it; `summary`, where asked for, is JSON text."""
+        names = (*_FIGURES, "summary") if summary else _FIGURES
+        statement = select(*(runs.c[name] for name in names)).where(runs.c.id == run_id)
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).first()
+        return None if row is None else dict(zip(names, row, strict=True))
 
     async def versions(self, ids: Collection[int]) -> dict[int, int]:
         """Return the versions of runs by their inner ids, of those that are there."""

@@ -43,7 +43,8 @@ export interface Project {
   updated_at: number | null;
 }
 
-export interface RunRow {
+/** A run without what may be large. */
+export interface RunFigures {
   entity: string;
   project: string;
   id: string;
@@ -64,9 +65,12 @@ export interface RunRow {
   host: string | null;
   program: string | null;
   version: number;
-  summary: Record<string, unknown>;
-  /** Parts that are damaged in the server's store, and empty here. */
+  /** Parts that are damaged in the server's store, and empty here; of those that were asked for. */
   damaged: ("summary" | "config" | "fold")[];
+}
+
+export interface RunRow extends RunFigures {
+  summary: Record<string, unknown>;
 }
 
 export interface RunInfo extends RunRow {
@@ -95,7 +99,7 @@ export interface LiveState {
   heartbeat_at: number | null;
   summary: Record<string, unknown>;
   lost: number;
-  /** The first event of a connection: all of the summary. */
+  /** The first event of a connection: all of the summary, where it was asked for. */
   whole: boolean;
   /** Keys that the summary has no more. */
   removed: string[];

@@ -14,6 +14,8 @@ export class LiveStream {
 
   constructor(
     readonly run: RunPath,
+    /** Whether to be told the summary, too. */
+    readonly summary: boolean,
     readonly onState: (state: LiveState) => void,
     /** Asked when the server refused the stream, where a session may have ended. */
     readonly onRefused: () => void,
@@ -34,7 +36,9 @@ export class LiveStream {
 
   #open(): void {
     clearTimeout(this.#timer);
-    const source = new EventSource(runPath(this.run, "live"));
+    const source = new EventSource(
+      runPath(this.run, "live") + (this.summary ? "" : "?values=none"),
+    );
     this.#source = source;
     source.addEventListener("open", () => {
       this.connected = true;

@@ -1,11 +1,23 @@
 // One run as the page knows it: what the server said last, kept fresh by the live stream.
 //
-// The stream carries the header's numbers and the summary; new metrics and changed config have to
-// be asked for again, a little after the run moved, never in a hurry: many metrics take a while.
+// The stream carries the header's numbers; new metrics have to be asked for again, a little after the
+// run moved, never in a hurry: many metrics take a while. The first of them come ahead of the rest,
+// so that charts need not wait. Config and summary, which may be as large, are asked for and kept
+// fresh from when somebody looks at them (`showValues`).
 
-import { ApiError, explain, get, mergedSummary, runPath, type LiveState, type RunInfo, type RunPath } from "./api";
+import {
+  ApiError,
+  explain,
+  get,
+  mergedSummary,
+  runPath,
+  type LiveState,
+  type RunFigures,
+  type RunInfo,
+  type RunPath,
+} from "./api";
 import { LiveStream } from "./live.svelte";
-import { drawable, type Metric, type WireMetrics } from "./metrics";
+import { metricsOf, type Metric, type WireMetrics } from "./metrics";
 import { session } from "./session.svelte";
 
 const REFRESH = 2500;
@@ -16,15 +28,24 @@ const RETRY = 2000;
 /** Heartbeats alone make no event: while a run says nothing, this is how often it is looked at. */
 const QUIET_REFRESH = 10_000;
 
+/** More metrics than fit into sight, and few enough to be read, sent and drawn at once. */
+const FIRST_METRICS = 200;
+
+type Values = Pick<RunInfo, "config" | "summary">;
+
 export class LiveRun {
-  info = $state.raw<RunInfo | null>(null);
-  /** What can be drawn, in order; null until it is known. */
+  info = $state.raw<RunFigures | null>(null);
+  /** Config and summary; null until somebody looks at them and they are known. */
+  values = $state.raw<Values | null>(null);
+  /** What can be drawn, in order; null until the first of it is known. */
   metrics = $state.raw<Metric[] | null>(null);
+  /** How many metrics there are: more than are known, for a moment. */
+  total = $state(0);
   missing = $state(false);
   trouble = $state<string | null>(null);
   stream = $state.raw<LiveStream | null>(null);
-  /** Whether long values are asked for, too. */
-  #whole = false;
+  /** How config and summary are asked for. */
+  #wanted: "none" | "short" | "whole" = "none";
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = Infinity;
   #closed = false;
@@ -34,13 +55,24 @@ export class LiveRun {
     readonly path: RunPath,
     /** Rows were committed: charts are out of date. */
     readonly onNews: () => void,
+    /** Whether config and summary are looked at from the start. */
+    values: boolean,
   ) {
+    if (values) this.#wanted = "short";
     void this.#load();
+  }
+
+  /** Ask for config and summary, and keep them fresh, from now on. */
+  showValues(): void {
+    if (this.#wanted !== "none") return;
+    this.#wanted = "short";
+    if (this.stream) this.#listen();
+    this.#loadIn(0);
   }
 
   /** Show long values whole, from now on. */
   showAll = (): void => {
-    this.#whole = true;
+    this.#wanted = "whole";
     this.#loadIn(0);
   };
 
@@ -57,25 +89,24 @@ export class LiveRun {
   async #load(): Promise<void> {
     this.#due = Infinity;
     const began = performance.now();
-    const metrics = get<WireMetrics>(runPath(this.path, "metrics"));
+    const metrics = this.#loadMetrics();
     metrics.catch(() => undefined); // said below, unless the record itself failed
     try {
-      const values = this.#whole ? "whole" : "short";
-      const info = await get<RunInfo>(runPath(this.path), [
-        ["metrics", "none"],
-        ["values", values],
-      ]);
+      const { config, summary, ...info } = await get<RunFigures & Partial<Values>>(
+        runPath(this.path),
+        [
+          ["metrics", "none"],
+          ["values", this.#wanted],
+        ],
+      );
       if (this.#closed) return;
       this.info = info;
+      if (config && summary) this.values = { config, summary };
       this.trouble = null;
       this.missing = false;
       if (info.state === "running") this.#loadIn(QUIET_REFRESH);
-      this.stream ??= new LiveStream(
-        this.path,
-        (state) => this.#heard(state),
-        () => void session.check(),
-      );
-      this.metrics = drawable(await metrics, this.metrics ?? []);
+      if (this.stream === null) this.#listen();
+      await metrics;
       this.#rest = LEAST_REST * (performance.now() - began);
     } catch (error) {
       if (this.#closed) return;
@@ -84,6 +115,31 @@ export class LiveRun {
       this.report(error);
       this.#loadIn(RETRY);
     }
+  }
+
+  async #loadMetrics(): Promise<void> {
+    const path = runPath(this.path, "metrics");
+    if (this.metrics === null) {
+      const first = await get<WireMetrics>(path, [["first", FIRST_METRICS]]);
+      this.#take(first);
+      if (first.key.length === first.total) return;
+    }
+    this.#take(await get<WireMetrics>(path));
+  }
+
+  #take(wire: WireMetrics): void {
+    this.metrics = metricsOf(wire, this.metrics ?? []);
+    this.total = wire.total;
+  }
+
+  #listen(): void {
+    this.stream?.close();
+    this.stream = new LiveStream(
+      this.path,
+      this.#wanted !== "none",
+      (state) => this.#heard(state),
+      () => void session.check(),
+    );
   }
 
   #loadIn(delay: number): void {
@@ -98,9 +154,13 @@ export class LiveRun {
     if (!this.info) return;
     const moved = state.version !== this.info.version || state.rows !== this.info.rows;
     const { version, state: name, rows, last_step, heartbeat_at, lost } = state;
-    const summary = mergedSummary(this.info.summary, state, this.#whole);
     const figures = { version, state: name, rows, last_step, heartbeat_at, lost };
-    this.info = { ...this.info, ...figures, summary };
+    this.info = { ...this.info, ...figures };
+    if (this.values) {
+      const keep = this.#wanted === "whole";
+      const summary = mergedSummary(this.values.summary, state, keep);
+      this.values = { ...this.values, summary };
+    }
     this.trouble = null;
     if (!moved) return;
     this.onNews();
