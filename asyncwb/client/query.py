@@ -434,7 +434,7 @@ class Connection:
         """Follow the run's live events until it has ended; False where they stop before."""
         address = await self.address(worker)
         owner = await self.owner(worker, path.entity)
-        url = f"{address.url}/api/v1/runs/{route(owner, path.project, path.run)}/live"
+        url = f"{address.url}/api/v1/runs/{route(owner, path.project, path.run)}/live?values=none"
         buffer = b""
         async with worker.http.stream(url, key=self.key(address)) as chunks:
             async for chunk in chunks:

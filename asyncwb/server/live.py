@@ -3,7 +3,8 @@
 Ingest publishes the inner id of each run that it committed; whoever watches that run wakes up.
 However many watch it, the run is read once for all of them (`Watched.look`), and what an event says
 is written once: all that is known for who has just come, and what is new since the last reading
-for the others. Nothing is queued, so a slow page costs no memory: it sees fewer of the versions.
+for the others. Nothing is queued, and a watcher remembers the number of the version that it was
+told last, so a slow page costs no memory: it sees fewer of the versions.
 Runs that another server process wrote to are noticed by one question for all that are watched
 (`Hub.compare`); a stream of a run that says nothing costs a comment now and then.
 """
@@ -32,28 +33,30 @@ PING: Final = 15.0
 class Snapshot:
     """A run at one moment: figures, and a summary of which what is long is cut.
 
-    The summary is empty where nobody asked for it.
+    The summary is empty where nobody asked for it. `change` is the event that tells it to who was
+    told version `since` last; None: to who was told nothing.
     """
 
     version: int
     figures: Mapping[str, Any]
     summary: Mapping[str, Any]
+    since: int | None
+    change: bytes
 
 
 class Watched:
     """A run that somebody watches.
 
     Mutable state: `changed`, an event for each watcher; `_changes`, how often the run was
-    published, and `_read_at`, how often when it was read last; `latest` and `before`, the last two
-    readings; `events`, how `latest` is told to who has seen this or nothing; `_free_at`, when it
-    may be read again.
+    published, and `_read_at`, how often when it was read last; `latest`, the last reading; `whole`,
+    the event that tells all of it, once somebody has asked for that; `_free_at`, when it may be
+    read again.
     """
 
     def __init__(self) -> None:
         self.changed: set[asyncio.Event] = set()
         self.latest: Snapshot | None = None
-        self.before: Snapshot | None = None
-        self.events: dict[Snapshot | None, bytes] = {}
+        self.whole: bytes | None = None
         self._changes = 0
         self._read_at = -1
         self._free_at = 0.0
@@ -65,23 +68,22 @@ class Watched:
         for changed in self.changed:
             changed.set()
 
-    async def look(self, read: Callable[[], Awaitable[Snapshot | None]]) -> Snapshot | None:
-        """Return the run as it is, or was a moment ago; None where it is gone.
+    async def look(self, read: Callable[[Snapshot | None], Awaitable[Snapshot | None]]) -> None:
+        """See that `latest` is the run as it is, or was a moment ago; None where it is gone.
 
-        Reads it with `read` where it has changed, once for all who look at the same time.
+        Reads it with `read`, which is given `latest`, where it has changed; once for all who look
+        at the same time.
         """
         async with self._lock:
             if self._read_at != self._changes:
                 await asyncio.sleep(max(0.0, self._free_at - monotonic()))
                 began, changes = monotonic(), self._changes
-                found = await read()
+                found = await read(self.latest)
                 now = monotonic()
                 pause = min(_MAX_INTERVAL, max(MIN_INTERVAL, _SHARE * (now - began)))
                 self._free_at, self._read_at = now + pause, changes
                 if found is None or self.latest is None or found.version != self.latest.version:
-                    self.before, self.latest = self.latest, found
-                    self.events = {}
-        return self.latest
+                    self.latest, self.whole = found, None
 
 
 class Hub:

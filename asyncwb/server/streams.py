@@ -6,15 +6,15 @@
 
 The first event of a connection has the summary (`whole`), each later one the keys of it that are
 new or other since the one before, and those that are gone. `damaged` is ["summary"] where that is
-damaged in the store, and empty here. Long values are cut (`short`), and an
-event has `MAX_EVENT` bytes of a summary at most; where there is `more`, the page asks for the run.
+damaged in the store, and empty here. Long values are cut (`short`), and an event has `MAX_EVENT`
+bytes of these at most; where there is `more`, the page asks for the run.
 With `values=none` events have figures only (`summary` is empty), and the summary is not even read.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -35,8 +35,6 @@ MAX_EVENT: Final = 64 * 2**10
 _THREAD_ABOVE: Final = 16 * 2**10
 """characters of a summary above which reading it is worth the hop to a thread"""
 
-_WIDE: Final = 1000
-"""keys of a summary above which comparing it is worth the hop to a thread"""
 
 
 def routes() -> list[web.RouteDef]:
@@ -90,61 +88,71 @@ async def _send_changes(
     *,
     summary: bool,
 ) -> None:
-    seen: Snapshot | None = None
-    read = partial(_read, state, run_id, summary=summary)
+    seen: int | None = None
+    read = partial(_read, state, run_id, summary)
     with state.hub.watch(run_id, summary=summary) as (watched, changed):
         while not state.hub.closed:
             changed.clear()
-            latest = await watched.look(read)
-            if latest is None or not await watcher.may_go_on(every=PING):
+            await watched.look(read)
+            if not await watcher.may_go_on(every=PING) or watched.latest is None:
                 return
-            if latest is not seen:
-                await response.write(await _event(watched, seen, latest))
-                seen = latest
+            # No snapshot is held here: whoever reads slowly would keep it in memory.
+            if watched.latest.version != seen:
+                event, seen = _event(watched, watched.latest, seen), watched.latest.version
+                await response.write(event)
             if not await wait_for(changed, PING):
                 await response.write(b": ping\n\n")
 
 
-async def _read(state: State, run_id: int, *, summary: bool) -> Snapshot | None:
+async def _read(
+    state: State, run_id: int, summary: bool, before: Snapshot | None
+) -> Snapshot | None:
     found = await state.runs.figures_of(run_id, summary=summary)
     if found is None:
         return None
     text: str = found.pop("summary", "{}")
     found["damaged"] = ["summary"] if isinstance(text, DamagedText) else []
-    make = partial(_short_summary, text)
-    short_one = await asyncio.to_thread(make) if len(text) > _THREAD_ABOVE else make()
-    return Snapshot(found["version"], found, short_one)
+    make = partial(_snapshot, found, text, before)
+    return await asyncio.to_thread(make) if len(text) > _THREAD_ABOVE else make()
 
 
-def _short_summary(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _snapshot(figures: dict[str, Any], text: str, before: Snapshot | None) -> Snapshot:
+    summary: dict[str, Any] = {}
     if not isinstance(text, DamagedText):
-        found = short(loads(text.encode()))
-    return found
+        summary = short(loads(text.encode()))
+    since = None if before is None else before.version
+    change = _written(figures, summary, None if before is None else before.summary)
+    return Snapshot(figures["version"], figures, summary, since, change)
 
 
-async def _event(watched: Watched, seen: Snapshot | None, latest: Snapshot) -> bytes:
-    """Return what `latest` says to somebody who has seen `seen`; written once for all."""
-    follows = seen is not None and seen is watched.before
-    key = seen if follows else None
-    events = watched.events  # those of this reading; a later one has others
-    if key not in events:
-        wide = len(latest.summary) > _WIDE
-        made = await asyncio.to_thread(_written, key, latest) if wide else _written(key, latest)
-        events[key] = made
-    return events[key]
+def _event(watched: Watched, latest: Snapshot, seen: int | None) -> bytes:
+    """Return what the latest reading says to who was told version `seen`; written once for all."""
+    if seen == latest.since:
+        return latest.change
+    if watched.whole is None:
+        watched.whole = _written(latest.figures, latest.summary, None)
+    return watched.whole
 
 
-def _written(seen: Snapshot | None, latest: Snapshot) -> bytes:
-    before: Mapping[str, Any] = {} if seen is None else seen.summary
-    changed = {k: v for k, v in latest.summary.items() if k not in before or before[k] != v}
-    removed = [key for key in before if key not in latest.summary]
-    parts, size = [], 0
-    for key, value in changed.items():
-        part = strict(key) + b":" + strict(value)
-        size += len(part) + 1
-        if size > MAX_EVENT:
-            break
-        parts.append(part)
-    head = {**latest.figures, "whole": seen is None, "more": size > MAX_EVENT, "removed": removed}
-    return b'event: run\ndata: %b,"summary":{%b}}\n\n' % (strict(head)[:-1], b",".join(parts))
+def _written(
+    figures: Mapping[str, Any], summary: Mapping[str, Any], before: Mapping[str, Any] | None
+) -> bytes:
+    known = before or {}
+    changed = (key for key in summary if key not in known or known[key] != summary[key])
+    told, more = _fitting(strict(key) + b":" + strict(summary[key]) for key in changed)
+    room = MAX_EVENT - sum(map(len, told))
+    gone, more_gone = _fitting((strict(key) for key in known if key not in summary), room)
+    head = strict({**figures, "whole": before is None, "more": more or more_gone})[:-1]
+    parts = (head, b",".join(told), b",".join(gone))
+    return b'event: run\ndata: %b,"summary":{%b},"removed":[%b]}\n\n' % parts
+
+
+def _fitting(parts: Iterable[bytes], room: int = MAX_EVENT) -> tuple[list[bytes], bool]:
+    """Return the first parts, as many as have room, and whether there are more."""
+    fitting: list[bytes] = []
+    for part in parts:
+        room -= len(part) + 1
+        if room < 0:
+            return fitting, True
+        fitting.append(part)
+    return fitting, False

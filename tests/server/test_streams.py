@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from asyncwb.server import live, streams
+from asyncwb.server.access import Watcher
 from asyncwb.server.editing import edit_run
 from asyncwb.server.edits import Edit
 from asyncwb.server.state import STATE
@@ -94,6 +97,85 @@ async def test_an_event_is_bounded(server: ServerHandle) -> None:
             assert size < streams.MAX_EVENT + 1000
 
 
+def test_what_is_gone_is_bounded_too() -> None:
+    many = {f"key{number}": number for number in range(50_000)}
+    for before, after in ((many, {}), (many, {"x" * 50_000: 1}), ({}, many)):
+        event = streams._written({"version": 2}, after, before)
+        assert len(event) < streams.MAX_EVENT + 1000
+        data = json.loads(event.removeprefix(b"event: run\ndata: "))
+        assert data["more"]
+        assert data["removed"] == list(before)[: len(data["removed"])]
+    few = json.loads(streams._written({"version": 2}, {"a": 1}, {"a": 0, "b": 0})[17:])
+    assert (few["summary"], few["removed"], few["more"]) == ({"a": 1}, ["b"], False)
+
+
+async def test_who_comes_while_another_is_held_up_is_told_what_is(
+    server: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, go_on = threading.Event(), threading.Event()
+    watchers: list[Watcher] = []
+
+    async def may_go_on(self: Watcher, *, every: float) -> bool:
+        watchers.append(self)
+        if len(watchers) == 2 and self is watchers[0]:  # who has been told of nothing new yet
+            held.set()
+            await asyncio.to_thread(go_on.wait)
+        return True
+
+    monkeypatch.setattr(Watcher, "may_go_on", may_go_on)
+    async with connect(server) as client, AsyncExitStack() as stack:
+        path = await begin(client, n=1)
+
+        async def watch() -> AsyncIterator[tuple[int, Any]]:
+            address = f"/api/v1/runs/{path.entity}/p/r1/live"
+            return events(await stack.enter_async_context(client.session.get(address)))
+
+        first = await watch()
+        await anext(first)
+        await change(client, path, n=2)
+        await asyncio.to_thread(held.wait)
+        second = await watch()
+        assert (await anext(second))[1]["summary"]["n"] == 2
+        await change(client, path, n=3)
+        assert (await anext(second))[1]["summary"] == {"n": 3}
+        go_on.set()
+        while (await anext(first))[1]["summary"]["n"] < 3:
+            pass
+        third = await watch()
+        assert (await anext(third))[1]["summary"]["n"] == 3
+
+
+async def test_who_stops_reading_keeps_nothing_in_memory(
+    server: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, stuck, versions = threading.Event(), threading.Semaphore(0), 5
+    real, writes = web.StreamResponse.write, 0
+
+    async def write(self: web.StreamResponse, data: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        if writes <= versions:
+            stuck.release()
+            await asyncio.to_thread(go_on.wait)
+        await real(self, data)
+
+    async with connect(server) as client, AsyncExitStack() as stack:
+        path = await begin(client, n=0)
+        address = f"/api/v1/runs/{path.entity}/p/r1/live"
+        monkeypatch.setattr(web.StreamResponse, "write", write)
+        try:
+            for n in range(versions):  # each of them is stuck at another one
+                await change(client, path, n=n)
+                await stack.enter_async_context(client.session.get(address))
+                await asyncio.to_thread(stuck.acquire)
+            told = events(await stack.enter_async_context(client.session.get(address)))
+            assert (await anext(told))[1]["summary"]["n"] == versions - 1, "nobody is held up"
+            gc.collect()
+            assert sum(isinstance(one, live.Snapshot) for one in gc.get_objects()) <= 2
+        finally:
+            go_on.set()
+
+
 async def test_lists_cut_what_is_long_and_a_run_by_itself_is_whole(server: ServerHandle) -> None:
     async with connect(server) as client:
         path = await begin(client, long=LONG, n=1)
@@ -157,19 +239,16 @@ async def test_what_another_process_writes_is_noticed_by_one_question(
 async def test_who_looks_at_the_same_time_reads_once() -> None:
     watched, reads = live.Watched(), 0
 
-    async def read() -> live.Snapshot:
+    async def read(before: live.Snapshot | None) -> live.Snapshot:
         nonlocal reads
         reads += 1
         await asyncio.sleep(0)
-        return live.Snapshot(reads, {}, {})
+        return live.Snapshot(reads, {}, {}, before and before.version, b"")
 
-    async def look() -> live.Snapshot | None:
-        return await watched.look(read)
-
-    first = await asyncio.gather(*(look() for _ in range(20)))
-    assert (reads, len(set(map(id, first)))) == (1, 1)
+    await asyncio.gather(*(watched.look(read) for _ in range(20)))
+    assert (reads, watched.latest and watched.latest.since) == (1, None)
     watched.publish()
-    await asyncio.gather(*(look() for _ in range(20)))
-    assert reads == 2
-    await look()
+    await asyncio.gather(*(watched.look(read) for _ in range(20)))
+    assert (reads, watched.latest and watched.latest.since) == (2, 1)
+    await watched.look(read)
     assert reads == 2, "an idle run is not read"
