@@ -37,6 +37,7 @@ _CACHE_SECONDS: Final = 3.0
 _CACHE_SIZE: Final = 1024
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _PUBLIC: Final = "__asyncwb_public__"
+_NUL: Final = "__asyncwb_nul__"
 _KEY: Final = re.compile(r"[!-~]{1,256}")
 
 
@@ -49,6 +50,16 @@ def public(handler: H) -> H:
 def is_public(handler: Any) -> bool:
     """Tell whether a handler declared itself open."""
     return bool(getattr(handler, _PUBLIC, False))
+
+
+def takes_nul(handler: Handler) -> Handler:
+    """Declare that a handler takes a NUL in its query: it asks no database for that text."""
+    setattr(handler, _NUL, True)
+    return handler
+
+
+def _takes_nul(handler: object) -> bool:
+    return bool(getattr(handler, _NUL, False))
 
 
 @web.middleware
@@ -67,7 +78,9 @@ async def auth_middleware(request: web.Request, handler: Handler) -> web.StreamR
         )
     if by_cookie and request.method not in _SAFE:
         require_same_origin(request)
-    if "%00" in request.raw_path:  # PostgreSQL has no such text, so nothing has such a name
+    path, _, query = request.raw_path.partition("?")
+    # PostgreSQL has no such text, so nothing has such a name, but a metric may.
+    if "%00" in path or ("%00" in query and not _takes_nul(request.match_info.handler)):
         raise ApiError(400, "bad_request", "The address has a NUL in it. Nothing was written.")
     request[USER] = user
     with request.app[OPEN_REQUESTS].entered(request, user):

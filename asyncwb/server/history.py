@@ -32,6 +32,7 @@ from aiohttp import web
 
 from asyncwb.server import chart, rows, sample
 from asyncwb.server.access import run_not_found
+from asyncwb.server.auth import takes_nul
 from asyncwb.server.background import TASKS
 from asyncwb.server.chart import AXES, Query
 from asyncwb.server.damage import Missing, refusal
@@ -90,6 +91,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
         app[SOURCES].threads.close()
 
 
+@takes_nul
 async def get_series(request: web.Request) -> web.Response:
     """Answer buckets of the keys asked for, all from one moment of the run.
 
@@ -112,6 +114,7 @@ def _took(what: str, began: float) -> dict[str, str]:
     return {"Server-Timing": f"{what};dur={1e3 * (time.perf_counter() - began):.3f}"}
 
 
+@takes_nul
 async def get_history(request: web.Request) -> web.StreamResponse:
     """Stream the rows asked for."""
     began = time.perf_counter()

@@ -281,3 +281,19 @@ async def test_arrays_of_the_pages_size_are_whole(server: ServerHandle) -> None:
         np.testing.assert_array_equal(
             np.concatenate([table.steps for table in tables]), np.arange(70_000)
         )
+
+
+async def test_a_key_with_a_nul_is_asked_for_like_any_other(server: ServerHandle) -> None:
+    nul: list[Row] = [(step, {"nul\0": step, "loss": 1.0}) for step in range(3)]
+    async with logged(server, nul) as (client, run):
+        for sealed in (False, True):
+            if sealed:
+                finish = {"t": "finish", "exit_code": 0, "at": BEGAN + 9}
+                await client.send(frames.encode(4, table_of([]), [(0, finish)]))
+                await asyncio.to_thread(seal, server)
+            found = await client.get(f"{run}/series", key="nul\0")
+            assert found["series"][0]["last"] == [0, 1, 2]
+            for query in ({"key": "nul\0"}, {"name": "nul\0", "samples": "9"}):
+                _, body = await fetch(client, f"{run}/history", {"format": "jsonl", **query})
+                lines = [json.loads(line) for line in body.splitlines()]
+                assert [line["nul\0"] for line in lines] == [0, 1, 2]
