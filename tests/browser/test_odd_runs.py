@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from tests.fix_web import WebServer, fits
 pytestmark = pytest.mark.timeout(180)
 
 expect.set_options(timeout=20_000)
+
+SOON = 25.0
+"""seconds to the first chart on a machine that others keep busy; on one at rest it takes one"""
 
 _EXTREMES = """
 import asyncwb
@@ -42,6 +47,63 @@ def test_values_of_every_magnitude_are_drawn_with_axes(
         expect(wide.get_by_role("alert")).to_have_count(0)
 
 
+_ODD_NAMES = (
+    *("", " ", "/", "a/", "a//b", "g/ ", ".", "..", "*", "a,b", "a%2Fb", "a&b=c?d#e", "charts/x"),
+    *(
+        "nul\0",
+        "new\nline",
+        "back\\slash",
+        "dot.ted",
+        "\"quo'ted",
+        "constructor",
+        "emoji\U0001f600",
+    ),
+    *("<img src=x onerror=alert(1)>", "<script>alert(2)</script>", "\u202ecba", "\u05d0\u05d1"),
+    *("x" * 1000, "g/" + "y" * 1000, "z" * 1000 + "/leaf"),
+)
+_NAMED = """
+import asyncwb, json, sys
+with asyncwb.init(project="odd", id="named") as run:
+    for step in range(3):
+        run.log({name: step + i for i, name in enumerate(json.loads(sys.argv[1]))})
+"""
+_DRAWN = """(seen) => {
+    for (const chart of document.querySelectorAll('[data-testid="chart"]')) {
+        const title = chart.querySelector("h3").textContent;
+        if (chart.querySelector(".plot").dataset.points === "3" && title.trim() !== "")
+            seen.push(chart.dataset.key);
+    }
+    return seen;
+}"""
+
+
+def test_a_metric_may_have_any_name(
+    wide: Page, narrow: Page, web_server: WebServer, tmp_path: Path
+) -> None:
+    """The pages fail the test where a name becomes a script."""
+    web_server.run_python(_NAMED, tmp_path, json.dumps(_ODD_NAMES))
+    keys = web_server.ask("GET", f"/api/v1/runs/{web_server.entity}/odd/named/metrics")["key"]
+    assert len(keys) == len(_ODD_NAMES)
+    for page in (wide, narrow):
+        web_server.sign_in(page)
+        page.goto(f"{web_server.url}/{web_server.entity}/odd/runs/named")
+        expect(page.get_by_test_id("tab-charts")).to_contain_text(str(len(keys)))
+        drawn: set[str] = set()
+        deadline, top = time.monotonic() + SOON, 0
+        while drawn != set(keys):
+            assert time.monotonic() < deadline, set(keys) - drawn
+            drawn |= set(page.evaluate(_DRAWN, []))
+            top = (top + 400) % page.evaluate("document.documentElement.scrollHeight")
+            page.evaluate("(top) => scrollTo(0, top)", top)
+        expect(page.get_by_role("alert")).to_have_count(0)
+        assert fits(page)
+    wide.evaluate("scrollTo(0, 0)")
+    wide.get_by_test_id("tab-overview").click()
+    summary = wide.get_by_test_id("summary")
+    for name in ('""', '" "', "<img src=x onerror=alert(1)>"):
+        expect(summary.get_by_role("rowheader", name=name, exact=True)).to_have_count(1)
+
+
 _WIDE = """
 import asyncwb, os, sys
 many = int(sys.argv[1])
@@ -55,8 +117,6 @@ _FIRST_CHART = """() => {
     const plot = document.querySelector('[data-testid="chart"] .plot');
     return plot !== null && plot.dataset.points === "3";
 }"""
-SOON = 25.0
-"""seconds to the first chart on a machine that others keep busy; on one at rest it takes one"""
 
 
 @pytest.mark.parametrize("many", [10_000, 100_000])

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { display, matcher, shortName } from "./keys";
+import { display, matcher, shortName, titled } from "./keys";
 
 test("an escaped dot is shown as a dot", () => {
   expect(display("a.b\\.c")).toBe("a.b.c");
@@ -17,4 +17,9 @@ test("a filter is words that all occur, or a regular expression", () => {
   expect(matcher("/^val/")("train/val")).toBe(false);
   expect(matcher("/(/")("(")).toBe(false);
   expect(matcher(" ")("anything")).toBe(true);
+});
+
+test("a name without a visible character is quoted where it stands alone", () => {
+  const names = ["", " ", "\n", "\ufeff", "a b", '"'];
+  expect(names.map(titled)).toEqual(['""', '" "', '"\\n"', '"\ufeff"', "a b", '"']);
 });

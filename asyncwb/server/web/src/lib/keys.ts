@@ -5,6 +5,11 @@ export function display(path: string): string {
   return path.replace(/\\([.\\])/g, "$1");
 }
 
+/** A name where it stands alone: one without a visible character is quoted. */
+export function titled(name: string): string {
+  return name.trim() === "" ? JSON.stringify(name) : name;
+}
+
 export interface Group<T> {
   name: string;
   items: T[];
