@@ -46,3 +46,9 @@ test("times say what differs: seconds and their parts, days, months or years", (
   expect(timeLabels([at("2020-01-01T00:00"), at("2030-01-01T00:00")])).toEqual(["2020", "2030"]);
   expect(timeLabels([1e200, 2e200])).toEqual(["1e200", "2e200"]);
 });
+
+test("the ends of all doubles are labelled by what they are", () => {
+  expect([Number.MAX_VALUE, 1e308, 1e100, 1e5, 1e-4, 1e-300, 5e-324].map(logLabel)).toEqual([
+    "1.8e308", "1e308", "1e100", "1e5", "0.0001", "1e-300", "5e-324",
+  ]);
+});

@@ -62,10 +62,16 @@ function gapOf(values: readonly number[]): number | null {
 
 const few = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
 
-/** A tick of a log axis has one digit; null is one without room for text. */
+/**
+ * A tick of a log axis has one digit, but for the largest of all doubles, which is no 2e308; null is
+ * one without room for text.
+ */
 export function logLabel(value: number | null): string | null {
   if (value === null) return null;
-  return value >= 1e5 || value < 1e-4 ? trimExponent(value.toExponential(0)) : few.format(value);
+  if (value < 1e5 && value >= 1e-4) return few.format(value);
+  const [one, two] = [value.toExponential(0), value.toExponential(1)];
+  const same = Math.abs(Number(one.charAt(0)) - Number(two.slice(0, 3))) <= 0.1;
+  return trimExponent(same ? one : two);
 }
 
 const DAY = 86400;

@@ -93,7 +93,7 @@ test("every horizontal axis has few ticks, whatever is logged as a step or a tim
 
 test("a flat line has an axis around it, and zero one that says so", () => {
   expect(yRange(false, 0, 0)).toEqual([0, 1]);
-  expect(yRange(false, null, null)).toEqual([null, null]);
+  expect(yRange(false, null, null)).toEqual([0, 1]);
   expect(yRange(false, 3, 3)).toEqual([0, 6]);
   expect(yRange(true, 3, 3)).toEqual([1, 6]);
   expect(yRange(true, null, null)).toEqual([1, 10]);

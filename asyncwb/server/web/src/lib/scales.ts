@@ -60,10 +60,10 @@ export function yScale(log: boolean): uPlot.Scale {
   return { distr: log ? LOG : 1, log: 10, range: (_, low, high) => yRange(log, low, high) };
 }
 
-/** Of no values a linear axis has no range, and uPlot draws none; a log axis needs one. */
-export function yRange(log: boolean, low: number | null, high: number | null): uPlot.Range.MinMax {
+/** There is an axis of no values, too: without one what is at the left edge would be cut off. */
+export function yRange(log: boolean, low: number | null, high: number | null): [number, number] {
   if (log) return low === null || high === null || low <= 0 ? [1, 10] : logRange(low, high);
-  return low === null || high === null ? [null, null] : linearRange(low, high);
+  return low === null || high === null ? [0, 1] : linearRange(low, high);
 }
 
 export function xRange(
