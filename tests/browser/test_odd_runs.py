@@ -65,7 +65,8 @@ _NAMED = """
 import asyncwb, json, sys
 with asyncwb.init(project="odd", id="named") as run:
     for step in range(3):
-        run.log({name: step + i for i, name in enumerate(json.loads(sys.argv[1]))})
+        row = {name: step + i for i, name in enumerate(json.loads(sys.argv[1]))}
+        run.log(row | {"a": {"b": 1}, "a.b": 2})  # two metrics that read alike
 """
 _DRAWN = """(seen) => {
     for (const chart of document.querySelectorAll('[data-testid="chart"]')) {
@@ -83,7 +84,7 @@ def test_a_metric_may_have_any_name(
     """The pages fail the test where a name becomes a script."""
     web_server.run_python(_NAMED, tmp_path, json.dumps(_ODD_NAMES))
     keys = web_server.ask("GET", f"/api/v1/runs/{web_server.entity}/odd/named/metrics")["key"]
-    assert len(keys) == len(_ODD_NAMES)
+    assert len(keys) == len(_ODD_NAMES) + 2
     for page in (wide, narrow):
         web_server.sign_in(page)
         page.goto(f"{web_server.url}/{web_server.entity}/odd/runs/named")
@@ -100,6 +101,7 @@ def test_a_metric_may_have_any_name(
     wide.evaluate("scrollTo(0, 0)")
     wide.get_by_test_id("tab-overview").click()
     summary = wide.get_by_test_id("summary")
+    expect(summary.get_by_role("rowheader", name="a.b", exact=True)).to_have_count(2)
     for name in ('""', '" "', "<img src=x onerror=alert(1)>"):
         expect(summary.get_by_role("rowheader", name=name, exact=True)).to_have_count(1)
 
@@ -174,9 +176,14 @@ def test_the_first_chart_waits_for_its_own_name_only(
     api = f"{web_server.url}/api/v1/runs/{web_server.entity}/odd/many"
     held: list[Route] = []
     values: list[str] = []
+
+    def note(route: Route) -> None:
+        values.append(route.request.url.removeprefix(api).partition("?")[0])
+        route.continue_()
+
     wide.route(f"{api}/metrics", lambda route: held.append(route))
-    wide.route(f"{api}?**values=short", lambda route: (values.append("run"), route.continue_()))
-    wide.route(f"{api}/live", lambda route: (values.append("live"), route.continue_()))
+    wide.route(f"{api}?**values=short", note)
+    wide.route(f"{api}/live", note)
     wide.goto(f"{web_server.url}/{web_server.entity}/odd/runs/many")
     first = wide.locator('[data-key="group0/metric0"] .plot')
     expect(first).to_have_attribute("data-points", "3")
@@ -195,5 +202,10 @@ def test_the_first_chart_waits_for_its_own_name_only(
 
     wide.get_by_test_id("tab-overview").click()
     expect(wide.get_by_test_id("config")).to_contain_text("lr")
-    expect(wide.get_by_test_id("summary")).to_contain_text("group3/metric999")
-    assert sorted(set(values)) == ["live", "run"]
+    summary = wide.get_by_test_id("summary")
+    expect(summary).to_contain_text("500 more")
+    expect(summary.get_by_role("row")).to_have_count(500)
+    wide.get_by_label("Search summary").fill("metric999")
+    expect(summary.get_by_role("row")).to_have_count(1)
+    expect(summary).to_contain_text("group3/metric999")
+    assert set(values) == {"", "/live"}

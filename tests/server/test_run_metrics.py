@@ -8,7 +8,7 @@ from asyncwb.server.run_metrics import KEPT
 from asyncwb.wire import frames
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.history_lab import Row, table_of
-from tests.server.ingest_client import connect, encode, head, rows, start_event
+from tests.server.ingest_client import connect, head, rows, start_event
 
 pytestmark = [pytest.mark.anyio, both_databases]
 
@@ -61,7 +61,7 @@ async def test_they_are_read_once_a_version(server: ServerHandle) -> None:
         with server.statements() as asked:
             assert await client.get(run) == before
         assert not [one for one in asked if "fold" in one]
-        await client.post([(head(), [encode(4, rows(3, 2))])])
+        await client.post([(head(), [frames.encode(4, rows(3, 2), [])])])
         after = await client.get(run)
         assert after["key"] == before["key"], "of the same keys"
         assert after["count"][after["key"].index("loss")] == 4

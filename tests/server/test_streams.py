@@ -243,7 +243,7 @@ async def test_who_looks_at_the_same_time_reads_once() -> None:
         nonlocal reads
         reads += 1
         await asyncio.sleep(0)
-        return live.Snapshot(reads, {}, {}, before and before.version, b"")
+        return live.Snapshot(reads, {}, {}, before.version if before else None, b"")
 
     await asyncio.gather(*(watched.look(read) for _ in range(20)))
     assert (reads, watched.latest and watched.latest.since) == (1, None)
