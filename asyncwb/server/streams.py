@@ -36,7 +36,6 @@ _THREAD_ABOVE: Final = 16 * 2**10
 """characters of a summary above which reading it is worth the hop to a thread"""
 
 
-
 def routes() -> list[web.RouteDef]:
     """Return the route of live events."""
     return [web.get("/api/v1/runs/{entity}/{project}/{run}/live", live, allow_head=False)]
