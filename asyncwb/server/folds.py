@@ -12,7 +12,9 @@ from asyncwb.wire.summary import Fold
 from asyncwb.wire.values import loads
 
 FOLD: Final = "what the run's summary is folded from"
-_FOLDS: Final = 512
+_RUNS: Final = 512
+_WEIGHT: Final = 32 * 2**20
+"""characters, each of which takes some ten bytes of memory: eight runs of 60,000 metrics"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +26,40 @@ class Known:
 
 
 class FoldCache:
-    """The runs that were committed last, with their folds. Mutable state: `_runs`.
+    """The runs that were committed last, with their folds: as many as there is room for.
 
     One is taken out to be changed, and put back once that is committed; where it is not, it is
     simply not put back. It may be old, when another process changed the run since: whoever takes
     it compares its version with the row's before anything is written.
+
+    Args:
+        runs: how many are kept.
+        weight: how much they may weigh together (`weight`); the last one is always kept.
+
+    Mutable state: `_runs`, and what they weigh together.
     """
 
-    def __init__(self, size: int = _FOLDS) -> None:
-        self._size = size
+    def __init__(self, runs: int = _RUNS, weight: int = _WEIGHT) -> None:
+        self._most, self._heaviest = runs, weight
         self._runs: OrderedDict[RunPath, Known] = OrderedDict()
+        self._weight = 0
 
     def take(self, path: RunPath) -> Known | None:
         """Take out what is known of a run."""
-        return self._runs.pop(path, None)
+        known = self._runs.pop(path, None)
+        if known is not None:
+            self._weight -= weight(known.fold)
+        return known
 
     def put(self, record: RunRecord, fold: Fold | None) -> None:
         """Keep what is committed of a run."""
+        self.take(record.path)
         self._runs[record.path] = Known(record, fold)
-        self._runs.move_to_end(record.path)
-        while len(self._runs) > self._size:
-            self._runs.popitem(last=False)
+        self._weight += weight(fold)
+        while len(self._runs) > 1 and (
+            len(self._runs) > self._most or self._weight > self._heaviest
+        ):
+            self.take(next(iter(self._runs)))
 
 
 def read_fold(text: str) -> Fold:
