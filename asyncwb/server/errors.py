@@ -17,6 +17,8 @@ import orjson
 from aiohttp import web
 
 from asyncwb.server.store.database import DatabaseError
+from asyncwb.server.store.fields import IndexBehindError
+from asyncwb.server.turns import QueueFullError
 
 log = logging.getLogger("asyncwb.server")
 
@@ -69,6 +71,23 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
+def refusal_of(error: BaseException) -> ApiError | None:
+    """Return what is said of an error that refuses a request: here, or below HTTP."""
+    match error:
+        case ApiError():
+            return error
+        case QueueFullError():
+            message = "The server is behind with its work. Nothing was written; send it again."
+            return ApiError(429, "too_many_requests", message, {"Retry-After": "1"})
+        case IndexBehindError():
+            message = (
+                f"{error.left} runs of this project came or changed lately and are not ready to be "
+                "searched; nothing is lost. Ask again in a few seconds."
+            )
+            return ApiError(503, "index_behind", message, {"Retry-After": "5"})
+    return None
+
+
 class StreamError(Exception):
     """A refusal of one stream of a batch; the other streams go on.
 
@@ -109,9 +128,11 @@ async def error_middleware(request: web.Request, handler: Any) -> web.StreamResp
     """
     try:
         response: web.StreamResponse = await handler(request)
-    except ApiError as error:
-        refusal = error_response(error.status, error.code, error.message, error.headers)
-        if error.status == 408:
+    except (ApiError, QueueFullError, IndexBehindError) as error:
+        said = refusal_of(error)
+        assert said is not None
+        refusal = error_response(said.status, said.code, said.message, said.headers)
+        if said.status == 408:
             refusal.force_close()  # the rest of the body may still come: no place for a request
         return refusal
     except web.HTTPException as error:

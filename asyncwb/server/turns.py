@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from asyncwb.server.errors import ApiError
-
 AT_ONCE: Final = 4
 """batches decoded at once: each may take `max_raw` of memory."""
 WAITING: Final = 64
 """batches that may wait for their turn; more are told to come back."""
+
+
+class QueueFullError(Exception):
+    """Too many are waiting already. Nothing was begun; what was refused may be sent again."""
 
 
 class Turns:
@@ -28,15 +30,10 @@ class Turns:
         """Wait for a turn, and have it for the length of the block.
 
         Raises:
-            ApiError: 429: too many are waiting already.
+            QueueFullError: too many are waiting already.
         """
         if self._waiting >= self._most:
-            raise ApiError(
-                429,
-                "too_many_requests",
-                "The server is behind with its work. Nothing was written; send it again.",
-                {"Retry-After": "1"},
-            )
+            raise QueueFullError
         self._waiting += 1
         try:
             await self._free.acquire()

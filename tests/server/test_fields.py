@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 from sqlalchemy import delete, func, insert, select, update
 
-from asyncwb.server.errors import ApiError
+from asyncwb.server.errors import refusal_of
 from asyncwb.server.index import Indexer, IndexPolicy
 from asyncwb.server.state import STATE
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.fields import CHUNK, Fields, document
+from asyncwb.server.store.fields import CHUNK, Fields, IndexBehindError, document
 from asyncwb.server.store.query import RunQuery
 from asyncwb.server.store.schema import field_values, fields, projects, runs
 from asyncwb.wire.document import Values
@@ -141,9 +141,11 @@ async def test_a_run_deleted_while_it_is_indexed_is_left(lab: Lab) -> None:
 async def test_too_much_to_do_is_said_and_what_is_done_stays(lab: Lab) -> None:
     project_id = await new_runs(lab.database, 3 * CHUNK)
     index = Fields(lab.database)
-    with pytest.raises(ApiError, match="not ready") as caught:
+    with pytest.raises(IndexBehindError, match="not ready") as caught:
         await index.catch_up(project_id, patience=-1)
-    assert caught.value.status == 503
+    refusal = refusal_of(caught.value)
+    assert refusal is not None
+    assert refusal.status == 503
     await index.update((await index.stale(project_id))[:CHUNK])
     assert await index.catch_up(project_id) == 2 * CHUNK
 

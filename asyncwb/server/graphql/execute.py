@@ -36,7 +36,7 @@ from graphql import (
     validate,
 )
 
-from asyncwb.server.errors import ApiError
+from asyncwb.server.errors import refusal_of
 from asyncwb.server.graphql.context import Context
 from asyncwb.server.graphql.cost import refuse_if_too_costly
 from asyncwb.server.store.database import DatabaseError
@@ -284,8 +284,9 @@ def _formatted(error: GraphQLError) -> dict[str, Any]:
 
 
 def _explained(cause: Exception) -> tuple[str, str]:
-    if isinstance(cause, ApiError):
-        return cause.code, cause.message
+    refusal = refusal_of(cause)
+    if refusal is not None:
+        return refusal.code, refusal.message
     if isinstance(cause, DatabaseError | OSError):
         log.error("the storage failed: %s", getattr(cause, "orig", cause))
         return "storage_unavailable", f"The server's storage cannot take this now. {_OUTCOME}"

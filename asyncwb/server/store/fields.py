@@ -25,7 +25,6 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from asyncwb.server.errors import ApiError
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.schema import field_values, fields, runs, users
@@ -43,6 +42,14 @@ _PARAMETERS: Final = 1000
 _AT_ONCE: Final = 500
 """rows of the index that are read or written in one turn of the event loop, some 5 ms"""
 T = TypeVar("T")
+
+
+class IndexBehindError(Exception):
+    """So many runs (`left`) are not ready to be searched that a query cannot wait for them."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__(f"{left} runs of this project are not ready to be searched")
+        self.left = left
 
 
 class StaleRun(NamedTuple):
@@ -94,14 +101,14 @@ class Fields:
         Costs one statement where there are none, and about a millisecond for each that is.
 
         Raises:
-            ApiError: 503, there are more than `patience` seconds of work; what is done stays done.
+            IndexBehindError: that takes more than `patience` seconds; what is done stays done.
         """
         async with self._locks.setdefault(project_id, asyncio.Lock()):
             stale = await self.stale(project_id)
             until, done = time.monotonic() + patience, 0
             while done < len(stale):
                 if time.monotonic() > until:
-                    raise _behind(len(stale) - done)
+                    raise IndexBehindError(len(stale) - done)
                 await self.update(stale[done : done + CHUNK])
                 done += CHUNK
             return len(stale)
@@ -317,13 +324,3 @@ def _value(
 
 def _row(key: Key, row: Row) -> dict[str, Any]:
     return {**dict(zip(_KEY, key, strict=True)), **dict(zip(_COLUMNS, row, strict=True))}
-
-
-def _behind(left: int) -> ApiError:
-    return ApiError(
-        503,
-        "index_behind",
-        f"{left} runs of this project came or changed lately and are not ready to be searched; "
-        "nothing is lost. Ask again in a few seconds.",
-        {"Retry-After": "5"},
-    )

@@ -107,7 +107,7 @@ class RunQuery:
         Raises:
             FilterError: the cursor is none, or of another project or order; or too many runs would
                 have to be read whole, see `left_out`.
-            ApiError: 503, too many runs changed since the last query.
+            IndexBehindError: too many runs changed since the last query.
         """
         order = order or parse_order(None)
         first = max(1, min(first, MAX_PAGE))
@@ -132,7 +132,7 @@ class RunQuery:
 
         Raises:
             FilterError: too many runs would have to be read whole, see `left_out`.
-            ApiError: 503, too many runs changed since the last query.
+            IndexBehindError: too many runs changed since the last query.
         """
         if filters != EVERYTHING:
             await self._fields.catch_up(project_id)
