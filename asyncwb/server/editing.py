@@ -20,7 +20,7 @@ from asyncwb.server.access import Action, deleting, forbidden, may, require_run
 from asyncwb.server.damage import DamagedError, document_refusal, sound
 from asyncwb.server.edits import Edit, EditError
 from asyncwb.server.errors import ApiError
-from asyncwb.server.folds import read_fold
+from asyncwb.server.folds import read_fold, summary_event
 from asyncwb.server.ingest import Find
 from asyncwb.server.run_changes import ChangedError, Connect
 from asyncwb.server.state import STATE, State
@@ -234,7 +234,7 @@ def _bad_edit(error: Exception) -> ApiError:
 
 
 def _summary(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
-    fold.apply(empty(), [(0, edits.summary_event(fold, summary))])
+    fold.apply(empty(), [(0, summary_event(fold, summary))])
     return {
         "fold": dumps(fold.state()).decode(),
         "summary": dumps(fold.as_dict()).decode(),

@@ -7,8 +7,8 @@ something else.
 
 W&B wraps every value of a config, `{"lr": {"value": 0.1, "desc": null}}`; we store it plain, and
 wrap it again on the way out. A config that comes is the whole config. A summary that comes is the
-whole summary: `summary_event` says how the run's fold gets there. Who knows what it changes says
-that instead (`config_changes` and its like), so that what others wrote meanwhile stays.
+whole summary: `folds.summary_event` says how the run's fold gets there. Who knows what it changes
+says that instead (`config_changes` and its like), so that what others wrote meanwhile stays.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from asyncwb.wire import keys, names
-from asyncwb.wire.changes import Changes, same
-from asyncwb.wire.summary import Fold
+from asyncwb.wire.changes import Changes
 
 STATES: Final = (
     *("pending", "running", "preempting", "preempted"),
@@ -44,7 +43,6 @@ _MOVES: Final = {
     "pending": ("running", "failed", "crashed", "preempted"),
     "failed": ("pending", "running"),
 }
-_COMPUTED: Final = frozenset(("_step", "_timestamp", "_runtime", "_open"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,52 +183,6 @@ def moved(current: str, wanted: str, now: float) -> dict[str, Any]:
             + "; ".join(f"{' or '.join(old)} to {new}" for new, old in _MOVES.items())
         )
     return entered(wanted, now)
-
-
-def summary_event(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the event after which the fold's summary is `summary`.
-
-    What is there already, the values that `define_metric` computes included, is left as it is;
-    `_step`, `_timestamp` and `_runtime` follow from the rows and cannot be set.
-
-    Raises:
-        LogTypeError: the summary is nested too deep.
-    """
-    wanted = {p: value for p, value in keys.flatten(summary).items() if p not in _COMPUTED}
-    shown = {p: value for p, value in fold.values().items() if p not in _COMPUTED}
-    new: dict[str, Any] = {}
-    # A path of the fold under which the summary has several values (the ops of `define_metric`)
-    # takes them as one: as single values they would stand beside those of the next row.
-    for path, value in shown.items():
-        node = _at(summary, path)
-        if node:
-            for leaf in keys.flatten(node, path):
-                wanted.pop(leaf, None)
-            if not same(node, value):
-                new[path] = node
-    deleted = [p for p in shown if p not in wanted and not _at(summary, p)]
-    gone = set(deleted)
-    new |= {
-        path: value
-        for path, value in wanted.items()
-        # What is deleted takes along what stands below it.
-        if path not in shown or not same(shown[path], value) or not gone.isdisjoint(_above(path))
-    }
-    return {"t": "summary", "set": new, "delete": deleted}
-
-
-def _at(summary: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
-    """Return the level of keys that stands at a path; None for a value, or nothing."""
-    node: Any = summary
-    for key in keys.split(path):
-        if not isinstance(node, Mapping) or key not in node:
-            return None
-        node = node[key]
-    return node if isinstance(node, Mapping) and not keys.is_leaf_mapping(node) else None
-
-
-def _above(path: str) -> list[str]:
-    return [path[:at] for at, char in enumerate(path) if char == "."]
 
 
 def text(value: str) -> str:

@@ -33,8 +33,7 @@ from asyncwb.server.state import STATE, USER
 from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.projects import StoredProject
 from asyncwb.server.store.query import RunQuery
-from asyncwb.server.store.records import RunPath
-from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.strict import json_response
 from asyncwb.wire.conditions import EVERYTHING, All, Filter
 from asyncwb.wire.filters import parse, parse_order

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from asyncwb.server import edits
 from asyncwb.server.edits import Edit, EditError
+from asyncwb.server.folds import summary_event
 from asyncwb.wire import wandb
 from asyncwb.wire.changes import Changes, same
 from asyncwb.wire.columns import empty
@@ -37,7 +38,7 @@ def _shown(fold: Fold) -> dict[str, Any]:
 
 
 def _set(fold: Fold, summary: dict[str, Any]) -> dict[str, Any]:
-    event = edits.summary_event(fold, summary)
+    event = summary_event(fold, summary)
     fold.apply(empty(), [(0, event)])
     return event
 
@@ -49,7 +50,7 @@ def test_after_its_event_a_summary_is_what_was_asked_for(summaries: list[dict[st
     for summary in summaries:
         _set(fold, summary)
         assert same(_shown(fold), summary), (summary, fold.values())
-        again = edits.summary_event(fold, summary)
+        again = summary_event(fold, summary)
         assert (again["set"], again["delete"]) == ({}, [])
 
 

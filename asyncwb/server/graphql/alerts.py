@@ -10,7 +10,7 @@ from asyncwb.server.graphql import ids
 from asyncwb.server.graphql.context import Info, refused
 from asyncwb.server.store import alerts as store
 from asyncwb.server.store.alerts import StoredAlert
-from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.records import StoredRun
 
 MAX_ALERTS: Final = 100
 

@@ -16,7 +16,7 @@ from asyncwb.server.graphql.runs import back, named
 from asyncwb.server.state import State
 from asyncwb.server.store.details import Details
 from asyncwb.server.store.files import StoredFile
-from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.records import StoredRun
 
 LIST: Final = "files"
 MAX_FILES: Final = 1000

@@ -22,7 +22,7 @@ from asyncwb.server.rows import Selection
 from asyncwb.server.sample import Spec, displayed
 from asyncwb.server.state import State
 from asyncwb.server.store.details import Details
-from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.records import StoredRun
 from asyncwb.server.store.segments import RunRef
 from asyncwb.wire.columns import Table
 from asyncwb.wire.keys import shown

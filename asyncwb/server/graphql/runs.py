@@ -28,8 +28,7 @@ from asyncwb.server.state import State
 from asyncwb.server.store.details import Details
 from asyncwb.server.store.projects import StoredProject
 from asyncwb.server.store.query import RunQuery
-from asyncwb.server.store.records import RunPath
-from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.users import User
 from asyncwb.wire import wandb
 from asyncwb.wire.changes import Changes

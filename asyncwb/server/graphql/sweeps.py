@@ -21,7 +21,7 @@ from asyncwb.server.graphql.context import Context, Info, refused
 from asyncwb.server.graphql.nodes import project_of, user_of
 from asyncwb.server.state import State
 from asyncwb.server.store.projects import StoredProject
-from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.records import StoredRun
 from asyncwb.server.store.sweeps import RunFigures, StoredSweep
 from asyncwb.server.store.users import User
 from asyncwb.server.sweep_config import read

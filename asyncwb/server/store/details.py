@@ -8,8 +8,7 @@ from typing import Any, Final
 from sqlalchemy import func, or_, select
 
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.records import RunPath
-from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.schema import files, lines, projects, runs, writers
 
 _AT_ONCE: Final = 500

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.documents import Bytes
 from asyncwb.server.store.schema import (
+    SAMPLE,
     files,
     frames,
     lines,
@@ -25,7 +26,6 @@ from asyncwb.server.store.schema import (
     segments,
     sweeps,
 )
-from asyncwb.server.store.segments import SAMPLE
 
 _AT_ONCE: Final = 200
 

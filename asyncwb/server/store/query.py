@@ -37,8 +37,7 @@ from asyncwb.server.store.database import Database
 from asyncwb.server.store.fields import Fields, numbers_of
 from asyncwb.server.store.left_out import incomplete, marked, with_sort_values
 from asyncwb.server.store.matching import matching
-from asyncwb.server.store.records import RunPath
-from asyncwb.server.store.runs import StoredRun
+from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.schema import field_values, projects, runs
 from asyncwb.wire.conditions import (
     EVERYTHING,

@@ -76,3 +76,16 @@ class RunChange:
     """Those of its writers that changed."""
     fields: dict[str, Any]
     """Further columns of the run with their new values (config, tags, summary, fold, ...)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One run as it was committed last.
+
+    `columns` are those of the table `runs` by name (in a list: without config and fold);
+    `config`, `summary`, `fold` and `system` in it are JSON text, or `DamagedText`.
+    """
+
+    id: int
+    path: RunPath
+    columns: dict[str, Any]

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, func, or_, select
 
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.schema import projects, runs
 
 _LISTED: Final = tuple(c for c in runs.c if c.name not in ("project_id", "config", "fold"))
 
 _FIGURES: Final = ("version", "state", "rows", "last_step", "heartbeat_at", "lost")
 _AT_ONCE: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRun:
-    """One run as it was committed last.
-
-    `columns` are those of the table `runs` by name (in a list: without config and fold);
-    `config`, `summary`, `fold` and `system` in it are JSON text, or `DamagedText`.
-    """
-
-    id: int
-    path: RunPath
-    columns: dict[str, Any]
 
 
 class Runs:

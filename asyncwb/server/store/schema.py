@@ -9,7 +9,7 @@ unless a comment says otherwise. A change here needs a migration: a test compare
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -309,6 +309,9 @@ segments = Table(
     Index(None, "run_id", "sorted_after_frame"),
     sqlite_autoincrement=True,
 )
+
+SAMPLE: Final = "sample"
+"""the kind under which a segment's sample of rows stands among its rollups"""
 
 rollups = Table(
     "rollups",

@@ -20,12 +20,9 @@ from asyncwb.server.store.claims import Claim, Claims, ConflictError, check
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.dropped import drop, waiting
 from asyncwb.server.store.records import RunPath
-from asyncwb.server.store.schema import frames, projects, rollups, runs, segments
+from asyncwb.server.store.schema import SAMPLE, frames, projects, rollups, runs, segments
 
 _T = TypeVar("_T")
-
-SAMPLE: Final = "sample"
-"""the kind under which a segment's sample of rows stands among its rollups"""
 
 _LONGEST_KEY: Final = 500
 _AT_ONCE: Final = 500
