@@ -37,7 +37,7 @@ from asyncwb.server.background import TASKS, Tasks
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.crash import watching
 from asyncwb.server.errors import error_middleware, error_response
-from asyncwb.server.folds import FoldCache
+from asyncwb.server.fold_cache import FoldCache
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
 from asyncwb.server.objects import OBJECTS

@@ -29,7 +29,8 @@ from asyncwb.server import bodies, lines, posts, spans
 from asyncwb.server.access import Action, require_run, run_not_found
 from asyncwb.server.damage import DamagedError, document_refusal
 from asyncwb.server.errors import ApiError, repeatable
-from asyncwb.server.folds import read_fold, summary_event, weight
+from asyncwb.server.fold_cache import weight
+from asyncwb.server.folds import read_fold, summary_event
 from asyncwb.server.ingest import Find, aside
 from asyncwb.server.ledger import Ledger, ReceivedFrame
 from asyncwb.server.posts import Block, Post

@@ -26,7 +26,8 @@ from asyncwb.server import bodies
 from asyncwb.server.access import Action, may
 from asyncwb.server.damage import DamagedError, document_refusal, sound
 from asyncwb.server.errors import ApiError, StreamError, repeatable
-from asyncwb.server.folds import Known, read_fold, weight
+from asyncwb.server.fold_cache import Known, weight
+from asyncwb.server.folds import read_fold
 from asyncwb.server.lanes import Lanes
 from asyncwb.server.ledger import Ledger, ReceivedFrame, requires_run, touches_config
 from asyncwb.server.run_changes import ChangedError, Connect

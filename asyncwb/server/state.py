@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from asyncwb.server.config import ServerConfig
-from asyncwb.server.folds import FoldCache
+from asyncwb.server.fold_cache import FoldCache
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import Metrics
 from asyncwb.server.run_changes import RunChanges

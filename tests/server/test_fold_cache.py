@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asyncwb.server.folds import FoldCache, weight
+from asyncwb.server.fold_cache import FoldCache, weight
 from asyncwb.server.store.ingest import new_record
 from asyncwb.server.store.records import RunPath, RunRecord
 from asyncwb.wire.columns import FLOAT, INT, STEP, Column, Table
