@@ -95,6 +95,11 @@ def outcome(result: SyncResult) -> str:
     counts += [f"{result.files:,} files sent"] * bool(result.files)
     counts += [f"{result.lost:,} rows lost"] * bool(result.lost)
     said = f"{result.run or result.path}: {', '.join(counts)}"
+    if result.lacks_start:
+        said += (
+            "; the start of its journal is not here any more: what it said of the run (config, "
+            "name, notes, tags, metric definitions, summary) was not sent"
+        )
     if result.error:
         return f"{said}; failed: {result.error}"
     return said

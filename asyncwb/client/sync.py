@@ -36,7 +36,8 @@ class SyncProgress:
 @dataclass(frozen=True, slots=True)
 class SyncResult:
     """What became of one folder: rows `sent` and `lost`, what went wrong, if anything, `files`
-    that were sent, and whether the server was `unreachable`."""
+    that were sent, whether the server was `unreachable`, and whether it `lacks_start`: what the run
+    said of itself at first (config, name, tags, ...) is not on this machine any more."""
 
     path: Path
     run: str
@@ -45,6 +46,7 @@ class SyncResult:
     error: str | None
     files: int = 0
     unreachable: bool = False
+    lacks_start: bool = False
 
 
 Report = Callable[[SyncProgress], None]
@@ -147,6 +149,7 @@ async def _one(
         drained.error,
         drained.files,
         drained.unreachable,
+        drained.lacks_start,
     )
 
 

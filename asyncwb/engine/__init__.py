@@ -3,6 +3,7 @@
     inbox      the caller's side of `log()`: check, stamp, pack into the journal; never waits
     checks     what it refuses, and why it drops
     holders    who is in the middle of it, when somebody else comes
+    kept_events what it was told of the run and still holds, for a server that loses what it had
     records    how a row or an event lies in the journal, for whoever writes or scans it
     journal    segments on disk, in order; trimmed once acknowledged
     segment    one of them: preallocated, memory-mapped

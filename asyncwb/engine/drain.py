@@ -27,7 +27,7 @@ from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import FoundSegments, Reader
 from asyncwb.engine.progress import Progress
 from asyncwb.engine.saved import FileAccount, Saved
-from asyncwb.engine.source import AnewSource, JournalSource, SealedSource
+from asyncwb.engine.source import AnewSource, BegunSource, JournalSource, SealedSource
 from asyncwb.engine.uplink import Uplink
 from asyncwb.engine.uploads import Uploader
 from asyncwb.errors import CommError, Error, FrameError
@@ -38,7 +38,8 @@ from asyncwb.wire.stream import StreamHead
 class Drained:
     """What became of a folder: rows that the server has acknowledged, rows that are gone, whether
     some process still writes it, what went wrong (None: everything readable is there), how many
-    files were sent, and whether the server took nothing at all for as long as one waits for it."""
+    files were sent, whether the server took nothing at all for as long as one waits for it, and
+    whether it `lacks_start`: what the run said of itself at first, which this machine has not."""
 
     sent: int
     lost: int
@@ -46,6 +47,7 @@ class Drained:
     error: str | None
     files: int = 0
     unreachable: bool = False
+    lacks_start: bool = False
 
 
 async def drain(
@@ -81,15 +83,16 @@ async def drain(
         url = where.url if isinstance(where, Address) else "embedded"
         known = folder.read_synced().get(url, 0)
         segments = FoundSegments(folder.journal, live=live)
-        journal = JournalSource(Reader(segments, _first_seq(folder, known)))
+        journal = JournalSource(Reader(segments, _first_seq(folder, known)), leaves_gaps=live)
         progress = Progress(next_seq=known)
         progress.moved.append(lambda _: moved(progress))
         sealed = SealedSource(folder.sealed, journal, known)
+        source = BegunSource(sealed, description.started_at)
         news = _News(say)
         aside = Aside(folder.aside)
         outbox = Outbox(
             description.head,
-            Fitting(AnewSource(sealed) if create else sealed, aside),
+            Fitting(AnewSource(source) if create else source, aside),
             progress,
             folder=folder,
             aside=aside,
@@ -113,7 +116,9 @@ async def drain(
             _clear(folder, saved)
         unreachable = error is not None and not progress.connected and news.says_retry
         damage = damage or aside.problem
-        return Drained(progress.rows, progress.lost, live, damage, files, unreachable)
+        return Drained(
+            progress.rows, progress.lost, live, damage, files, unreachable, bool(source.begun)
+        )
     finally:
         folder.unlock()
 

@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias
 from asyncwb.engine.checks import check_event, check_row, why_dropped, why_no_room
 from asyncwb.engine.holders import is_held, is_reentered
 from asyncwb.engine.journal import Journal
+from asyncwb.engine.kept_events import KeptEvents
 from asyncwb.engine.records import (
     EVENT,
     FIRST_SCHEMA,
@@ -80,8 +81,11 @@ class Inbox:
         *,
         overflow: str = "block",
         clock: Callable[[], float] = time.time,
+        known: Mapping[str, Any] | None = None,
     ) -> None:
         self.rule = rule
+        self.kept = KeptEvents(known or {})
+        """the events that still hold, for a server that loses what it had"""
         self.dropped: Counter[str] = Counter()
         """rows that were not accepted, by reason."""
         self.closed = False
@@ -291,6 +295,7 @@ class Inbox:
         `reopen` makes that journal, `first` is the first event in it.
         """
         self._first = first
+        self.kept = KeptEvents({})  # the lock of the parent's may be held by a thread not here
         self._token = Token()  # the parent's may be held by a thread that is not here
         self._heirs = threading.RLock()
         self.reopen = reopen
@@ -373,11 +378,14 @@ class Inbox:
         if not self._make_room(len(record), force=True):
             self._late.append(event)
             return
+        seq = self.next_seq
         try:
             self._put(record, events=1)
         except OSError as error:
             self.disk_error = error
             self._late.append(event)
+        else:
+            self.kept.note(seq, event)
 
     def _put(self, record: bytes, *, events: int = 0) -> None:
         self._write(record, 1, events)

@@ -138,7 +138,7 @@ class Session:
         self.progress = Progress()
         self.summary = LocalSummary(self.journal, self.head.writer, before)
         self.rule = StepRule(settings.step_policy, step)
-        self.inbox = Inbox(self.journal, self.rule, overflow=settings.overflow)
+        self.inbox = Inbox(self.journal, self.rule, overflow=settings.overflow, known=before)
         self.log = self.inbox.log
         self.inbox.event(start)
         self._current_engine = engine

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from asyncwb.engine.kept_events import KeptEvents
 from asyncwb.engine.pipeline import Reader
 from asyncwb.engine.sealed import SealedFrames
 from asyncwb.wire.columns import empty
@@ -46,10 +48,18 @@ class Source(Protocol):
 class JournalSource:
     """Makes frames of a journal's rows; `seen` is shown each of them decoded.
 
-    `start` is the writer's first event, which is given again where the journal has it no more.
+    `kept` has the events that are given again where the journal has them no more.
 
     `unwritten` gives the events that come behind the journal, for which the disk has no room, and
     the number after them: none before the journal is closed.
+
+    `leaves_gaps`: nothing is given behind a gap. The process that writes the journal tells of it,
+    and has the events that were in it.
+
+    `again`: the server had the run's start, and has lost it.
+
+    Mutable state: `_held`, frames in the place of a gap that are to be given next; `_stopped`,
+    there was a gap that is left.
     """
 
     def __init__(
@@ -57,14 +67,32 @@ class JournalSource:
         reader: Reader,
         seen: Callable[[Frame], None] | None = None,
         unwritten: Callable[[], tuple[Sequence[dict[str, Any]], int]] | None = None,
-        start: dict[str, Any] | None = None,
+        kept: KeptEvents | None = None,
+        *,
+        leaves_gaps: bool = False,
+        again: bool = False,
     ) -> None:
         self._reader = reader
+        self._leaves_gaps = leaves_gaps
         self._seen = seen
         self._unwritten = unwritten
-        self._start = start
+        self._kept = kept
+        self._again = again
+        self._stopped = False
+        self._held: deque[Frame] = deque()
 
     def next(self) -> Prepared | None:
+        if not self._held and (read := self._read()) is not None:
+            self._stopped = self._stopped or (self._leaves_gaps and read.lost > 0)
+            self._held.extend(() if self._stopped else self._filled(read))
+        if not self._held:
+            return None
+        frame = self._held.popleft()
+        if self._seen is not None:
+            self._seen(frame)
+        return prepare(frame)
+
+    def _read(self) -> Frame | None:
         # Asked before the journal is read: that is final, where there are any.
         events, end = ((), 0) if self._unwritten is None else self._unwritten()
         frame = self._reader.read()
@@ -73,18 +101,29 @@ class JournalSource:
             whole = Frame(first, empty(), tuple((0, event) for event in events))
             frame = whole.skip(self._reader.seq - first)
             self._reader.seq = end
-        if frame is None:
-            return None
-        if frame.lost and not frame.first_seq and self._start is not None:
-            # The server knows nothing of this writer: the run is made, whatever it was to be.
-            frame = Frame(0, empty(), ((0, {**self._start, "resume": "allow"}),))
-            self._reader.seq = 1
-        if self._seen is not None:
-            self._seen(frame)
-        return prepare(frame)
+        return frame
+
+    def _filled(self, frame: Frame) -> Iterator[Frame]:
+        """Give a frame; one that stands in for a gap, with the events that are kept in it."""
+        if self._kept is None:
+            yield frame
+        elif frame.lost:
+            yield from _filled(frame, self._kept)
+        elif self._again and not frame.first_seq:
+            kept = self._kept
+            yield replace(frame, events=tuple((at, kept.anew(event)) for at, event in frame.events))
+        else:
+            yield frame
 
     def restart(self, seq: int) -> JournalSource:
-        return JournalSource(self._reader.restart(seq), self._seen, self._unwritten, self._start)
+        return JournalSource(
+            self._reader.restart(seq),
+            self._seen,
+            self._unwritten,
+            self._kept,
+            leaves_gaps=self._leaves_gaps,
+            again=not seq,
+        )
 
 
 class SealedSource:
@@ -157,6 +196,31 @@ class SealedSource:
         return SealedSource(self._folder, self._journal, seq, self.damage)
 
 
+class BegunSource:
+    """Gives the frames of a run that some process has left, and begins it where its own start is
+    gone: then `begun` has an entry, and nobody knows what else the run had said of itself."""
+
+    def __init__(self, source: Source, started_at: float, begun: list[float] | None = None) -> None:
+        self.begun: list[float] = [] if begun is None else begun
+        self._source = source
+        self._started_at = started_at
+        self._held: Prepared | None = None
+
+    def next(self) -> Prepared | None:
+        held, self._held = self._held, None
+        prepared = held or self._source.next()
+        if prepared is None or prepared.first_seq or not prepared.lost:
+            return prepared
+        self.begun.append(self._started_at)
+        if prepared.count > 1:
+            self._held = stand_in(1, prepared.count - 1, "journal_gap")
+        start = {"t": "start", "at": self._started_at, "config": {}, "resume": "allow"}
+        return prepare(Frame(0, empty(), ((0, start),)))
+
+    def restart(self, seq: int) -> BegunSource:
+        return BegunSource(self._source.restart(seq), self._started_at, self.begun)
+
+
 class AnewSource:
     """Gives the frames of a run that is to be made where it is not there, whatever its `resume`
     said."""
@@ -190,6 +254,23 @@ def rest_of(prepared: Prepared, seq: int) -> Prepared:
     """Return what a frame has from a sequence number on that lies within it."""
     frame = decode(prepared.data, max_raw=prepared.raw)
     return prepare(frame.skip(seq - prepared.first_seq))
+
+
+def _filled(gap: Frame, kept: KeptEvents) -> Iterator[Frame]:
+    """Put the events that are kept into a gap; what is lost stays around them."""
+    seq, end = gap.first_seq, gap.first_seq + gap.lost
+    for at, event in kept.between(seq, end):
+        if seq < at:
+            yield _lost_frame(seq, at - seq)
+        yield Frame(at, empty(), ((0, event),))
+        seq = at + 1
+    if seq < end:
+        yield _lost_frame(seq, end - seq)
+
+
+def _lost_frame(seq: int, count: int) -> Frame:
+    event = {"t": "lost", "rows": count, "reason": "journal_gap"}
+    return Frame(seq, empty(), ((0, event),), lost=count)
 
 
 def stand_in(seq: int, count: int, reason: str) -> Prepared:

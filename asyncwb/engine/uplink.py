@@ -395,6 +395,8 @@ class Uplink:
         if judged.action is Action.SPLIT:
             return self._split(batch, judged.reason)
         if judged.action is Action.AUTH:
+            if isinstance(self._where, Embedded):
+                self._address = None  # one whose folder was deleted has made itself a new key
             self._say("auth", f"{where} does not accept the API key ({judged.reason}).")
         elif judged.action is Action.FATAL:
             if len(batch) == 1:

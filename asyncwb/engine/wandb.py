@@ -190,8 +190,7 @@ class Talk:
         except (KeyError, ValueError, TypeError):
             return None
         if existing is None:  # it is gone: what is still here makes it anew
-            translation.untake({"config": None})
-            translation.count = 0
+            translation.begin_again()
         elif existing.lines > sent:  # others have added theirs, which must not be written over
             translation.count = existing.lines
         return translation

@@ -189,7 +189,7 @@ class Worker:
             Reader(LiveSegments(session.journal)),
             session.summary.fold,
             lambda: (inbox.unwritten, inbox.next_seq),
-            session.start,
+            inbox.kept,
         )
         say = None if session.settings.silent else functools.partial(_say, session)
         outbox = Outbox(

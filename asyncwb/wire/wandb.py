@@ -324,6 +324,7 @@ class Translation:
     _about: dict[str, Any] = field(default_factory=dict)
     _config: dict[str, Any] = field(default_factory=dict)
     _told: str = ""
+    _told_attributes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def after(cls, existing: Existing | None) -> Translation:
@@ -387,6 +388,7 @@ class Translation:
         variables = dict(self.attributes)
         if text != self._told:
             variables["config"] = text
+        self._told_attributes |= self.attributes
         self.attributes, self._told = {}, text
         return variables
 
@@ -396,6 +398,11 @@ class Translation:
         self.attributes = {**kept, **self.attributes}
         if "config" in variables:
             self._told = ""
+
+    def begin_again(self) -> None:
+        """Have all of it told again, to a server that has the run no more."""
+        self.untake({**self._told_attributes, "config": None})
+        self.count = 0
 
     def _config_text(self) -> str:
         items = metric_items(self.fold.rules, self.fold.metrics())
@@ -420,6 +427,7 @@ class Translation:
             "about": self._about,
             "config": self._config,
             "told": self._told,
+            "told_attributes": self._told_attributes,
         }
 
     @classmethod
@@ -438,6 +446,7 @@ class Translation:
             _about=dict(state["about"]),
             _config=dict(state["config"]),
             _told=state["told"],
+            _told_attributes=dict(state.get("told_attributes", {})),
         )
 
 

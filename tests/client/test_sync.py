@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import asyncwb
+from asyncwb.cli.sync import outcome
 from asyncwb.client.backlog import look
 from asyncwb.client.sync import SyncProgress, SyncResult, sync
 from asyncwb.engine import native
@@ -233,16 +234,36 @@ async def test_a_server_without_the_run_is_sent_what_there_still_is(
     to_server: Settings, ask: Ask
 ) -> None:
     folder = await asyncio.to_thread(left_behind, 20_000)
+    description = RunFolder(folder).describe()
     first, second, *_ = find_segments(folder / "journal")
     segment = Segment.open(second)
     assert segment is not None
     segment.close()
     first.unlink()  # which a server had acknowledged, before it lost what it had
     (result,) = await send(to_server, folder)
-    assert (result.error, result.lost) == (None, segment.first_seq)
+    gone = segment.first_seq - 1  # the start is said from what `run.json` has
+    assert (result.error, result.lost, result.lacks_start) == (None, gone, True)
+    assert "what it said of the run (config, name" in outcome(result)
     info = await asyncio.to_thread(ask, "runs/{entity}/p/r")
-    assert (info["rows"], info["lost"]) == (20_001 - segment.first_seq, segment.first_seq)
+    assert (info["rows"], info["lost"]) == (20_000 - gone, gone)
     assert info["summary"]["i"] == 19_999
+    assert info["started_at"] == pytest.approx(description.started_at)
+
+
+async def test_a_sync_leaves_the_start_to_the_process_that_still_has_it(
+    to_server: Settings, ask: Ask
+) -> None:
+    nowhere = {"base_url": "http://127.0.0.1:9", "api_key": "k", "detach_uploader": False}
+    run = asyncwb.init("p", id="r", config={"lr": 1}, settings=nowhere)
+    for i in range(20_000):
+        run.log({"i": i})
+    folder, journal = run._session.folder.path, run._session.journal
+    first = journal.segments[0]
+    journal.trim(first.first_seq + first.count)  # a server had it, and has lost it
+    (result,) = await send(to_server, folder)
+    assert (result.sent, result.lost, result.error) == (0, 0, None)
+    assert await asyncio.to_thread(ask, "runs/{entity}/p/r") is None
+    await asyncio.to_thread(run.finish, timeout=0)
 
 
 async def test_a_server_that_claims_more_than_there_is_has_nothing_deleted(

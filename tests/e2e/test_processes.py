@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -281,6 +282,48 @@ print(len(list(api.run(run.path).scan_history())), run.url)
 """
     out, err = end(script(code, base_url="embedded", api_key="", server_idle_timeout=60))
     assert out.startswith("100 http://127.0.0.1:"), err
+    assert stop_embedded(data_folder)
+
+
+_GOES_ON = """
+import sys, time, asyncwb
+run = asyncwb.init(config={"lr": 1, "seed": 7})
+run.config.update({"lr": 2}, allow_val_change=True)
+run.name, run.tags = "renamed", ["a"]
+run.define_metric("i", summary="max")
+run.summary["by hand"] = "yes"
+first = run._session.journal.segments[0]
+i = 0
+while first in run._session.journal.segments:  # until the server has it and it is let go of
+    run.log({"i": i})
+    i += 1
+    if i % 1000 == 0:
+        run.flush()
+run.flush()
+print("ready", flush=True)
+sys.stdin.readline()
+run.log({"i": i})
+run.finish()
+about = asyncwb.Api().run(run.path)
+print(about.config, about.name, about.tags, about.summary["by hand"], about.summary["i"])
+"""
+
+
+def test_a_server_whose_folder_was_deleted_is_told_again_what_the_run_is(
+    script: Script, data_folder: Path, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(lambda: stop_embedded(data_folder))
+    given = {"base_url": "embedded", "api_key": "", "server_idle_timeout": 60}
+    process = script(_GOES_ON, **given)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout.readline() == "ready\n"
+    assert stop_embedded(data_folder)
+    shutil.rmtree(data_folder / "server")
+    process.stdin.write("\n")
+    process.stdin.flush()
+    out, err = end(process)
+    assert out.startswith("{'lr': 2, 'seed': 7} renamed ['a'] yes {'max': "), (out, err)
     assert stop_embedded(data_folder)
 
 

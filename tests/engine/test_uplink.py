@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from asyncwb.engine.embedded import Address
+from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.http import Http, NoAnswer, Reply
 from asyncwb.engine.outbox import Outbox
 from asyncwb.engine.pipeline import LiveSegments, Reader
@@ -22,9 +22,10 @@ from asyncwb.engine.uplink import Uplink
 from asyncwb.server import lanes
 from asyncwb.wire.frames import MAX_FRAME
 from asyncwb.wire.ingest import Stream, StreamHead, decode_batch
+from asyncwb.wire.metrics import metric_event
 from tests.engine.lab import SMALL, Writer, writer
 from tests.fix_server import ServerHandle
-from tests.server.ingest_client import connect, start_event
+from tests.server.ingest_client import connect, event_frame, first_frame, start_event
 
 pytestmark = pytest.mark.anyio
 
@@ -125,7 +126,7 @@ class Site:
         for i in range(rows):
             w.inbox.log({"i": i})
         self.writers[name] = w
-        source = JournalSource(Reader(LiveSegments(w.journal)))
+        source = JournalSource(Reader(LiveSegments(w.journal)), kept=w.inbox.kept)
         head = StreamHead(None, "p", name, "w1")
         return Outbox(
             head,
@@ -228,6 +229,30 @@ async def test_a_wrong_key_is_said_and_healed(server: ServerHandle) -> None:
         assert (await site.info("r"))["rows"] == 10
 
 
+async def test_a_server_that_has_made_itself_a_new_key_is_found_again(site: Site) -> None:
+    server, line = site.server, site.line
+    addresses = [Address(server.url, "the former key"), Address(server.url, server.api_key)]
+
+    class Found(Embedded):
+        async def find_or_start(self) -> Address:
+            return addresses.pop(0)
+
+    box = site.run("r")
+    where = Found(server.data, line, idle_timeout=60)
+    uplink = Uphill(where, line, flush_interval=0.01, heartbeat=float("inf"), memory=2**20)
+    uplink.pauses = []
+    task = asyncio.ensure_future(uplink.run())
+    box.close()
+    uplink.add(box)
+    try:
+        await site.settle(box)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert not addresses
+    assert (await site.info("r"))["rows"] == 10
+
+
 async def test_too_large_is_sent_in_parts(site: Site) -> None:
     def refuse_large(_line: Line, streams: list[Stream]) -> Reply | None:
         too_large = sum(len(stream.frames) for stream in streams) > 1
@@ -322,11 +347,26 @@ async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
     monkeypatch: pytest.MonkeyPatch,
     trimmed: bool,
 ) -> None:
-    box = site.run("r", 500)
+    async with connect(site.server) as client:  # which has the run that must be there
+        assert "error" not in await client.send(first_frame(1), run="r", writer="w0")
+    box = site.run("r", 500, config={"lr": 1}, resume="must")
     w = site.writers["r"]
-    start = start_event(config={"lr": 1}, resume="must")
-    box._source = JournalSource(Reader(LiveSegments(w.journal)), start=start)
     site.uplink.add(box)
+    await all_arrived(box, w)
+    gone = 0
+    if trimmed:
+        w.journal.trim(w.inbox.next_seq)
+        gone = w.journal.segments[0].first_seq - 1  # the start is said again
+        assert gone > 0
+    await lose_data(site, box, start_server(data=tmp_path / "empty"), monkeypatch)
+    info = await site.info("r")
+    assert (info["rows"], info["lost"], info["summary"]["i"]) == (500 - gone, gone, 499)
+    assert (box.progress.refused, box.progress.rows, box.progress.lost) == (None, 500, gone)
+    assert info["config"] == {"lr": 1}
+
+
+async def all_arrived(box: Outbox, w: Writer) -> None:
+    """Wait until the server has acknowledged all that was logged."""
     arrived = asyncio.Event()
 
     def moved(next_seq: int) -> None:
@@ -336,14 +376,14 @@ async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
     box.progress.moved.append(moved)
     async with asyncio.timeout(60):
         await arrived.wait()
-    gone = 0
-    if trimmed:
-        w.journal.trim(w.inbox.next_seq)
-        gone = w.journal.segments[0].first_seq - 1  # the start is said again
-        assert gone > 0
-    empty = start_server(data=tmp_path / "empty")
-    site.uplink._address = Address(empty.url, empty.api_key)
-    site.server = empty
+
+
+async def lose_data(
+    site: Site, box: Outbox, other: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put another server in the place of the one that was sent to, and finish the run."""
+    site.uplink._address = Address(other.url, other.api_key)
+    site.server = other
     rewound, rewind = asyncio.Event(), box.rewind
 
     def noted(next_seq: int) -> None:
@@ -357,10 +397,60 @@ async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
     box.close()
     site.uplink.wake.set()
     await site.settle(box)
+
+
+SAID: tuple[dict[str, Any], ...] = (
+    {"t": "config", "set": {"lr": 2, "opt": {"name": "sgd"}, "gone": 1}, "delete": []},
+    {"t": "attrs", "name": "first"},
+    metric_event("i", summary="max"),
+    {"t": "summary", "set": {"score": 1, "kept": "by hand"}, "delete": [], "step": 3},
+    metric_event("i", summary="min"),
+    {"t": "config", "set": {"lr": 3}, "delete": []},
+    {"t": "config", "set": {}, "delete": ["gone"]},
+    {"t": "attrs", "name": "second"},
+    {"t": "attrs", "tags": ["a", "b"]},
+    {"t": "attrs", "notes": "a note"},
+    {"t": "summary", "set": {"score": 2}, "delete": [], "step": 4},
+    {"t": "preempt"},
+)
+
+
+@pytest.mark.parametrize("had", [0, 4, 8], ids=["nothing", "some", "more"])
+async def test_what_the_run_said_of_itself_is_said_again_though_its_journal_is_gone(
+    site: Site,
+    start_server: Callable[..., ServerHandle],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    had: int,
+) -> None:
+    box = site.run("r", 0, config={"lr": 1, "seed": 7})
+    w = site.writers["r"]
+    for event in SAID:
+        w.inbox.event(event)
+    for i in range(500):
+        w.inbox.log({"i": i})
+    site.uplink.add(box)
+    await all_arrived(box, w)
+    w.journal.trim(w.inbox.next_seq)
+    first = w.journal.segments[0].first_seq
+    assert first > len(SAID) + 1
+    other = start_server(data=tmp_path / "other")
+    if had:  # a backup that was made when it had so many events
+        async with connect(other) as client:
+            start = start_event(config={"lr": 1, "seed": 7})
+            await client.send(event_frame(0, start, *SAID[: had - 1]), run="r", writer="w1")
+    w.inbox.log({"i": 500})
+    await lose_data(site, box, other, monkeypatch)
     info = await site.info("r")
-    assert (info["rows"], info["lost"], info["summary"]["i"]) == (500 - gone, gone, 499)
-    assert (box.progress.refused, box.progress.rows, box.progress.lost) == (None, 500, gone)
-    assert info["config"] == ({"lr": 1} if trimmed else {})
+    assert info["config"] == {"lr": 3, "seed": 7, "opt": {"name": "sgd"}}
+    assert (info["name"], info["tags"], info["notes"]) == ("second", ["a", "b"], "a note")
+    summary = info["summary"]
+    assert (summary["score"], summary["kept"]) == (2, "by hand")
+    lost = first - 1 - len(SAID)
+    assert summary["i"] == {"max": 500, "min": lost}
+    assert info["state"] == "preempting"
+    assert info["rows"] == 501 - lost
+    assert box.progress.rows == 501
 
 
 async def test_a_frame_that_is_cut_otherwise_the_second_time_counts_its_rows_once(

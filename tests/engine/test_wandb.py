@@ -319,7 +319,7 @@ async def test_nothing_is_acknowledged_that_could_not_be_written_down(
 
 
 async def test_a_run_that_was_deleted_is_made_anew(cloud: Cloud, tmp_path: Path) -> None:
-    with writer(tmp_path, config={"a": 1}) as w:
+    with writer(tmp_path, config={"a": 1}, notes="n") as w:
         w.inbox.log({"x": 1})
         box = w.outbox(urgent=True)
         async with uplink(cloud) as up:
@@ -333,7 +333,7 @@ async def test_a_run_that_was_deleted_is_made_anew(cloud: Cloud, tmp_path: Path)
             await settle(found)
     run = cloud.runs["r"]
     assert [row["x"] for row in run.rows] == [2]
-    assert (run.config, run.summary["x"]) == ({"a": 1}, 2)
+    assert (run.config, run.summary["x"], run.bucket["notes"]) == ({"a": 1}, 2, "n")
 
 
 async def test_stop_heartbeat_and_rate_limits(cloud: Cloud, tmp_path: Path) -> None:
