@@ -55,6 +55,25 @@ class KeptEvents:
             events[seq] = _joined(events.get(seq), loads(text))
         return [(seq, self.anew(event)) for seq, event in events.items()]
 
+    def joining(self) -> dict[str, Any] | None:
+        """Return the start of another writer of the run: what the run is by now, which gives way
+        where the server has been told of it. None where nothing was said yet.
+
+        For a forked child, in which no other thread changes anything: the lock is not taken.
+        """
+        start: dict[str, Any] | None = None
+        for _, text in sorted(self._parts.values()):
+            event = loads(text)
+            if event["t"] == "start":
+                start = event
+            elif start is not None and event["t"] == "attrs":
+                start |= {k: v for k, v in event.items() if k != "t"}
+            elif start is not None and event["t"] == "config":
+                start["config"] |= event["set"]
+                for key in event["delete"]:
+                    start["config"].pop(key, None)
+        return None if start is None else {**start, "joins": True, "resume": "allow"}
+
     def anew(self, event: dict[str, Any]) -> dict[str, Any]:
         """Return an event for a server that had the run and has lost it: the run is made, whatever
         its `resume` said, and has what it had before this process went on with it."""

@@ -95,7 +95,7 @@ class Session:
     Args:
         settings: of this run.
         head: whose rows these are, but for the writer's name, which the session makes.
-        start: the first event; a forked child sends it again for a writer of its own.
+        start: the first event; that of a forked child says what the run was when it was forked.
         step: the first step (one after the last where the run is resumed).
         before: what the server has of the run where it is resumed, as `LocalSummary` takes it.
         engine: gives the engine of the process that asks (a forked child has another one).
@@ -334,6 +334,7 @@ class Session:
         self.greeted = True  # the parent says where the run's page is
         self._told_to_stop = False
         self.summary = LocalSummary(None)  # the parent's locks may be held by threads not here
+        self.start = self.inbox.kept.joining() or self.start
         self.inbox.after_fork(self._reopen, self.start)
 
     def _reopen(self) -> Journal:

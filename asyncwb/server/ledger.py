@@ -276,6 +276,8 @@ class Ledger:
         if self._found:
             self._spoke(writer, started)
         others = (w for w in self.record.writers.values() if w is not writer)
+        if event.get("joins") and len(self.record.writers) > 1:
+            return
         if self._found and any(w.heartbeat_at > started for w in others):
             self._set_config(event.get("config"), None, newer=self.config)
             return  # the others have said who and where the run is, too

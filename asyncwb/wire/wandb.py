@@ -325,6 +325,7 @@ class Translation:
     _config: dict[str, Any] = field(default_factory=dict)
     _told: str = ""
     _told_attributes: dict[str, Any] = field(default_factory=dict)
+    _is_known: bool = False
 
     @classmethod
     def after(cls, existing: Existing | None) -> Translation:
@@ -332,6 +333,7 @@ class Translation:
         made = cls()
         if existing is not None:
             made.count = existing.lines
+            made._is_known = True
             made.lines.started_at = existing.started_at
             made._config = dict(existing.config)
             before = {path: value for path, value in existing.summary.items() if path not in _OURS}
@@ -374,6 +376,8 @@ class Translation:
             known = self.lines.started_at
             self.lines.started_at = at if known is None else min(at, known)
         self._about = {name: event.get(name) for name in ("python", "client")}
+        if event.get("joins") and self._is_known:
+            return
         self._config.update(event.get("config") or {})
         self.attributes.update(start_attributes(event))
 
@@ -428,6 +432,7 @@ class Translation:
             "config": self._config,
             "told": self._told,
             "told_attributes": self._told_attributes,
+            "is_known": self._is_known,
         }
 
     @classmethod
@@ -447,6 +452,7 @@ class Translation:
             _config=dict(state["config"]),
             _told=state["told"],
             _told_attributes=dict(state.get("told_attributes", {})),
+            _is_known=bool(state.get("is_known")),
         )
 
 

@@ -285,6 +285,34 @@ print(len(list(api.run(run.path).scan_history())), run.url)
     assert stop_embedded(data_folder)
 
 
+_CHANGED_BEFORE_A_FORK = """
+import os, asyncwb
+run = asyncwb.init(config={"lr": 1, "seed": 7}, name="first", resume="never")
+run.config.update({"lr": 2}, allow_val_change=True)
+run.name, run.tags = "second", ["late"]
+run.flush()
+early, late = os.pipe()
+if (pid := os.fork()) == 0:
+    os.read(early, 1)
+    run.log({"b": 1})
+    run.finish()
+    os._exit(0)
+run.config.update({"seed": 8}, allow_val_change=True)
+run.log({"a": 1})
+run.flush()
+os.write(late, b"x")
+os.waitpid(pid, 0)
+run.finish()
+about = asyncwb.Api().run(run.path)
+print(about.config, about.name, about.tags, about.summary["b"])
+"""
+
+
+def test_a_forked_child_changes_nothing_of_what_the_run_is(script: Script) -> None:
+    out, err = end(script(_CHANGED_BEFORE_A_FORK))
+    assert out == "{'lr': 2, 'seed': 8} second ['late'] 1\n", err
+
+
 _GOES_ON = """
 import sys, time, asyncwb
 run = asyncwb.init(config={"lr": 1, "seed": 7})
