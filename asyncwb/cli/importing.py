@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TaskID
+from rich.text import Text
 
 from asyncwb.cli.output import progress_column, progress_console, say
 from asyncwb.cli.usage import refuse
@@ -212,6 +213,8 @@ class Lines:
         if state.label not in self._lines:
             self._lines[state.label] = self._progress.add_task(printable(state.label), total=None)
         self._progress.update(self._lines[state.label], completed=state.done)
+        if state.said is not None:
+            self._progress.console.print(Text(printable(state.said)), highlight=False)
 
 
 def outcome(result: ImportResult) -> str:

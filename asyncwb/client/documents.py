@@ -352,6 +352,17 @@ mutation DeleteRun($id: ID!, $deleteArtifacts: Boolean) {
 }
 """
 
+DROP_HISTORY: Final = """
+mutation RewindRun($run: String!, $entity: String, $project: String) {
+  rewindRun(input: {
+    runName: $run, entityName: $entity, projectName: $project, metricName: "_step", metricValue: -1
+  }) {
+    rewoundRun { id }
+  }
+}
+"""
+"""Drops all rows of a run, and nothing else of it."""
+
 # A run's rows, and its lines of text.
 
 HISTORY: Final = """

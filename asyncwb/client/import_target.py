@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+from asyncwb.client.documents import DROP_HISTORY
 from asyncwb.client.import_items import FileEntry
 from asyncwb.client.paths import RunPath, route
 from asyncwb.engine.embedded import Address
@@ -23,7 +24,7 @@ from asyncwb.errors import CommError
 from asyncwb.wire.ingest import CONTENT_TYPE, encode_batch
 from asyncwb.wire.retry import Backoff, verdict
 from asyncwb.wire.stream import StreamHead
-from asyncwb.wire.values import dumps
+from asyncwb.wire.values import dumps, loads
 
 _UNKNOWN: Final = frozenset(("writer_not_found", "run_not_found"))
 _NO_ROUTE: Final = (404, 405)
@@ -63,6 +64,23 @@ class Target:
             return None
         answer: dict[str, Any] = _checked(reply).json()
         return answer
+
+    async def writers(self, path: RunPath) -> list[str]:
+        """Return the names of those who wrote to a run."""
+        reply = await self._ask("GET", f"/api/v1/runs/{_route(path)}?fold=true")
+        return list(loads(str(_checked(reply).json()["fold"]).encode())["writers"])
+
+    async def drop_history(self, path: RunPath) -> None:
+        """Drop all rows of a run; the server goes on with it where this does not wait as long.
+
+        Raises:
+            CommError: the server refuses it, or does not answer.
+        """
+        run = {"entity": path.entity, "project": path.project, "run": path.run}
+        body = dumps({"query": DROP_HISTORY, "variables": run})
+        answer = _checked(await self._ask("POST", "/graphql", body)).json()
+        if answer.get("errors"):
+            raise CommError(f"the server drops no rows: {answer['errors'][0]['message']}")
 
     async def next_seq(self, head: StreamHead) -> int:
         """Return how many numbers of a writer the server has."""

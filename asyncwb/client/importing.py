@@ -34,6 +34,7 @@ from asyncwb.client.import_items import (
 )
 from asyncwb.client.import_target import Target
 from asyncwb.client.paths import RunPath
+from asyncwb.client.tensorboard_anew import Anew
 from asyncwb.client.tensorboard_run import TensorboardRun
 from asyncwb.engine.embedded import Address
 from asyncwb.engine.folder import new_writer
@@ -54,10 +55,11 @@ _REFUSED: Final = frozenset((400, 413, 415, 422))
 
 @dataclass(frozen=True, slots=True)
 class ImportProgress:
-    """How far one run is: numbered items that the server has."""
+    """How far one run is: numbered items that the server has; `said`: what has to be known now."""
 
     label: str
     done: int
+    said: str | None = None
 
 
 @dataclass(slots=True)
@@ -166,26 +168,38 @@ class Move:
         path = result.path = RunPath(entity, source.project, source.run)
         _check_names(entity, path.project, path.run)
         media = await self._target.keeps_files(path)
+        anew: Anew | None = None
+        if isinstance(source, TensorboardRun):
+            anew = Anew(source, self._target, path, self._say)
+            await anew.find()
         parts = await source.parts(media=media)
         there = await self._target.info(path)
         last_step = None if there is None else there.get("last_step")
         known = [await self._target.next_seq(self._head(path, part.writer)) for part in parts]
-        if there is not None and there["rows"] and not any(known) and not self._into_existing:
+        ours = self._into_existing or any(known) or (anew is not None and anew.is_again)
+        if there is not None and there["rows"] and not ours:
             raise UsageError(
                 f"the server has a run {path} already, with rows of another origin. Nothing was "
                 "imported; name another project, or add to it with --into-existing"
             )
         heads = dict(zip((part.writer for part in parts), known, strict=True))
+        if anew is not None:
+            parts = await anew.settle(parts, media=media)
         live = _Live(self._target, path) if source.grows else None
         while True:
             for part in parts:
-                done = heads.setdefault(part.writer, 0)
-                await self._part(path, part, done, last_step)
+                if part.writer not in heads:
+                    heads[part.writer] = await self._target.next_seq(self._head(path, part.writer))
+                await self._part(path, part, heads[part.writer], last_step)
+                if anew is not None:
+                    await anew.beat()
             if live is not None:
                 await live.beat()
             if await source.settled():
                 break
             parts = await source.parts(media=media)
+            if anew is not None:
+                parts = await anew.settle(parts, media=media)
         for part in parts:
             result.left += part.found.left
             result.notes += part.found.notes
@@ -193,6 +207,13 @@ class Move:
         await self._close(path, parts)
         if live is not None:
             await live.end()
+        if anew is not None:
+            await anew.end()
+            result.notes += [anew.note] if anew.note else []
+
+    def _say(self, text: str) -> None:
+        self._result.notes.append(text)
+        self._report(ImportProgress(self._source.label, self._done, text))
 
     @staticmethod
     def _head(path: RunPath, writer: str) -> StreamHead:

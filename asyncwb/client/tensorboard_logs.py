@@ -14,7 +14,6 @@ what TensorBoard itself shows. Such a value keeps its number and loses its conte
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import struct
@@ -38,7 +37,7 @@ _SECOND: Final = re.compile(r"tfevents\.([0-9]+)")
 _NUMBERS: Final = re.compile(r"[0-9]+|[^0-9]+")
 _PURGED: Final[Event] = {"t": "purged"}
 _SESSION_START: Final = 1
-_REPLACED: Final = "value that a later session replaced (one of an earlier import stays)"
+_REPLACED: Final = "value that a later session replaced"
 
 # Event
 _WALL_TIME, _STEP, _GRAPH, _SUMMARY = 1, 2, 4, 5
@@ -163,15 +162,18 @@ class FilePart:
 
     Args:
         file: the file.
+        writer: the name under which it is sent.
         started_at: when the file was begun, unix seconds: of two values at one step that of the
             later file is the last.
         media: whether files may be attached to rows.
     """
 
-    def __init__(self, file: EventFile, *, started_at: float, media: bool) -> None:
+    def __init__(
+        self, file: EventFile, *, writer: str = "", started_at: float, media: bool
+    ) -> None:
         self.file = file
+        self.writer = writer
         self.found = Found()
-        self.writer = "tfe-" + hashlib.sha256(file.name.encode()).hexdigest()[:12]
         self.limits = Limits()
         self._number = -1
         self._last_record = -1
@@ -212,6 +214,19 @@ class FilePart:
         self.found.tail, self.found.overtaken = ([], rows) if self.limits.followed else (rows, [])
         if self.damage is not None and self.damage not in self.found.notes:
             self.found.notes.append(self.damage)
+
+    def has_replaced(self, count: int) -> bool:
+        """Tell whether of the first `count` items, and the row behind them that an import may have
+        sent as the last, any was replaced; reads the file once more."""
+        again = FilePart(self.file, started_at=self.started_at, media=False)
+        again.limits = self.limits
+        for index, item in enumerate(again.items()):
+            if index > count:
+                return False
+            if item is _PURGED:
+                return True
+        last = again._open
+        return last is not None and self.limits.replaced(last.step, again._last_record)
 
     def _event(self, event: Message) -> Iterator[Item]:
         for number, what in _LEFT.items():

@@ -26,6 +26,8 @@ class TensorboardRun:
     """The source of one folder; make it with `open`.
 
     `quiet` above 0 follows files that still grow until nothing was added for so many seconds.
+    `generation` counts how often all of it was to be sent anew; `sessions` tells the sessions apart
+    that replaced something, as of the last `parts` (None: there are none).
     """
 
     def __init__(
@@ -36,9 +38,11 @@ class TensorboardRun:
         self.project = project
         self.run = run
         self.quiet = 0.0
+        self.generation = 0
+        self.sessions: str | None = None
         self._root = root
         self._files = files
-        self._parts: dict[str, FilePart] = {}
+        self._parts: dict[tuple[str, int], FilePart] = {}
         self._size = 0
         self._started_at = 0.0
 
@@ -77,14 +81,25 @@ class TensorboardRun:
         if not self._started_at:
             times = [at for at in map(first_time, self._files) if at is not None]
             self._started_at = min(times, default=time.time())
+        restarts = sorted((name, limits.inner) for name, limits in replaced.items() if limits.inner)
+        self.sessions = _digest(repr(restarts)) if restarts else None
+        parts = {}
         for file in self._files:
-            part = self._parts.get(file.name)
+            place = file.name, self.generation
+            part = self._parts.get(place)
             if part is None:
                 began = first_time(file) or self._started_at
-                part = FilePart(file, started_at=began, media=media)
-                self._parts[file.name] = part
+                writer = _writer(file, self.generation)
+                part = FilePart(file, writer=writer, started_at=began, media=media)
+            parts[place] = part
             part.limits = replaced[file.name]
-        return [self._parts[file.name] for file in self._files]
+        self._parts = parts
+        return list(parts.values())
+
+    def writers(self) -> set[str]:
+        """Return the names of the files' writers, in this generation and the ones before."""
+        generations = range(self.generation + 1)
+        return {_writer(file, generation) for file in self._files for generation in generations}
 
     async def settled(self) -> bool:
         """Wait until something was added; True: nothing was for long enough."""
@@ -119,6 +134,14 @@ class TensorboardRun:
         nothing: tuple[FileEntry, ...] = ()
         for file in nothing:
             yield file
+
+
+def _writer(file: EventFile, generation: int) -> str:
+    return "tfe-" + _digest(f"{file.name}#{generation}" if generation else file.name)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _size(files: Sequence[EventFile]) -> int:

@@ -74,7 +74,7 @@ class Rewinds:
         Args:
             path: the run's name; there must be one.
             run_id: its inner id.
-            step: a whole number from 0; below the first step, the whole history goes.
+            step: a whole number from -1; below the first step, the whole history goes.
 
         Raises:
             ApiError: 503, the run is being sealed or logged to and does not become free; nothing
@@ -177,7 +177,8 @@ def _prepared(cut: Cut, frames: Sequence[Any], former: str) -> dict[str, Any]:
 async def _number_anew(connection: AsyncConnection, state: State, path: RunPath, line: int) -> None:
     """Let W&B clients go on at a line, although lines of higher numbers came before."""
     record = (await state.ingest.lock(connection, {path})).get(path)
-    if record is not None:
+    # Where none has written, and all rows are gone, one begins at 0 as ever.
+    if record is not None and (line or any(w.startswith(spans.WRITER) for w in record.writers)):
         ledger = Ledger(record, state.clock(), state.config.crash_after)
         spans.begin_generation(ledger, spans.WRITER, line)
         await state.ingest.apply(connection, [ledger.change()])

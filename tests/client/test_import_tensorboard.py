@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from asyncwb.client.import_target import Target
 from asyncwb.client.importing import ImportResult, sync_tensorboard
 from asyncwb.client.tensorboard_logs import EventFile, FilePart, find_event_files
 from asyncwb.engine.http import Http
-from asyncwb.errors import UsageError
+from asyncwb.errors import CommError, UsageError
 from tests.client import import_lab as lab
 from tests.fix_server import ServerHandle
+from tests.server.ingest_client import connect, first_frame
 
 pytestmark = pytest.mark.anyio
 
@@ -142,8 +144,102 @@ async def test_a_session_that_starts_again_replaces_what_came_after_its_step(
         assert result.path is not None
         rows = await lab.history_of(target, result.path)
     assert [(row["_step"], row["loss"]) for row in rows] == [(0, 0), (1, 1), (2, 2), (3, 103)]
-    left = "value that a later session replaced (one of an earlier import stays)"
-    assert set(result.left) == {left}
+    assert set(result.left) == {"value that a later session replaced"}
+
+
+def log(folder: Path, suffix: str, steps: Sequence[int], purge_step: int | None = None) -> None:
+    with writer(folder, suffix, purge_step) as session:
+        for step in steps:
+            session.add_scalar("loss", 100 * (purge_step is not None) + step, step)
+
+
+async def state_of(target: Target, result: ImportResult) -> tuple[Any, ...]:
+    assert result.path is not None
+    about = await target.info(result.path) or {}
+    rows = await lab.history_of(target, result.path)
+    found = [(row["_step"], row["loss"]) for row in rows]
+    return found, about["summary"]["loss"], about["state"], about["rows"]
+
+
+@pytest.mark.parametrize("purged", [5, 3, 0], ids=["the last row", "some", "all"])
+@pytest.mark.parametrize("joined", [False, True], ids=["another file", "the same file"])
+async def test_what_a_session_replaces_after_an_import_is_gone_with_the_next(
+    server: ServerHandle, tmp_path: Path, purged: int, *, joined: bool
+) -> None:
+    folder = tmp_path / "tb"
+    log(folder, "a", range(6))
+    async with lab.target_of(server) as target:
+        await bring(target, folder)
+        (before,) = folder.iterdir()
+        log(folder, "b", [purged, purged + 1], purge_step=purged)
+        if joined:
+            (after,) = set(folder.iterdir()) - {before}
+            before.write_bytes(before.read_bytes() + after.read_bytes())
+            after.unlink()
+        for _ in range(2):
+            result = await bring(target, folder)
+            assert result.error is None
+        fresh = await bring(target, folder, run_id="fresh")
+        assert await state_of(target, result) == await state_of(target, fresh)
+        log(folder, "c", [purged], purge_step=purged)
+        again = await bring(target, folder)
+        fresh = await bring(target, folder, run_id="fresh2")
+        assert await state_of(target, again) == await state_of(target, fresh)
+    assert any("dropped and imported anew" in note for note in again.notes)
+    assert not any("anew" in note for note in result.notes)
+
+
+async def test_an_import_that_is_cut_off_while_it_begins_anew_says_so_until_it_is_through(
+    server: ServerHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tb"
+    log(folder, "a", range(6))
+    async with lab.target_of(server) as target:
+        first = await bring(target, folder)
+        log(folder, "b", [3, 4], purge_step=3)
+        send = Target.send
+        for last in range(100):  # one request more each time, from where the last one came to
+            monkeypatch.setattr(Target, "send", _cut_off_at(send, last))
+            result = await bring(target, folder)
+            if result.error is None:
+                break
+            about = await target.info(first.path) or {}  # type: ignore[arg-type]
+            rows = await lab.history_of(target, first.path)  # type: ignore[arg-type]
+            whole = [row["loss"] for row in rows] == list(range(6))
+            assert whole or about["state"] == "running"
+        assert last > 3
+        monkeypatch.undo()
+        fresh = await bring(target, folder, run_id="fresh")
+        assert await state_of(target, result) == await state_of(target, fresh)
+
+
+def _cut_off_at(send: Any, last: int) -> Any:
+    left = iter(range(1 if last else 0))
+
+    async def cut_off(self: Target, head: Any, frame: bytes) -> int:
+        if next(left, None) is None:
+            raise CommError("cut off")
+        return int(await send(self, head, frame))
+
+    return cut_off
+
+
+async def test_a_run_with_rows_of_another_origin_loses_none(
+    server: ServerHandle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tb"
+    log(folder, "a", range(6))
+    async with lab.target_of(server) as target:
+        await bring(target, folder, run_id="r1", project="p")
+        async with connect(server) as client:
+            await client.send(first_frame(1))
+        log(folder, "b", [3], purge_step=3)
+        result = await bring(target, folder, run_id="r1", project="p")
+        assert result.path is not None
+        rows = await lab.history_of(target, result.path)
+    assert [row["_step"] for row in rows] == list(range(6))
+    assert rows[3]["loss"] == 103
+    assert [note for note in result.notes if "rows of another origin" in note]
 
 
 async def test_of_two_files_that_repeat_a_step_the_later_is_the_last(

@@ -396,8 +396,11 @@ async def _rewind(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     if input["metric_name"] != "_step":
         raise refused("bad_metric", "A run can be rewound by _step only. Nothing was changed.")
     value = input["metric_value"]
-    if not 0 <= value < 2**53:  # which NaN is not either
-        raise refused("bad_metric", "metricValue must be a step, 0 or more. Nothing was changed.")
+    if not (0 <= value < 2**53 or value == -1):  # which NaN is not either
+        raise refused(
+            "bad_metric",
+            "metricValue must be a step, 0 or more, or -1 for no rows at all. Nothing was changed.",
+        )
     path, run_id = await require_run(
         context.state, context.user, Action.WRITE, named(context, input)
     )

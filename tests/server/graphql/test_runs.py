@@ -313,6 +313,20 @@ def test_only_steps_can_be_rewound_to(server: ServerHandle) -> None:
     assert codes(ask(server, query, input=missing)) == ["run_not_found"]
 
 
+def test_a_rewind_to_before_the_first_step_drops_all_rows_and_nothing_else(
+    server: ServerHandle,
+) -> None:
+    client = WandbClient(server)
+    client.begin()
+    client.upsert(config={"lr": {"value": 1}}, notes="n")
+    client.log(0, [{"_step": i, "v": i} for i in range(5)])
+    client.rewind(-1)
+    assert client.history() == []
+    assert client.ask("notes") == {"notes": "n"}
+    client.log(0, [{"_step": 0, "v": 7}])
+    assert [row["v"] for row in client.history()] == [7]
+
+
 def test_values_set_by_hand_survive_a_rewind(server: ServerHandle) -> None:
     client = WandbClient(server)
     run_id = client.begin()
