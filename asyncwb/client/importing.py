@@ -251,6 +251,7 @@ class Move:
         if not await self._target.next_seq(head):
             await self._attachments(path, [row])
             start: Event = {"t": "start", "at": row.at, "config": {}, "resume": "must"}
+            start["joins"] = True
             await self._send(head, 0, [start, row, {"t": "leave", "at": row.at}])
 
     async def _send(self, head: StreamHead, first_seq: int, items: Sequence[Row | Event]) -> None:
@@ -338,7 +339,7 @@ class _Live:
         if self._begun:
             await self._target.next_seq(self._head)
         else:
-            start: Event = {"t": "start", "config": {}, "resume": "must"}
+            start: Event = {"t": "start", "config": {}, "resume": "must", "joins": True}
             await self._target.send(self._head, pack(0, [start]).encode())
             self._begun = True
 

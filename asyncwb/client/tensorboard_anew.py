@@ -25,7 +25,7 @@ from asyncwb.client.tensorboard_logs import FilePart
 from asyncwb.client.tensorboard_run import TensorboardRun
 from asyncwb.wire.stream import StreamHead
 
-_START: Final[Event] = {"t": "start", "config": {}, "resume": "must"}
+_START: Final[Event] = {"t": "start", "config": {}, "resume": "must", "joins": True}
 _IMPORTS: Final = ("again-", "sessions-", "tail-", "end-", "live-")
 """how the names of writers begin that are an import's, beside those of files"""
 _BEGUN, _DROPPED = 1, 2

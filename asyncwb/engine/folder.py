@@ -219,3 +219,9 @@ def folders_of(runs: Path, project: str, run: str) -> list[tuple[RunFolder, Desc
 def new_writer() -> str:
     """Return a name for a writer that nobody else has."""
     return os.urandom(4).hex()
+
+
+def child_of(writer: str) -> str:
+    """Return a new name for a writer that a fork of this one makes: the server knows by it that
+    the run is the first one's to finish."""
+    return f"{writer.partition('-')[0]}-{new_writer()}"

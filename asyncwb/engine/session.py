@@ -19,7 +19,7 @@ from asyncwb.engine import stopping
 from asyncwb.engine.aside import Aside
 from asyncwb.engine.checks import check_event
 from asyncwb.engine.ending import Ending, Others
-from asyncwb.engine.folder import Description, RunFolder, new_writer
+from asyncwb.engine.folder import Description, RunFolder, child_of
 from asyncwb.engine.inbox import Inbox
 from asyncwb.engine.journal import Journal
 from asyncwb.engine.notices import Notices
@@ -339,7 +339,7 @@ class Session:
 
     def _reopen(self) -> Journal:
         head = self.head
-        self.head = StreamHead(head.entity, head.project, head.run, new_writer())
+        self.head = StreamHead(head.entity, head.project, head.run, child_of(head.writer))
         self.folder, self.journal = self._open()
         self.saved = Saved(self.folder)
         self.aside = Aside(self.folder.aside)

@@ -9,6 +9,8 @@ folded into the summary and its events change the run. The rules of a run's stat
     finish while others still write               -> stays running; its exit code is remembered
     leave (a forked child ends)                   -> stays as it was, unless it was the last one
                                                      and another had finished the run
+    a forked child is killed                      -> as if it had left, where its parent has
+                                                     finished the run
     no contact for `crash_after`                  -> whoever spoke last decides: finished or failed
                                                      if that was a finish, else crashed
     finish after somebody asked for a stop        -> killed, whatever the exit code
@@ -20,12 +22,14 @@ folded into the summary and its events change the run. The rules of a run's stat
                                                      heard, it is as if all had gone silent
 
 A run that comes back to life (a new writer, or one that was only slow) forgets its end; one that
-had ended for good also forgets that it was to stop.
+had ended for good also forgets that it was to stop. Where it is begun again, by a writer that is no
+forked child, how those before it ended says nothing any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,6 +44,7 @@ from asyncwb.wire.values import dumps
 
 _TEXTS = {"notes": "notes", "group": "group_name", "job_type": "job_type"}
 _ORIGIN = {"host": "host", "program": "program", "python": "python", "client": "client"}
+_CHILD = re.compile(r"([0-9a-f]{8})-[0-9a-f]{8}")
 _ALIVE = ("running", "preempting")
 _LONGEST_ORIGIN = names.MAX_TEXT["program"]
 INT32 = 2**31
@@ -213,6 +218,13 @@ class Ledger:
         for _, event in frame.events:
             self._event(writer, event)
 
+    def _forget_ends(self) -> None:
+        """The run begins again: whoever had finished it has only left."""
+        for name, writer in self.record.writers.items():
+            if has_finished(writer):
+                writer.exit_code = None
+                self._touched.add(name)
+
     def _contact(self, writer: WriterRecord) -> None:
         record = self.record
         if self._found:
@@ -272,6 +284,8 @@ class Ledger:
         started = float(at) if isinstance(at, (int, float)) else self.now
         self.record.started_at = min(started, self.record.started_at or started)
         writer.finished_at = writer.exit_code = None
+        if not (self._found or event.get("joins") or self.record.state in _ALIVE):
+            self._forget_ends()
         self._contact(writer)
         if self._found:
             self._spoke(writer, started)
@@ -334,8 +348,7 @@ class Ledger:
         ends = [w for w in record.writers.values() if has_finished(w)]
         if not ends:
             return
-        record.exit_code = next((w.exit_code for w in ends if w.exit_code), 0)
-        record.finished_at = max(w.finished_at or 0.0 for w in ends)
+        _take_ends(record, ends)
         record.state = "running" if self._others_live(writer) else _end_of(record)
 
     # The end of the request.
@@ -365,16 +378,32 @@ def expire(record: RunRecord) -> RunChange:
 
 
 def _end_silent(record: RunRecord) -> None:
-    finished = [w for w in record.writers.values() if has_finished(w)]
-    silent = [w.heartbeat_at for w in record.writers.values() if w.finished_at is None]
-    last = max(finished, key=lambda w: w.heartbeat_at, default=None)
-    if last is not None and last.heartbeat_at >= max(silent, default=0.0):
+    finished = {w.writer: w for w in record.writers.values() if has_finished(w)}
+    silent = [
+        w.heartbeat_at
+        for w in record.writers.values()
+        if w.finished_at is None and _parent_of(w.writer) not in finished
+    ]
+    last = max((w.heartbeat_at for w in finished.values()), default=None)
+    if last is not None and last >= max(silent, default=0.0):
+        _take_ends(record, finished.values())
         record.state = _end_of(record)
     else:
         record.state = "preempted" if record.state == "preempting" else "crashed"
         heard = (w.heartbeat_at for w in record.writers.values())
         record.finished_at = max(heard, default=record.heartbeat_at)
         record.exit_code = None
+
+
+def _take_ends(record: RunRecord, ends: Collection[WriterRecord]) -> None:
+    record.exit_code = next((w.exit_code for w in ends if w.exit_code), 0)
+    record.finished_at = max(w.finished_at or 0.0 for w in ends)
+
+
+def _parent_of(writer: str) -> str | None:
+    """Return the writer whose fork this one is, None where it is none."""
+    found = _CHILD.fullmatch(writer)
+    return found and found[1]
 
 
 def has_finished(writer: WriterRecord) -> bool:

@@ -96,6 +96,56 @@ async def test_who_spoke_last_decides(server: ServerHandle, time: FakeTime) -> N
         assert (await client.run("crash"))["state"] == "crashed"
 
 
+@pytest.mark.parametrize(("code", "state"), [(0, "finished"), (3, "failed")])
+async def test_a_child_that_falls_silent_leaves_the_end_to_its_parent(
+    server: ServerHandle, time: FakeTime, code: int, state: str
+) -> None:
+    parent, child = "0123abcd", "0123abcd-4567cdef"
+    finish = {"t": "finish", "exit_code": code, "at": EPOCH}
+    async with connect(server) as client:
+        for run in ("heard", "found", "revived", "parent silent"):
+            await client.send(first_frame(1), run=run, writer=parent)
+            await client.send(first_frame(1, joins=True), run=run, writer=child)
+        for run in ("heard", "found"):
+            await client.send(event_frame(2, finish), run=run, writer=parent)
+            time.now += 10
+            await client.send(run=run, writer=child)
+            assert (await client.run(run))["state"] == "running"
+        await client.send(run="found", writer=child, presence=Presence.DONE)
+        assert (await client.run("found"))["state"] == state
+        time.now += 100
+        look(server)
+        await client.send(event_frame(2, finish), run="revived", writer=parent)
+        await client.send(encode(2, rows(5, 1)), run="revived", writer=child)
+        assert (await client.run("revived"))["state"] == "running"
+        time.now += 100
+        look(server)
+        for run in ("heard", "found", "revived"):
+            info = await client.run(run)
+            assert (info["state"], info["exit_code"]) == (state, code), run
+        assert (await client.run("parent silent"))["state"] == "crashed"
+
+
+async def test_a_run_that_is_begun_again_ends_as_it_ends_then(
+    server: ServerHandle, time: FakeTime
+) -> None:
+    def finish(code: int) -> dict[str, Any]:
+        return {"t": "finish", "exit_code": code, "at": EPOCH}
+
+    async with connect(server) as client:
+        await client.send(first_frame(1))
+        await client.send(event_frame(2, finish(1)))
+        assert (await client.run())["state"] == "failed"
+        await client.send(first_frame(1), writer="w2")
+        await client.send(event_frame(2, finish(0)), writer="w2")
+        info = await client.run()
+        assert (info["state"], info["exit_code"]) == ("finished", 0)
+        await client.send(first_frame(1), writer="w3")
+        time.now += 100
+        assert look(server) == 1
+        assert (await client.run())["state"] == "crashed"
+
+
 async def test_what_a_dead_writer_left_is_no_sign_of_life(
     server: ServerHandle, time: FakeTime
 ) -> None:
