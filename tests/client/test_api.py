@@ -236,7 +236,7 @@ def test_runs_and_projects_are_lazy_lists(server: ServerHandle) -> None:
     assert api.project("p").id == project.id
     with pytest.raises(NotFoundError, match="no project"):
         _ = api.project("unknown").id
-    assert list(api.projects("nobody")) == []
+    assert list(api.projects("no-such-user")) == []
     with pytest.raises(ValueError, match="no project"):
         len(api.runs("unknown"))
 

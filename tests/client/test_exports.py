@@ -15,11 +15,12 @@ import asyncwb
 from asyncwb.apis.public import Api, DownloadHistoryResult, IncompleteRunHistoryError, Run
 from asyncwb.errors import CommError, Error, RunNotFoundError
 from asyncwb.server.graphql import executable_schema
+from asyncwb.settings import default_entity
 from tests.client.test_api import api_of, ingest, settings_of
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import first_frame
 
-NAME = "root_p_r1_0.runhistory.parquet"
+NAME = f"{default_entity()}_p_r1_0.runhistory.parquet"
 Given = Callable[..., Run]
 """`given(*names, live=None)`: the run at a server that exported these files of it"""
 
@@ -118,7 +119,7 @@ def test_a_server_names_the_files_that_it_exported(run: Run, given: Given, tmp_p
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 is how it begins")
     theirs = given(whole, tmp_path / "bad.parquet", whole)
     found = theirs.download_history_exports(tmp_path / "down")
-    names = [f"root_p_r1_{number}.runhistory.parquet" for number in range(3)]
+    names = [f"{default_entity()}_p_r1_{number}.runhistory.parquet" for number in range(3)]
     first, second, third = (tmp_path / "down" / name for name in names)
     assert (found.paths, found.contains_live_data) == ([first, third], False)
     assert "no whole Parquet file" in (found.errors or {})[second]

@@ -186,7 +186,7 @@ def test_a_sweep_is_got_by_its_names(server: ServerHandle) -> None:
     assert sweep is not None
     assert [run.id for run in sweep.runs] == ["c", "b", "a"]
     assert Sweep.get(api, project="elsewhere", sid=name) is None
-    assert Sweep.get(api, "nobody", "p", name) is None
+    assert Sweep.get(api, "no-such-user", "p", name) is None
     with pytest.raises(UsageError, match="sid"):
         Sweep.get(api)
 
@@ -237,7 +237,7 @@ def test_what_is_wrong_is_said(server: ServerHandle) -> None:
     for path in ("", "/", "a/b/c/d", "e/p/runs/x", "e/p/sweeps/x/y"):
         with pytest.raises(ValueError, match="path"):
             api.sweep(path)
-    for path in ("p/nothing", f"elsewhere/{name}", f"nobody/p/{name}"):
+    for path in ("p/nothing", f"elsewhere/{name}", f"no-such-user/p/{name}"):
         with pytest.raises(NotFoundError, match="Could not find sweep") as caught:
             api.sweep(path)
         assert isinstance(caught.value, ValueError)

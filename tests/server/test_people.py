@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE
 from asyncwb.server.store.schema import files, frames, metadata, runs, segments
+from asyncwb.settings import default_entity
 from asyncwb.wire.frames import encode
 from tests.fix_people import TEAM, People
 from tests.fix_server import FakeTime, ServerHandle, both_databases
@@ -158,7 +159,7 @@ async def test_a_role_holds_at_once(people: People) -> None:
         await stranger.ask("DELETE", f"teams/{TEAM}/members/stranger")  # anybody may leave
         await stranger.ask("GET", run, 404)
         for body, status in (
-            ({"user": "nobody"}, 404),
+            ({"user": "no-such-user"}, 404),
             ({"user": "member", "role": "king"}, 400),
             ({"user": "service", "role": "admin"}, 400),
             ({"role": "member"}, 400),
@@ -308,7 +309,10 @@ async def test_projects_are_described_renamed_and_shown(people: People) -> None:
         await manager.ask("DELETE", f"projects/{TEAM}/a")
         await manager.ask("GET", f"runs/{TEAM}/a/r1")
         assert await stranger.ask("POST", "projects", 403, entity=TEAM, name="d") == "forbidden"
-        assert await stranger.ask("POST", "projects", 403, entity="nobody", name="d") == "forbidden"
+        assert (
+            await stranger.ask("POST", "projects", 403, entity="no-such-user", name="d")
+            == "forbidden"
+        )
 
 
 async def test_a_deleted_project_leaves_nothing(people: People) -> None:
@@ -385,7 +389,7 @@ async def test_there_is_one_rule_for_names(server: ServerHandle, name: str) -> N
         await admin.ask("POST", "projects", 400, name=name)
         await admin.ask("POST", "projects", 400, name="p", entity=name)
         await admin.ask("POST", "projects", 201, name="p")
-        await admin.ask("PATCH", "projects/root/p", 400, name=name)
+        await admin.ask("PATCH", f"projects/{default_entity()}/p", 400, name=name)
         for entity in ("login", "a b c"):
             await admin.ask("POST", "projects", 400, name="p", entity=entity)
         assert [one["name"] for one in (await admin.get("projects"))["projects"]] == ["p"]

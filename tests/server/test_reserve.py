@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from asyncwb.errors import UsageError
+from asyncwb.settings import default_entity
 from asyncwb.wire.ingest import encode_batch
 from tests.fix_faults import SmallDisk
 from tests.fix_server import ServerHandle
@@ -57,7 +58,8 @@ async def test_a_server_on_a_full_disk_shows_what_it_has(
         assert "server.json cannot be written: No space left on device" in caplog.text
     async with connect(server) as client:
         assert (await client.run())["rows"] == 1000
-        async with client.session.get("/api/v1/runs/root/p/r1/history?format=jsonl") as answer:
+        history = f"/api/v1/runs/{default_entity()}/p/r1/history?format=jsonl"
+        async with client.session.get(history) as answer:
             assert len((await answer.read()).splitlines()) == 1000
         frame = event_frame(1001, {"t": "config", "set": {"x": "x" * 2**20}})
         status, refusal = await client.post_raw(encode_batch([(head(), [frame])]))

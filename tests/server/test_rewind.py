@@ -22,6 +22,7 @@ from asyncwb.server.sources import Sources
 from asyncwb.server.state import STATE
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.segments import SegmentRow, Segments
+from asyncwb.settings import default_entity
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.graphql.asking import ask, codes
 from tests.server.graphql.wandb_client import REWIND, WandbClient, seal
@@ -210,7 +211,7 @@ def test_a_server_that_stops_leaves_the_run_as_it_was(
     hook(server, held)
 
     async def begin(app: web.Application) -> asyncio.Task[None]:
-        path = RunPath("root", "p", "r1")
+        path = RunPath(default_entity(), "p", "r1")
         run = await app[SOURCES].store.locate(path)
         assert run is not None
         return asyncio.create_task(app[REWINDS].rewind(path, run.id, 10))

@@ -13,6 +13,7 @@ from asyncwb.server.history import SOURCES
 from asyncwb.server.objects import OBJECTS, Objects
 from asyncwb.server.seal import Sealer, SealPolicy
 from asyncwb.server.threads import READERS
+from asyncwb.settings import default_entity
 from asyncwb.wire.frames import encode
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import connect, first_frame, rows
@@ -69,7 +70,7 @@ async def _seal(app: web.Application) -> None:
 
 
 async def _read(session: Any) -> int:
-    async with session.get("/api/v1/runs/root/p/r1/history") as answer:
+    async with session.get(f"/api/v1/runs/{default_entity()}/p/r1/history") as answer:
         await answer.read()
         status: int = answer.status
         return status

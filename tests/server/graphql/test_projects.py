@@ -91,7 +91,7 @@ def test_what_cannot_be_a_project(server: ServerHandle) -> None:
         ({"name": "p", "dockerImage": "x"}, "not_yet"),
         ({"name": "taken", "id": other}, "taken"),
         ({"name": "p", "id": "abc"}, "bad_id"),
-        ({"id": ids.encode("Project", "p", "nobody")}, "project_not_found"),
+        ({"id": ids.encode("Project", "p", "no-such-user")}, "project_not_found"),
     ):
         answer = ask(server, UPSERT, input=fields)
         assert codes(answer) == [code], (fields, answer)

@@ -18,6 +18,7 @@ from asyncwb.server.objects import OBJECTS
 from asyncwb.server.state import STATE
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.schema import alerts, runs
+from asyncwb.settings import default_entity
 from asyncwb.wire.values import dumps
 from tests.client.test_api import api_of
 from tests.fix_people import TEAM, People
@@ -53,7 +54,7 @@ def test_the_first_upsert_makes_the_project_and_names_the_run(server: ServerHand
     bucket = made["bucket"]
     assert bucket["displayName"].split("-")[2] == "1"
     assert json.loads(bucket["config"]) == config
-    assert bucket["project"]["entity"]["name"] == "root"
+    assert bucket["project"]["entity"]["name"] == default_entity()
     assert (bucket["historyLineCount"], bucket["sweepName"]) == (0, None)
     again = client.upsert(displayName="mine", config={"b": {"value": 2}})
     assert (again["inserted"], again["bucket"]["displayName"]) == (False, "mine")
@@ -130,7 +131,7 @@ def test_a_run_under_a_name_of_old_is_read_and_deleted(server: ServerHandle) -> 
     async def make(app: web.Application) -> None:
         state = app[STATE]
         async with state.database.transaction() as connection:
-            path = RunPath("root", "a#b", "x?y")
+            path = RunPath(default_entity(), "a#b", "x?y")
             await state.ingest.create(connection, [path], state.clock(), 1)
 
     server.call(make)
@@ -193,7 +194,8 @@ def test_a_config_of_old_that_is_too_deep_is_read(server: ServerHandle, levels: 
     assert json.loads(client.ask("config")["config"]) == {
         "a": {"value": nested(levels - 1), "desc": None}
     }
-    for path in ("projects/root/p/runs", "projects/root/p/runs?filters={}", "runs/root/p/r1"):
+    listed = f"projects/{default_entity()}/p/runs"
+    for path in (listed, f"{listed}?filters={{}}", f"runs/{default_entity()}/p/r1"):
         request = urllib.request.Request(f"{server.url}/api/v1/{path}", headers=server.headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert json.load(answer)

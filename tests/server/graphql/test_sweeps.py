@@ -283,7 +283,7 @@ BOMB = "method: random\na: &a [x, x]\nb: [*a, *a]\n"
         ({"state": "DONE"}, "bad_sweep", "state"),
         ({"displayName": "x" * 1001}, "bad_request", "display name"),
         ({"project": "a/b"}, "bad_request", "a/b"),
-        ({"entity": "nobody"}, "forbidden", "write"),
+        ({"entity": "no-such-user"}, "forbidden", "write"),
         ({"prior": '{"nothing": 1}'}, "bad_filter", "no field"),
         ({"controller": '{"type": "local"}'}, "not_yet", "controller"),
         ({"launchScheduler": "{}"}, "not_yet", "launch_scheduler"),

@@ -114,7 +114,7 @@ def test_a_team_is_seen_from_within(people: People) -> None:
     }
     assert seen["members"][-1]["accountType"] == "SERVICE"
     assert _refusal(people, "stranger", TEAM_NOW, name=TEAM) == ["entity_not_found"]
-    assert _refusal(people, "stranger", TEAM_NOW, name="nobody") == ["entity_not_found"]
+    assert _refusal(people, "stranger", TEAM_NOW, name="no-such-user") == ["entity_not_found"]
     own = _as(people, "stranger", TEAM_NOW, name="stranger")["entity"]
     assert (own["isTeam"], own["readOnlyAdmin"]) == (False, False)
     assert [member["name"] for member in own["members"]] == ["stranger"]
@@ -148,7 +148,7 @@ def test_an_address_is_invited(people: People) -> None:
 def test_what_cannot_be_an_invitation(people: People) -> None:
     for asked in (
         {"team": TEAM},
-        {"team": TEAM, "name": "nobody"},
+        {"team": TEAM, "name": "no-such-user"},
         {"team": TEAM, "email": "no address"},
         {"team": TEAM, "name": "stranger", "role": "king"},
     ):

@@ -13,6 +13,7 @@ from aiohttp import web
 from asyncwb.server.history import SOURCES
 from asyncwb.server.objects import OBJECTS
 from asyncwb.server.seal import Sealer, SealPolicy
+from asyncwb.settings import default_entity
 from tests.fix_server import ServerHandle
 from tests.server.graphql.asking import ask, data
 
@@ -75,8 +76,9 @@ class WandbClient:
 
     def post(self, **body: Any) -> Any:
         """Send one request of the file stream."""
-        entity = "root"
-        address = f"{self.server.url}/files/{entity}/{self.project}/{self.run}/file_stream"
+        address = (
+            f"{self.server.url}/files/{default_entity()}/{self.project}/{self.run}/file_stream"
+        )
         request = urllib.request.Request(address, json.dumps(body).encode(), self.server.headers)
         request.add_header("Content-Type", "application/json")
         with urllib.request.urlopen(request, timeout=30) as answer:
