@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
-from asyncwb.client.import_items import Event, pack
+from asyncwb.client.import_items import Event, Part, RemotePart, pack
 from asyncwb.client.import_target import Target
 from asyncwb.client.paths import RunPath
 from asyncwb.client.tensorboard_logs import FilePart
 from asyncwb.client.tensorboard_run import TensorboardRun
 from asyncwb.wire.stream import StreamHead
+
+Parts: TypeAlias = Sequence[Part | RemotePart]
 
 _START: Final[Event] = {"t": "start", "config": {}, "resume": "must", "joins": True}
 _IMPORTS: Final = ("again-", "sessions-", "tail-", "end-", "live-")
@@ -67,7 +69,7 @@ class Anew:
             self._source.generation += 1
             self._stage = stage
 
-    async def settle(self, parts: Sequence[FilePart], *, media: bool) -> Sequence[FilePart]:
+    async def settle(self, parts: Parts, *, media: bool) -> Parts:
         """Drop what later sessions replaced, where the server has any of it; returns the parts that
         are to be sent.
 
@@ -107,7 +109,7 @@ class Anew:
             await self._send(self._again(self._source.generation), _DROPPED, {"t": "leave"})
             self._stage += 1
 
-    async def _drop(self, *, media: bool) -> Sequence[FilePart]:
+    async def _drop(self, *, media: bool) -> Parts:
         self._say(
             f"{self._path}: a later session replaced what an earlier import had brought. Its rows "
             "are dropped and imported anew; should that be cut off, import the folder again"
@@ -117,11 +119,12 @@ class Anew:
         self._stage = _DROPPED
         return await self._source.parts(media=media)
 
-    async def _has_replaced(self, parts: Sequence[FilePart]) -> bool:
+    async def _has_replaced(self, parts: Parts) -> bool:
         for part in parts:
-            count = await self._target.next_seq(self._head(part.writer))
-            if count and await asyncio.to_thread(part.has_replaced, count):
-                return True
+            if isinstance(part, FilePart):
+                count = await self._target.next_seq(self._head(part.writer))
+                if count and await asyncio.to_thread(part.has_replaced, count):
+                    return True
         return False
 
     async def _is_ours(self) -> bool:

@@ -203,8 +203,9 @@ async def test_an_import_that_is_cut_off_while_it_begins_anew_says_so_until_it_i
             result = await bring(target, folder)
             if result.error is None:
                 break
-            about = await target.info(first.path) or {}  # type: ignore[arg-type]
-            rows = await lab.history_of(target, first.path)  # type: ignore[arg-type]
+            assert first.path is not None
+            about = await target.info(first.path) or {}
+            rows = await lab.history_of(target, first.path)
             whole = [row["loss"] for row in rows] == list(range(6))
             assert whole or about["state"] == "running"
         assert last > 3
