@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncwb.client.backlog import UnsentRun, look
+from asyncwb.engine.dialect import Dialects
 from asyncwb.engine.drain import drain
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.folder import Description, RunFolder, is_run_folder_name, run_folders
@@ -49,6 +50,15 @@ class SyncResult:
     lacks_start: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """How servers are reached, the same for all folders: what one has found out, all know."""
+
+    http: Http
+    embedded: Embedded
+    dialects: Dialects
+
+
 Report = Callable[[SyncProgress], None]
 
 
@@ -76,13 +86,18 @@ async def sync(
         create: make runs that the server has not, though they were begun with resume="must".
     """
     http = Http(settings.http_timeout)
+    ways = _Ways(
+        http,
+        Embedded(settings.server_dir, http, idle_timeout=settings.server_idle_timeout),
+        Dialects(),
+    )
     turns = asyncio.Semaphore(jobs)
     runs: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
     gone: dict[str, str] = {}
 
     async def one(waiting: UnsentRun) -> SyncResult:
         async with runs[waiting.run], turns:  # what was logged to a run first arrives first
-            return await _one(waiting, settings, http, report, gone, create=create)
+            return await _one(waiting, settings, ways, report, gone, create=create)
 
     try:
         found = await asyncio.to_thread(_find, paths)
@@ -103,7 +118,7 @@ def _find(paths: Sequence[Path]) -> list[UnsentRun]:
 async def _one(
     waiting: UnsentRun,
     settings: Settings,
-    http: Http,
+    ways: _Ways,
     report: Report,
     gone: dict[str, str],
     *,
@@ -120,7 +135,7 @@ async def _one(
 
     try:
         description = folder.describe()
-        where = _where(description, settings, http)
+        where = _address(description, settings) or ways.embedded
         server = where.url if isinstance(where, Address) else "the embedded server"
         if server in gone:
             reason = f"not tried: {gone[server]}"
@@ -129,11 +144,12 @@ async def _one(
         drained = await drain(
             folder,
             where,
-            http,
+            ways.http,
             memory=settings.memory_max_bytes,
             patience=settings.finish_timeout,
             moved=moved,
             say=say,
+            dialects=ways.dialects,
             create=create,
         )
     except (Error, OSError) as error:
@@ -153,13 +169,12 @@ async def _one(
     )
 
 
-def _where(description: Description, settings: Settings, http: Http) -> Address | Embedded:
-    """The server that the user names now, else the one that the run was started with."""
+def _address(description: Description, settings: Settings) -> Address | None:
+    """The server that the user names now, else the one that the run was started with; None: the
+    embedded one."""
     url = settings.base_url
     key = settings.api_key
     if "base_url" not in settings.given and description.base_url is not None:
         url = description.base_url
         key = Settings.resolve({"base_url": url, "data_dir": settings.data_dir}).api_key
-    if url is not None:
-        return Address(url, key)
-    return Embedded(settings.server_dir, http, idle_timeout=settings.server_idle_timeout)
+    return None if url is None else Address(url, key)

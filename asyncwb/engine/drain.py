@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncwb.engine.aside import Aside
+from asyncwb.engine.dialect import Dialects
 from asyncwb.engine.documents import RUN_STATUS
 from asyncwb.engine.embedded import Address, Embedded
 from asyncwb.engine.fitting import Fitting
@@ -60,6 +61,7 @@ async def drain(
     moved: Callable[[Progress], None],
     say: Callable[[str], None] = lambda _: None,
     create: bool = False,
+    dialects: Dialects | None = None,
 ) -> Drained:
     """Send what a folder holds, and clear away what the server has.
 
@@ -72,6 +74,7 @@ async def drain(
         moved: called whenever the server has acknowledged more.
         say: told in a line, once, that the server cannot be reached and is tried again.
         create: make the run where the server has none, though it was begun with resume="must".
+        dialects: what servers speak, where several folders are drained.
 
     Raises:
         Error: `run.json` cannot be read.
@@ -100,7 +103,7 @@ async def drain(
             live=live,
             say=news.hear,
         )
-        error = await _send(outbox, where, http, news, memory=memory, patience=patience)
+        error = await _send(outbox, where, http, news, dialects, memory=memory, patience=patience)
         damage = error or next(iter([*sealed.damage, *segments.damage.values()]), None)
         if damage is None and not live:
             damage = _overstated(outbox)
@@ -163,6 +166,7 @@ async def _send(
     where: Address | Embedded,
     http: Http,
     news: _News,
+    dialects: Dialects | None,
     *,
     memory: int,
     patience: float,
@@ -174,6 +178,7 @@ async def _send(
         flush_interval=0.0,
         heartbeat=float("inf"),
         memory=memory,
+        dialects=dialects,
     )
     outbox.close()
     uplink.add(outbox)

@@ -62,12 +62,13 @@ class Address:
 
 
 class Embedded:
-    """The server of one data folder."""
+    """The server of one data folder; one object of this serves all who need it on a loop."""
 
     def __init__(self, folder: Path, http: Http, *, idle_timeout: float) -> None:
         self._folder = folder
         self._http = http
         self._idle_timeout = idle_timeout
+        self._search: asyncio.Task[Address] | None = None
 
     async def find(self) -> Address | None:
         """Return the address of the running server, None where none answers."""
@@ -89,9 +90,18 @@ class Embedded:
     async def find_or_start(self) -> Address:
         """Return the address of the running server, starting it first where none answers.
 
+        Whoever asks while another one waits for the server gets the same outcome: each process
+        that is started costs seconds of a processor, and all but one of them leave again.
+
         Raises:
             CommError: it cannot be started, or does not answer in time; its log says why.
         """
+        if self._search is None or self._search.done():
+            self._search = asyncio.ensure_future(self._find_or_start())
+            self._search.add_done_callback(_mark_retrieved)
+        return await asyncio.shield(self._search)
+
+    async def _find_or_start(self) -> Address:
         address = await self.find()
         if address is not None:
             return address
@@ -135,3 +145,9 @@ class Embedded:
             text = ""
         last = [line for line in text.splitlines() if line.strip()]
         return last[-1] if last else f"see {self._folder / 'server.log'}"
+
+
+def _mark_retrieved(search: asyncio.Task[Address]) -> None:
+    """Keep asyncio from reporting a failure of which nobody waits to hear any longer."""
+    if not search.cancelled():
+        search.exception()

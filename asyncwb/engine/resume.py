@@ -52,7 +52,7 @@ async def find_run(
             address = where if isinstance(where, Address) else await where.find_or_start()
             dialect = await dialects.of(address, http)
         if settings.resume != "never":
-            await _send_what_is_left(where, http, settings, head)
+            await _send_what_is_left(where, http, dialects, settings, head)
         async with asyncio.timeout(patience):
             ask = _ask_wandb if dialect is Dialect.WANDB else _ask
             return await ask(http, address, head)
@@ -61,7 +61,11 @@ async def find_run(
 
 
 async def _send_what_is_left(
-    where: Address | Embedded, http: Http, settings: Settings, head: StreamHead
+    where: Address | Embedded,
+    http: Http,
+    dialects: Dialects,
+    settings: Settings,
+    head: StreamHead,
 ) -> None:
     patience = settings.init_timeout
     for folder, described in await asyncio.to_thread(folders_left, settings, head):
@@ -75,6 +79,7 @@ async def _send_what_is_left(
                     memory=settings.memory_max_bytes,
                     patience=patience,
                     moved=lambda _: None,
+                    dialects=dialects,
                 )
             problem = drained.error
         except TimeoutError:

@@ -13,6 +13,7 @@ import socket
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, cast
 
 from asyncwb.descriptors import fill_standard_descriptors
@@ -125,6 +126,7 @@ class Worker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._https: dict[float, Http] = {}
         self._dialects = Dialects()
+        self._embedded: dict[tuple[Path, float], Embedded] = {}
         self._upkeep = Upkeep(self._spawn)
 
     @property
@@ -357,7 +359,10 @@ class Worker:
     def _where(self, settings: Settings) -> Address | Embedded:
         if settings.base_url is not None:
             return Address(settings.base_url, settings.api_key)
-        return Embedded(settings.server_dir, self.http, idle_timeout=settings.server_idle_timeout)
+        key = settings.server_dir, settings.server_idle_timeout
+        if key not in self._embedded:
+            self._embedded[key] = Embedded(key[0], self.http, idle_timeout=key[1])
+        return self._embedded[key]
 
     async def log_when_room(
         self, session: Session, data: dict[str, Any], step: int | None, commit: bool | None

@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -16,11 +17,14 @@ from asyncwb.cli.sync import outcome
 from asyncwb.client.backlog import look
 from asyncwb.client.sync import SyncProgress, SyncResult, sync
 from asyncwb.engine import native
+from asyncwb.engine.embedded import Embedded
 from asyncwb.engine.folder import RunFolder
+from asyncwb.engine.http import Http
 from asyncwb.engine.journal import find_segments
 from asyncwb.engine.segment import Segment
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
+from tests.conftest import stop_embedded
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +62,37 @@ async def test_offline_runs_arrive_once_however_often_they_are_synced(
     for n in range(3):
         info = await asyncio.to_thread(ask, f"runs/{{entity}}/p/r{n}")
         assert (info["rows"], info["lost"], info["state"]) == (200, 0, "finished")
+
+
+async def test_one_server_is_started_and_asked_what_it_speaks_once_for_all_folders(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, asked = [], []
+    start, request = Embedded._start, Http.request
+    monkeypatch.setattr(Embedded, "_start", lambda self: started.append(1) or start(self))
+
+    def note(self: Http, method: str, url: str, **more: Any) -> Any:
+        asked.append(urlsplit(url).path)
+        return request(self, method, url, **more)
+
+    monkeypatch.setattr(Http, "request", note)
+    folders = [await asyncio.to_thread(offline, f"r{n}", 3) for n in range(4)]
+    try:
+        results = await send(Settings.resolve(), *folders)
+        assert [(r.sent, r.error) for r in results] == [(3, None)] * 4
+        assert len(started) == 1
+        announced = json.loads((data_folder / "server" / "server.json").read_bytes())
+        key = (data_folder / "server" / "api_key").read_text().strip()
+        for folder in folders:
+            (folder / "synced.json").unlink()
+        asked.clear()
+        server = {"base_url": announced["url"], "api_key": key}
+        assert [r.error for r in await send(Settings.resolve(server), *folders, jobs=1)] == [
+            None
+        ] * 4
+        assert asked.count("/ready") == 1
+    finally:
+        await asyncio.to_thread(stop_embedded, data_folder)
 
 
 async def test_what_was_said_without_a_row_is_sent(to_server: Settings, ask: Ask) -> None:
