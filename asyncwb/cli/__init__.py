@@ -2,7 +2,11 @@
 
 One file a command. Importing this room loads neither the server nor the engine: a command imports
 what it runs when it is run, so that `asyncwb --help` and a typing mistake answer at once.
-Everything that goes wrong ends in one line on stderr and an exit code that is not 0.
+Everything that goes wrong ends in one line on stderr and an exit code that is not 0:
+
+    1    something failed, or is damaged
+    2    the command line does not fit; nothing was done
+    3    the output could not be written; what was done by then is done
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import contextlib
 import os
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -19,13 +23,15 @@ from asyncwb.cli import importing
 from asyncwb.cli.backup import backup, restore, verify
 from asyncwb.cli.demo import demo
 from asyncwb.cli.login import login
-from asyncwb.cli.output import print_all_characters, say
+from asyncwb.cli.output import OutputError, prepare_output, say
 from asyncwb.cli.people import invite, join, keys, teams, users
 from asyncwb.cli.server import server
 from asyncwb.cli.status import status
 from asyncwb.cli.sync import sync
 from asyncwb.descriptors import fill_standard_descriptors
 from asyncwb.errors import Error
+
+_UNWRITTEN: Final = 3
 
 app = typer.Typer(
     name="asyncwb",
@@ -67,21 +73,26 @@ def about(
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
     fill_standard_descriptors()
-    print_all_characters()
+    prepare_output()
     try:
         app(prog_name="asyncwb")
     except Error as error:
         _fail(error.message)
-    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        _leave(1)
+    except OutputError as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # its reader has gone, as `head` does
+            _leave(_UNWRITTEN)
+        _fail(
+            f"the output could not be written: {error}. What the command had done by then is done.",
+            _UNWRITTEN,
+        )
     except OSError as error:
         _fail(str(error))
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 1) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody can be told
         say(f"asyncwb: {message}", err=True)
-    _leave(1)
+    _leave(code)
 
 
 def _leave(code: int) -> None:
@@ -89,6 +100,6 @@ def _leave(code: int) -> None:
     if sys.stdout is not None:
         try:
             sys.stdout.flush()
-        except (OSError, ValueError):
+        except (OutputError, OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(code)

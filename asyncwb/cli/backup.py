@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from asyncwb.cli.output import OutputError
 from asyncwb.cli.server import load
 from asyncwb.settings import Settings
 
@@ -46,11 +47,11 @@ def backup(
     """
     target = _absolute(folder)
     made = asyncio.run(_room().backup(_config(data, database, objects), target))
-    typer.echo(
+    _tell(
+        made.problems,
         f"{target} holds all that the server had at one moment: {made.copied:,} objects "
-        f"({made.size:,} bytes) copied, {made.kept:,} there already, {made.removed:,} dropped."
+        f"({made.size:,} bytes) copied, {made.kept:,} there already, {made.removed:,} dropped.",
     )
-    _tell(made.problems)
 
 
 def restore(
@@ -66,11 +67,11 @@ def restore(
     """
     config = _config(data, database, objects)
     made = asyncio.run(_room().restore(config, _absolute(folder)))
-    typer.echo(
+    _tell(
+        made.problems,
         f"Restored {made.copied:,} objects ({made.size:,} bytes) and the database; the data folder "
-        f"is {config.data}."
+        f"is {config.data}.",
     )
-    _tell(made.problems)
 
 
 def verify(
@@ -89,19 +90,26 @@ def verify(
     if folder is not None:
         made = asyncio.run(_room().verify_backup(_absolute(folder)))
         whole = "" if made.problems else " Nothing is damaged."
-        typer.echo(f"Read the database and {made.kept:,} objects ({made.size:,} bytes).{whole}")
-        _tell(made.problems)
+        _tell(
+            made.problems,
+            f"Read the database and {made.kept:,} objects ({made.size:,} bytes).{whole}",
+        )
         return
     config = _config(data, database, objects)
     found = asyncio.run(load("asyncwb.server.verify").verify(config))
     counts = ", ".join(f"{count:,} {what}" for what, count in sorted(found.counts.items()))
     old = f" {found.unchecked:,} of them are older than checksums." if found.unchecked else ""
     whole = "" if found.problems else " Nothing is damaged."
-    typer.echo(f"Read {counts or 'an empty store'}.{old}{whole}")
-    _tell(found.problems)
+    _tell(found.problems, f"Read {counts or 'an empty store'}.{old}{whole}")
 
 
-def _tell(problems: Sequence[str]) -> None:
+def _tell(problems: Sequence[str], summary: str) -> None:
+    """Print what was done, and name what is damaged, whether or not stdout takes anything."""
+    try:
+        typer.echo(summary)
+    except OutputError:
+        if not problems:
+            raise
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:

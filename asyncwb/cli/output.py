@@ -12,7 +12,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Sequence
-from typing import IO, Any, cast
+from typing import IO, Any, TextIO, cast
 
 import typer
 from rich import box
@@ -24,8 +24,22 @@ from rich.text import Text
 from asyncwb.printable import printable
 
 
-def print_all_characters() -> None:
-    """Have escapes written for what the encoding of stdout or stderr has no letters for."""
+class OutputError(Exception):
+    """Stdout does not take what a command prints; `__cause__` is the OSError that says why."""
+
+
+def prepare_output() -> None:
+    """Have stdout raise OutputError, and escapes written for what an encoding has no letters for.
+
+    An OSError of stdout would read as one of the command's work; and click and rich end the
+    process with 1, which means damage or failure, where the reader of a pipe has gone.
+    """
+    _print_all_characters()
+    if sys.stdout is not None:
+        sys.stdout = cast("TextIO", _Telling(sys.stdout))
+
+
+def _print_all_characters() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -60,11 +74,34 @@ def progress_column(field: str) -> TextColumn:
     return TextColumn(f"{{task.{field}}}", markup=False)
 
 
-class _Dropping:
-    """A file like the one it is given, whose `write` and `flush` do not fail."""
+class _Wrapped:
+    """A file like the one it is given."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _Telling(_Wrapped):
+    """Its `write` and `flush` raise OutputError where they fail."""
+
+    def write(self, text: str) -> int:
+        try:
+            return self._file.write(text)
+        except OSError as error:
+            raise OutputError(str(error)) from error
+
+    def flush(self) -> None:
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(str(error)) from error
+
+
+class _Dropping(_Wrapped):
+    """Its `write` and `flush` do not fail."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):
@@ -74,6 +111,3 @@ class _Dropping:
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._file.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)

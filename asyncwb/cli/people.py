@@ -81,7 +81,6 @@ def teams(
     members = f"teams/{_part(team)}/members"
     if create:
         server.ask("POST", "teams", {"name": team})
-        say(f"The team {team} is there, and you are its admin.")
     if add is not None:
         server.ask("POST", members, {"user": add, "role": role or "member"})
     if remove is not None:
@@ -89,6 +88,9 @@ def teams(
     if service is not None:
         path = f"teams/{_part(team)}/service-accounts"
         made = server.ask("POST", path, {"description": service})
+    if create:  # printed when all is done: stdout may take nothing
+        say(f"The team {team} is there, and you are its admin.")
+    if service is not None:
         name = made["user"]["username"]
         say(f"{name} may log to {team} with this key:\n{made['key']}")
         return

@@ -57,7 +57,7 @@ print([name for name in heavy if name in sys.modules])
 @pytest.mark.usefixtures("stop_server")
 @pytest.mark.parametrize(
     ("redirect", "code"),
-    [("2>/dev/full", 0), ("2>&-", 0), ("2>&1 | true", 0), (">/dev/full", 1), (">&-", 0)],
+    [("2>/dev/full", 0), ("2>&-", 0), ("2>&1 | true", 0), (">/dev/full", 3), (">&-", 0)],
 )
 def test_what_a_command_does_is_done_whether_or_not_its_output_is_read(
     environ: dict[str, str], log_offline: Callable[[str, int], Path], redirect: str, code: int
@@ -70,5 +70,28 @@ def test_what_a_command_does_is_done_whether_or_not_its_output_is_read(
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert "one: 300 rows" in done.stdout or "2" not in redirect or "|" in redirect
+    assert ("the output could not be written" in done.stderr) == (code == 3)
     assert not (folder / "journal").exists()
     assert (folder / "synced.json").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "status --json", "verify --data $FOLDER", "--help", "--version"]
+)
+def test_output_that_nobody_takes_has_a_code_of_its_own(
+    environ: dict[str, str], tmp_path: Path, served: tuple[str, str], command: str
+) -> None:
+    env = environ | {"PYTHON": sys.executable, "FOLDER": str(tmp_path / "served")}
+    run = f'"$PYTHON" -m asyncwb {command}'
+    full = subprocess.run(
+        ["bash", "-c", f"{run} >/dev/full"], env=env, capture_output=True, text=True
+    )
+    assert full.returncode == 3
+    (line,) = full.stderr.splitlines()
+    assert line.startswith("asyncwb: the output could not be written: ")
+    assert line.endswith("What the command had done by then is done.")
+    gone = "exec 3> >(exec 0<&-); wait $!; "  # a pipe that nobody reads any more
+    piped = subprocess.run(
+        ["bash", "-c", f"{gone}{run} >&3"], env=env, capture_output=True, text=True
+    )
+    assert (piped.returncode, piped.stderr) == (3, "")
