@@ -161,8 +161,8 @@ def keys(
         say(server.ask("POST", path, {"description": create})["key"])
         return
     if revoke is not None:
-        server.ask("DELETE", f"keys/{revoke}")
-        say(f"The key {revoke} is worthless now.")
+        mine = server.ask("GET", "viewer")["username"]  # before: it may be the key that asks
+        say(f"{_which(revoke, server.ask('DELETE', f'keys/{revoke}'), mine)} is worthless now.")
         return
     rows = [
         (
@@ -195,6 +195,15 @@ class _Server:
         """Send a request to the native API."""
         place = f"/api/v1/{path}"
         return ask(self.url, place, key=self._key, method=method, body=body, opener=self._opener)
+
+
+def _which(number: int, answer: dict[str, Any], mine: str) -> str:
+    """Name the key that was revoked, and whose it was; an older server does not say."""
+    if "key" not in answer:
+        return f"The key {number}"
+    owner = answer["user"]["username"]
+    whose = f"Your key {number}" if owner == mine else f"The key {number} of {owner}"
+    return f"{whose} (ends in {answer['key']['hint'].lstrip('.')})"
 
 
 def _part(name: str) -> str:

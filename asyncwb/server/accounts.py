@@ -176,17 +176,18 @@ async def create_key(
     return await state.keys.add(user.id, key, state.clock(), description), key
 
 
-async def revoke_key(state: State, viewer: User, key_id: int) -> None:
-    """Make a key worthless.
+async def revoke_key(state: State, viewer: User, key_id: int) -> tuple[StoredKey, User]:
+    """Make a key worthless; returns what is stored of it, and whose it was.
 
     Raises:
         ApiError: 404 where there is no such key, or none of the viewer's to revoke.
     """
     key = await state.keys.get(key_id)
     owner = await state.users.get(key.user_id) if key is not None else None
-    if owner is None or not keeps_keys_of(viewer, owner):
+    if key is None or owner is None or not keeps_keys_of(viewer, owner):
         raise ApiError(404, "key_not_found", "You have no such key. Nothing was revoked.")
     await state.keys.revoke(key_id, state.clock())
+    return key, owner
 
 
 def keeps_keys_of(viewer: User, user: User) -> bool:

@@ -121,9 +121,10 @@ async def create_key(request: web.Request) -> web.Response:
 
 
 async def revoke_key(request: web.Request) -> web.Response:
-    """Make a key worthless."""
-    await accounts.revoke_key(request.app[STATE], request[USER], int(request.match_info["id"]))
-    return json_response({})
+    """Make a key worthless; the answer says which it was, and whose."""
+    viewer, number = request[USER], int(request.match_info["id"])
+    key, owner = await accounts.revoke_key(request.app[STATE], viewer, number)
+    return json_response({"key": key_entry(key), "user": user_entry(viewer, owner)})
 
 
 async def list_teams(request: web.Request) -> web.Response:

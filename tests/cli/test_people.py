@@ -67,8 +67,14 @@ def test_an_admin_lets_a_colleague_in(
     assert f"...{made[-4:]}" in listed
     assert made not in listed
     number = next(line.split()[0] for line in listed.splitlines() if "laptop" in line)
-    said(theirs("keys", "--revoke", number))
+    revoked = said(theirs("keys", "--revoke", number))
+    assert revoked == f"Your key {number} (ends in {made[-4:]}) is worthless now.\n"
     assert "laptop" not in said(theirs("keys"))
+    made = said(theirs("keys", "--create", "desk")).strip()
+    listed = said(theirs("keys"))
+    number = next(line.split()[0] for line in listed.splitlines() if "desk" in line)
+    revoked = said(cli("keys", "--revoke", number))
+    assert revoked == f"The key {number} of eve (ends in {made[-4:]}) is worthless now.\n"
 
     said(cli("users", "--disable", "eve"))
     assert "does not accept this API key" in theirs("keys").stderr
