@@ -136,6 +136,7 @@ def wandb(
     Comes over: history, config, summary, tags, notes, state and files. Works with any server that
     speaks W&B's API.
     """
+    _check_path(path)
     _check_filters(filters)
     settings = _settings(entity)
     key = key or os.environ.get("WANDB_SOURCE_API_KEY")
@@ -166,6 +167,11 @@ def wandb(
 
 def _settings(entity: str | None) -> Settings:
     return Settings.resolve({} if entity is None else {"entity": entity})
+
+
+def _check_path(path: str) -> None:
+    if "/" not in path.strip("/"):
+        refuse(f"{path!r} is no ENTITY/PROJECT: write both, with a slash between them.")
 
 
 def _check_filters(text: str | None) -> None:

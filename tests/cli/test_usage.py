@@ -29,6 +29,8 @@ from asyncwb.cli import app
         ("invite --role viewer", "--team"),
         ("login --host embedded --key " + "k" * 40, "needs no key"),
         ("login --relogin", "needs no key"),
+        ("import wandb noslash", "write both, with a slash"),
+        ("import wandb noslash --key k", "write both, with a slash"),
         ("import wandb me/p --key k --filters {bad", "--filters is no JSON"),
         ("import wandb me/p --key k --filters []", "--filters must be a JSON object"),
     ],
