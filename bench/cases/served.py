@@ -1,7 +1,7 @@
 """Does our server hold an unmodified wandb client back?
 
 The client logs as fast as it can, in one process, first call to the end of `finish()`: offline; to
-our server; and to our server with deaf ears, which reads what is streamed to it and forgets it.
+our server; and to our server made to read what is streamed to it and keep nothing of it.
 What it logs is counted in its file and at the server that listens.
 
 On few cores the client is slower online than offline whoever listens, since what sends takes its
@@ -22,7 +22,10 @@ from bench.rows import rows_for
 
 
 def run(rival: Rival, size: Size, seed: int) -> Figures:
-    """Log offline, online and to deaf ears; return the rates, and how far the second is behind."""
+    """Log offline, online and to a server that keeps nothing.
+
+    Returns the rates, and how far the second is behind.
+    """
     if not isinstance(rival, WandbOnlineRival):
         raise UnsupportedError(f"{rival.package}: it has no offline twin")
     offline = WandbRival(rival.folder / "offline", rival.keys)
@@ -67,8 +70,13 @@ CASE = Case(
     metrics=(
         Metric("rows_per_s", "rows", "/s", lower_is_better=False),
         Metric("offline_per_s", "offline", "/s", lower_is_better=False),
-        Metric("unheard_per_s", "to deaf ears", "/s", lower_is_better=False),
-        Metric("held_percent", "behind its rate to deaf ears", "%", lower_is_better=True),
+        Metric("unheard_per_s", "to a server that keeps nothing", "/s", lower_is_better=False),
+        Metric(
+            "held_percent",
+            "behind its rate to a server that keeps nothing",
+            "%",
+            lower_is_better=True,
+        ),
         Metric("behind_percent", "behind its offline rate", "%", lower_is_better=True),
     ),
     targets=(

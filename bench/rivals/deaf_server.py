@@ -1,4 +1,4 @@
-"""Our server with deaf ears: what a W&B client streams to it is read off the wire and forgotten.
+"""Our server, keeping nothing: what a W&B client streams to it is read off the wire and forgotten.
 
 `python -m bench.rivals.deaf_server server ...` takes the options of `asyncwb server`. Everything
 but file_stream is the real thing, so a client cannot tell; how fast it goes here is how fast it
