@@ -27,6 +27,7 @@ import asyncwb
 from asyncwb import errors
 from asyncwb.apis import public
 from asyncwb.cli import app
+from asyncwb.engine.session import RunStatus
 from asyncwb.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,6 +132,8 @@ def python() -> Iterator[str]:
             yield from _entry("##", f"asyncwb.{name}", thing)
         if inspect.isclass(thing):
             yield from _members(name, thing)
+    yield f"## `RunStatus`\n\nWhat `run.status()` returns. {_as_markdown(_doc(RunStatus))}\n"
+    yield from _members("RunStatus", RunStatus)
 
 
 def query() -> Iterator[str]:
@@ -160,11 +163,18 @@ def _members(name: str, thing: type) -> Iterator[str]:
 def _entry(level: str, name: str, thing: Any) -> Iterator[str]:
     if isinstance(thing, classmethod):
         thing = thing.__func__
-    doc = inspect.getdoc(thing)
+    doc = _doc(thing)
     if doc and (inspect.isclass(thing) or inspect.isroutine(thing) or isinstance(thing, property)):
         signature = "" if isinstance(thing, property) else _signature(thing)
         keyword = "async " if inspect.iscoroutinefunction(thing) else ""
         yield f"{level} `{keyword}{name}{signature}`\n\n{_as_markdown(doc)}\n"
+
+
+def _doc(thing: Any) -> str:
+    """Return a docstring without what it says of mutable state, to its paragraph's end: that is
+    for those who change the code."""
+    doc = re.sub(r"\s*Mutable state: (?:.+\n?)+", "\n\n", inspect.getdoc(thing) or "")
+    return doc.strip()
 
 
 def _signature(thing: Callable[..., object]) -> str:
@@ -178,8 +188,8 @@ def _signature(thing: Callable[..., object]) -> str:
 
 
 def _as_markdown(doc: str) -> str:
-    """Make lists of a docstring's sections (Args, Raises), and fence its indented examples."""
-    doc = re.sub(r"(?m)^(Args|Raises|Returns):\n((?: {4}.*\n?)+)", _list, doc)
+    """Make lists of a docstring's sections (Args, Raises, ...), and fence its indented examples."""
+    doc = re.sub(r"(?m)^(Args|Attributes|Raises|Returns):\n((?: {4}.*\n?)+)", _list, doc)
     doc = re.sub(r"(?m)((?:^ {4}.*\n?(?:\n(?= {4}))?)+)", _fence, doc)
     return re.sub(r"\n{3,}", "\n\n", doc).strip()
 

@@ -3,8 +3,8 @@
 One project of 100,000 runs with 50 config and 50 summary keys each. Half of the runs pass each of
 the two config conditions, a quarter of them matches both, and those are sorted by a summary key:
 what is asked for is dear, and an index by value would not make it cheaper. The runs are written
-straight into the tables, as ingest and the index of queries would have left them; every query is the
-server's own code, from the filter's JSON to whole rows.
+straight into the tables, as ingest and the index of queries would have left them; every query is
+the server's own code, from the filter's JSON to whole rows.
 """
 
 from __future__ import annotations

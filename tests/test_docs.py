@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import typer.main
 
 from asyncwb.cli import app
+from asyncwb.engine.session import RunStatus
 from asyncwb.server.app import create_app
 from asyncwb.server.config import ServerConfig
 from tests.fix_server import ServerHandle
@@ -51,6 +53,14 @@ COMMANDS = [
     for line in block.splitlines()
     if re.search(r"\basyncwb [a-z]", line)
 ]
+
+
+def test_the_reference_has_the_fields_of_a_status_and_nothing_for_maintainers() -> None:
+    pages = {path.stem: path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md")}
+    described = pages["python"].partition("\n## `RunStatus`\n")[2]
+    missing = [f.name for f in fields(RunStatus) if f"\n* `{f.name}`: " not in described]
+    assert not missing
+    assert not [name for name, text in pages.items() if "Mutable state" in text]
 
 
 @pytest.mark.parametrize("script", ["reference", "readme_table"])

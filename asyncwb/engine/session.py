@@ -41,13 +41,18 @@ _live: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
 class RunStatus:
     """What became of the rows that were logged, and of the files that were saved.
 
-    `accepted`: rows for which `log()` returned; `journaled`: of these, still on this disk only;
-    `acknowledged`: committed by the server (offline: sealed on disk); `dropped`: rows that were
-    lost, by reason; `lag`: seconds that the oldest row that the server lacks may have waited (to
-    0.1 s), 0.0 when it has all; `last_error`: what last went wrong, None once it is right again.
-
-    `files_waiting`: files that the server does not have as they are now; `files_uploaded`: files
-    of which it has some version; `files_failed`: names of files that could not be sent, with why.
+    Attributes:
+        accepted: rows for which `log()` returned.
+        journaled: of these, still on this disk only.
+        acknowledged: of these, committed by the server (offline: sealed on disk).
+        dropped: rows that were lost, by reason.
+        lag: seconds that the oldest row that the server lacks may have waited (to 0.1 s), 0.0 when
+            it has all.
+        last_error: what last went wrong, None once it is right again.
+        connected: whether the server took the last request.
+        files_waiting: files that the server does not have as they are now.
+        files_uploaded: files of which it has some version.
+        files_failed: names of files that could not be sent, with why.
     """
 
     accepted: int
