@@ -7,6 +7,7 @@ engine with its connections is not worth loading for it. Failures come out as as
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from http.client import HTTPException
 from ipaddress import ip_address
@@ -47,7 +48,7 @@ def ask(
             answer = json.loads(response.read())
     except HTTPError as error:
         with error:
-            raise _refused(base_url, error) from None
+            raise _refused(base_url, error, key) from None
     except (OSError, HTTPException, ValueError) as error:
         why = getattr(error, "reason", None) or error
         raise CommError(
@@ -72,14 +73,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refused(base_url: str, error: HTTPError) -> CommError:
+def _refused(base_url: str, error: HTTPError, key: str | None) -> CommError:
     said = _said(error)
     if error.code != 401 and said is not None:
         return CommError(f"{base_url} refused: {said}", status=error.code)
     if error.code in (401, 403):
         return AuthenticationError(
-            f"{base_url} does not accept this API key. Nothing was changed; check the key and "
-            f"run: asyncwb login --host {base_url} --relogin",
+            f"{base_url} does not accept this API key. Nothing was changed; "
+            f"{_advice(base_url, key)}",
             status=error.code,
         )
     return CommError(
@@ -87,6 +88,17 @@ def _refused(base_url: str, error: HTTPError) -> CommError:
         "the address of an asyncwb server.",
         status=error.code,
     )
+
+
+def _advice(base_url: str, key: str | None) -> str:
+    """Say where the key is to be put right: one of the environment wins over a stored one."""
+    for variable in ("ASYNCWB_API_KEY", "WANDB_API_KEY"):
+        if key and os.environ.get(variable, "").strip() == key:
+            return (
+                f"it is the one in the environment variable {variable}, which wins over what "
+                "asyncwb login stores: correct it or unset it"
+            )
+    return f"check the key and run: asyncwb login --host {base_url} --relogin"
 
 
 def _said(error: HTTPError) -> str | None:

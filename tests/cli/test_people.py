@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from asyncwb.cli.native import ask
 from tests.cli.conftest import Cli
 
@@ -86,3 +88,14 @@ def test_an_admin_lets_a_colleague_in(
         capture_output=True, text=True, timeout=50, check=True,
     )  # fmt: skip
     assert "member" in done.stdout
+
+
+@pytest.mark.parametrize("variable", ["ASYNCWB_API_KEY", "WANDB_API_KEY"])
+def test_a_wrong_key_of_the_environment_is_not_to_be_replaced_by_login(
+    cli: Cli, served: tuple[str, str], environ: dict[str, str], variable: str
+) -> None:
+    environ |= {"ASYNCWB_BASE_URL": served[0], variable: "k" * 40}
+    said = cli("keys").stderr
+    assert f"the environment variable {variable}, which wins" in said
+    assert "--relogin" not in said
+    assert "--relogin" in cli("login", "--key", "j" * 40).stderr
