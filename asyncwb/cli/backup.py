@@ -85,7 +85,8 @@ def verify(
 ) -> None:
     """Read all that a server stores, or the backup in DIR, and name what is damaged.
 
-    The server may be running; nothing is changed. Damage makes the exit code 1.
+    The server may be running; nothing is changed, but a damaged write-ahead log of SQLite is kept
+    as a copy. Damage makes the exit code 1.
     """
     if folder is not None:
         made = asyncio.run(_room().verify_backup(_absolute(folder)))

@@ -36,7 +36,7 @@ from asyncwb.server.auth import KEYS, KeyCache, auth_middleware, ensure_admin, p
 from asyncwb.server.background import TASKS, Tasks
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.crash import watching
-from asyncwb.server.errors import error_middleware, error_response
+from asyncwb.server.errors import error_middleware, error_response, log
 from asyncwb.server.fold_cache import FoldCache
 from asyncwb.server.live import Hub
 from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
@@ -45,6 +45,7 @@ from asyncwb.server.open_requests import OPEN_REQUESTS, PAUSE, OpenRequests
 from asyncwb.server.run_changes import RunChanges
 from asyncwb.server.signing import Signer
 from asyncwb.server.state import STATE, State
+from asyncwb.server.store import damaged_log
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.files import Files
 from asyncwb.server.store.ingest import IngestStore
@@ -203,9 +204,15 @@ async def _stop_answering(app: web.Application) -> None:
 
 async def _open_database(app: web.Application) -> AsyncIterator[None]:
     state = app[STATE]
+    file = state.database.file
+    damaged = None if file is None else await asyncio.to_thread(damaged_log.keep, file)
+    if damaged is not None:
+        log.error("%s. The server goes on with what is there.", damaged)
     try:
         await state.database.open()
         await migrate(state.database)
+        if damaged is not None:  # what stands behind the damage must not be found there again
+            await state.database.checkpoint()
         app[OBJECTS] = await open_objects(state.config, state.database, state.clock())
         await ensure_admin(state, default_entity())
         yield

@@ -144,6 +144,7 @@ async def _backup(
             break
         shutil.rmtree(place)
     result.problems += [f"{name} is damaged: the object is not there" for name in sorted(gone)]
+    result.problems += store.problems
     identity_object = await asyncio.to_thread(store.objects.get, ID_OBJECT)
     await asyncio.to_thread(target.put, ID_OBJECT, identity_object)
     if (key := config.data / _KEY).is_file():

@@ -41,11 +41,11 @@ from asyncwb.server.connection import connections
 from asyncwb.server.errors import log
 from asyncwb.server.state import STATE
 from asyncwb.server.store.database import DatabaseError
+from asyncwb.server.stores import LOCK
 from asyncwb.version import __version__
 
 _SHUTDOWN_SECONDS: Final = 15.0
 _BACKLOG: Final = 512
-_LOCK: Final = "server.lock"
 _LOCK_TRIES: Final = 5
 _LOCK_PAUSE: Final = 0.02
 """seconds between them: a client that asks for the lock holds it for some microseconds"""
@@ -140,7 +140,7 @@ async def run_server(
         AlreadyRunning, UsageError: as `serve`.
     """
     _make_folder(config.data)
-    with _folder_lock(config.data / _LOCK), _listen(config) as listener:
+    with _folder_lock(config.data / LOCK), _listen(config) as listener:
         reserve.give_back(config.data)
         app = create_app(config, clock=clock)
         app[SECRET] = ensure_secret(config.data)
@@ -188,7 +188,7 @@ def _make_folder(path: Path) -> None:
         make_private_folder(path)
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError("it may not be written")
-        close_to_others(path, _LOCK)
+        close_to_others(path, LOCK)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be the server's data folder: {error.strerror or error}. Nothing was "

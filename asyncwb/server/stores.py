@@ -11,6 +11,7 @@ none does not get a folder that has objects already.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from typing import Final
 from asyncwb.errors import UsageError
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.objects import Objects
+from asyncwb.server.store import damaged_log
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.identity import Identity
 from asyncwb.server.store.migrate import HEAD
@@ -28,16 +30,19 @@ from asyncwb.server.store.snapshot import revision_of
 
 FOLDERS: Final = ("segments", "files")
 """where a server's objects are"""
+LOCK: Final = "server.lock"
+"""the file of a data folder that its server holds locked"""
 ID_OBJECT: Final = "store-id"
 """the object that holds the store's id"""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An existing store, opened."""
+    """An existing store, opened. `problems` names damage of its log, now and at former starts."""
 
     database: Database
     objects: Objects
+    problems: list[str]
 
 
 def place_of_objects(config: ServerConfig) -> str | Path:
@@ -49,6 +54,8 @@ def place_of_objects(config: ServerConfig) -> str | Path:
 async def opened(config: ServerConfig) -> AsyncIterator[Store]:
     """Open a store that is there, beside its server or without one; nothing is made or migrated.
 
+    Where SQLite's log is damaged and no server has it open, it is copied beside the database first.
+
     Raises:
         UsageError: there is none, it is of another release, or its objects are another store's.
     """
@@ -56,6 +63,7 @@ async def opened(config: ServerConfig) -> AsyncIterator[Store]:
     file = database.file
     if file is not None and not file.is_file():
         raise UsageError(f"there is no database {file}. Nothing was done; give --data, --database.")
+    problems = [] if file is None else await asyncio.to_thread(_look_at_log, config, file)
     try:
         await database.open()
         _check_revision(await revision_of(database))
@@ -63,9 +71,34 @@ async def opened(config: ServerConfig) -> AsyncIterator[Store]:
         mine = await Identity(database).read()
         if mine is not None and await asyncio.to_thread(id_of, objects) != mine:
             raise UsageError(_OTHER.format(place=place_of_objects(config)))
-        yield Store(database, objects)
+        yield Store(database, objects, problems)
     finally:
         await database.leave()
+
+
+def _look_at_log(config: ServerConfig, file: Path) -> list[str]:
+    try:
+        if _is_served(config.data):
+            return [*damaged_log.in_use(file), *damaged_log.kept(file)]
+        damaged_log.keep(file)
+        return damaged_log.kept(file)
+    except OSError as error:
+        raise UsageError(
+            f"SQLite's write-ahead log of {file} cannot be read: {error.strerror or error}. "
+            "Nothing was done; see to it that its folder can be read by you."
+        ) from error
+
+
+def _is_served(data: Path) -> bool:
+    """Tell whether a server runs on a data folder."""
+    try:
+        with (data / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _check_revision(revision: str | None) -> None:

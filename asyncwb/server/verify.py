@@ -1,5 +1,7 @@
 """Reading a store from end to end: every byte that has a checksum is checked, none is changed.
 
+SQLite itself takes in the log that a killed server left; a damaged one is kept (`damaged_log`).
+
 `verify(config)` reads what a server keeps, also while that runs. What a store of an older release
 has without checksums is decoded, and counted as unchecked.
 """
@@ -49,7 +51,7 @@ async def verify(config: ServerConfig) -> Verified:
     """
     result = Verified()
     async with opened(config) as store:
-        result.problems += await complaints(store.database)
+        result.problems += [*store.problems, *await complaints(store.database)]
         async for blob in blobs(store.database):
             _look(blob, result)
         await _objects(store.database, store.objects, result)

@@ -169,7 +169,7 @@ class Database:
         """Checkpoint SQLite's log into its file and close every connection."""
         try:
             if self.is_sqlite:
-                await self._checkpoint()
+                await self.checkpoint()
         finally:
             await self.engine.dispose()
 
@@ -177,7 +177,8 @@ class Database:
         """Close every connection of a process that is not the server: its log is left to it."""
         await self.engine.dispose()
 
-    async def _checkpoint(self) -> None:
+    async def checkpoint(self) -> None:
+        """Write what SQLite's log has into its file and empty the log, unless that fails."""
         # On the driver: a transaction, which SQLAlchemy would begin, forbids it. Where it fails
         # (a full disk, a damaged file) nothing is lost: the log is read at the next start.
         with suppress(sqlite3.Error, DBAPIError):
