@@ -67,9 +67,15 @@ async def test_offline_runs_arrive_once_however_often_they_are_synced(
 async def test_one_server_is_started_and_asked_what_it_speaks_once_for_all_folders(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started, asked = [], []
+    started: list[Embedded] = []
+    asked: list[str] = []
     start, request = Embedded._start, Http.request
-    monkeypatch.setattr(Embedded, "_start", lambda self: started.append(1) or start(self))
+
+    def start_and_note(self: Embedded) -> Any:
+        started.append(self)
+        return start(self)
+
+    monkeypatch.setattr(Embedded, "_start", start_and_note)
 
     def note(self: Http, method: str, url: str, **more: Any) -> Any:
         asked.append(urlsplit(url).path)
