@@ -8,7 +8,7 @@ watches the run is told afterwards.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from asyncwb.server.store.edits import EditedRun
 from asyncwb.server.store.records import RunPath, RunRecord
 from asyncwb.server.store.users import User
 from asyncwb.server.sweeps import sweep_not_found
-from asyncwb.server.teams import ensure_entities
+from asyncwb.server.teams import missing_teams
 from asyncwb.wire import names
 from asyncwb.wire.columns import empty
 from asyncwb.wire.run_names import made_name
@@ -66,9 +66,10 @@ async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserte
         # What is there may be readable; what is not must not be told from it.
         raise forbidden(f"You may not write to {path.entity}.")
     await _check(edit)
-    await ensure_entities(state, user, {path.entity})
-    change = _EditChange(state, user, path, edit)
+    teams = await missing_teams(state, user, {path.entity})
+    change = _EditChange(state, user, path, edit, teams=teams)
     done = await state.changes.carry_out(change)
+    state.teams.made(teams)
     state.hub.publish([change.run_id])
     return Upserted(change.run_id, done.path, done.created)
 
@@ -105,18 +106,26 @@ class _Done:
 
 
 class _EditChange:
-    """The change that an edit makes. Without a `run_id` the run is made where there is none.
+    """The change that an edit makes, with the `teams` that it needs. Without a `run_id` the run is
+    made where there is none.
 
     `run_id` is that of the run once it is written.
     """
 
     def __init__(
-        self, state: State, user: User, path: RunPath, edit: Edit, run_id: int | None = None
+        self,
+        state: State,
+        user: User,
+        path: RunPath,
+        edit: Edit,
+        run_id: int | None = None,
+        teams: Collection[str] = (),
     ) -> None:
         self._state = state
         self._user = user
         self._edit = edit
         self._by_id = run_id
+        self._teams = teams
         self._now = state.clock()
         self.run_id = run_id or 0
         self.paths = [path]
@@ -185,6 +194,7 @@ class _EditChange:
             stood = run and (run.id, run.version)
             if (path, record and (record.id, record.version)) != (seen.path, stood):
                 raise ChangedError
+        await self._state.teams.add(connection, self._teams, self._now, admin_id=self._user.id)
         columns = done.columns
         if run is None:
             run = await self._make(connection, done.path)

@@ -37,7 +37,7 @@ from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.ingest import NEW, new_record
 from asyncwb.server.store.records import RunChange, RunPath, RunRecord
 from asyncwb.server.store.users import User
-from asyncwb.server.teams import ensure_entities
+from asyncwb.server.teams import missing_teams
 from asyncwb.server.turns import Turns
 from asyncwb.wire import keys, names
 from asyncwb.wire.frames import Frame, decode, peek
@@ -111,11 +111,12 @@ class Ingest:
 async def _commit(
     state: State, streams: Sequence[Incoming], size: int, user: User
 ) -> Sequence[Ledger]:
-    await _find_owners(state, streams, user)
+    teams = await _find_owners(state, streams, user)
     good = [stream for stream in streams if stream.error is None]
     if not good:
         return []
-    done = await state.changes.carry_out(_Batch(state, good, size, user))
+    done = await state.changes.carry_out(_Batch(state, good, size, user, teams))
+    state.teams.made(teams)
     for ledger in done.ledgers:
         state.folds.put(ledger.record, ledger.fold)
     return done.ledgers
@@ -163,13 +164,22 @@ class _Done:
 
 
 class _Batch:
-    """The change that a batch makes; answers are noted on its streams."""
+    """The change that a batch makes, with the teams that it needs; answers are noted on its
+    streams."""
 
-    def __init__(self, state: State, streams: Sequence[Incoming], size: int, user: User) -> None:
+    def __init__(
+        self,
+        state: State,
+        streams: Sequence[Incoming],
+        size: int,
+        user: User,
+        teams: Collection[str],
+    ) -> None:
         self._state = state
         self._streams = streams
         self._size = size
         self._user = user
+        self._teams = teams
         self.paths = [stream.path for stream in streams]
 
     async def read(self, connect: Connect, *, fresh: bool) -> _Seen:
@@ -274,6 +284,7 @@ class _Batch:
         records = await self._find(connection, store.lock_rows, set(self.paths))
         if self._standing(records) != seen.stood:
             raise ChangedError
+        await self._state.teams.add(connection, self._teams, seen.now, admin_id=self._user.id)
         if done.create:
             made = await store.create(connection, done.create, seen.now, self._user.id)
             if any(record.version for record in made.values()):
@@ -310,14 +321,18 @@ def receive(body: bytes, user: User, max_raw: int) -> list[Incoming]:
     return received
 
 
-async def _find_owners(state: State, streams: Sequence[Incoming], user: User) -> None:
-    """Make the teams that an admin's streams are for; note on a stream that there can be none."""
+async def _find_owners(state: State, streams: Sequence[Incoming], user: User) -> set[str]:
+    """Find the teams to make for an admin's streams, which make runs in them; note on a stream that
+    there can be none."""
+    teams: set[str] = set()
     for stream in streams:
-        if stream.error is None and stream.path.entity not in user.roles:
+        unknown = stream.path.entity not in user.roles
+        if stream.error is None and unknown and not requires_run(stream.frames):
             try:
-                await ensure_entities(state, user, {stream.path.entity})
+                teams.update(await missing_teams(state, user, {stream.path.entity}))
             except ApiError as error:
                 stream.error = StreamError("bad_name", error.message)
+    return teams
 
 
 def _addressed(stream: Stream, user: User) -> Incoming:

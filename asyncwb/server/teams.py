@@ -75,18 +75,22 @@ async def create_team(state: State, viewer: User, name: str, admin: str | None =
         raise taken(name) from error
 
 
-async def ensure_entities(state: State, viewer: User, names: Collection[str]) -> None:
-    """Make teams for an admin of the server who writes to entities that nobody has.
+async def missing_teams(state: State, viewer: User, names: Collection[str]) -> list[str]:
+    """Return the teams to make for an admin of the server who writes to entities that nobody has.
 
     Nobody else may write to such a one, so for others there is nothing to make.
 
     Raises:
-        ApiError: 400 for a name that no team can have; then none is made.
+        ApiError: 400 for a name that no team can have.
     """
     missing = set(names) - viewer.roles.keys() if viewer.admin else ()
-    if missing:
-        new = await state.teams.unknown(missing)
-        await state.teams.ensure(map(checked_name, new), state.clock(), admin_id=viewer.id)
+    return [checked_name(name) for name in await state.teams.unknown(missing)] if missing else []
+
+
+async def ensure_entities(state: State, viewer: User, names: Collection[str]) -> None:
+    """Make what `missing_teams` tells, at once; for who has nothing more to refuse."""
+    new = await missing_teams(state, viewer, names)
+    await state.teams.ensure(new, state.clock(), admin_id=viewer.id)
 
 
 async def list_members(state: State, viewer: User, team: str) -> list[Member]:

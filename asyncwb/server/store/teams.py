@@ -107,6 +107,22 @@ class Teams:
             except TakenError:  # another request was faster
                 continue
 
+    async def add(
+        self, connection: AsyncConnection, names: Iterable[str], now: float, *, admin_id: int
+    ) -> None:
+        """Do what `ensure` does, as a part of the caller's transaction; `made` is for after it."""
+        for name in sorted(names):
+            row = {"name": name, "kind": "team", "created_at": now}
+            new = self._database.insert(entities).values(row).on_conflict_do_nothing()
+            entity_id = (await connection.execute(new.returning(entities.c.id))).scalar()
+            if entity_id is not None:
+                await self.put_member(connection, entity_id, admin_id, Role.ADMIN, now)
+
+    def made(self, names: Collection[str]) -> None:
+        """Say that teams which `add` made are committed."""
+        if names:
+            self._users.changed()
+
     async def members(self, entity_id: int) -> list[Member]:
         """Return a team's members in the order of their joining, disabled users too."""
         statement = select(members.c.user_id, members.c.role, members.c.created_at)

@@ -293,7 +293,8 @@ CASES: Final = {("Query", name): case for name, case in QUERIES.items()} | {
 _KINDS: Final = {"id": "ID!", "project": "String!", "name": "String!"}
 
 
-def _document(kind: str, case: Case, arguments: Mapping[str, Any]) -> str:
+def document_of(kind: str, case: Case, arguments: Mapping[str, Any]) -> str:
+    """Return the document that asks a root field as its case says."""
     # W&B's inputs differ in whether an id is an ID or a String.
     strings = ("deleteModel", "deleteApiKey", "deleteInvite")
     kinds = {**_KINDS, "id": "String!" if case.call.startswith(strings) else "ID!"}
@@ -325,7 +326,7 @@ def test_a_root_field_against_every_role(people: People, kind: str, name: str) -
     case = CASES[kind, name]
     for role in KEYED:
         arguments = case.arguments(people, people.project())
-        document = _document(kind, case, arguments)
+        document = document_of(kind, case, arguments)
         answer = ask(people.server, document, people.headers(role), **arguments)
         assert _outcome(answer) == case.expected[role], (role, answer)
     if case.public is not None:
