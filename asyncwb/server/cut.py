@@ -114,7 +114,8 @@ class Cut:
             whole = table.n == decoded.table.n
             if not row.writer.startswith(spans.WRITER):
                 data = row.data if whole else frames.encode(first, table, events)
-                self._add(row.writer, first, count, table, data)
+                if table.n or events:  # a frame of nothing is none, and no reader takes it
+                    self._add(row.writer, first, count, table, data)
             elif table.n:
                 data = frames.encode(self._next, table, events)
                 count = table.n + len(events)

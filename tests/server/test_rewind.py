@@ -23,9 +23,11 @@ from asyncwb.server.state import STATE
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.segments import SegmentRow, Segments
 from asyncwb.settings import default_entity
+from asyncwb.wire.frames import encode
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.graphql.asking import ask, codes
 from tests.server.graphql.wandb_client import REWIND, WandbClient, seal
+from tests.server.ingest_client import connect, first_frame, rows
 
 pytestmark = both_databases
 
@@ -165,6 +167,57 @@ def test_who_asks_again_waits_for_the_one_under_way(server: ServerHandle) -> Non
             assert "errors" not in answer.result(20)
     assert store.calls == 1
     assert values(client) == {i: i for i in range(11)}
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["frames", "sealed"])
+def test_frames_of_our_own_clients_are_cut_and_cut_again(
+    server: ServerHandle, sealed: bool
+) -> None:
+    async def log(first: int) -> None:
+        async with connect(server) as log_to:
+            if not first:
+                assert "error" not in await log_to.send(first_frame(20))
+            assert "error" not in await log_to.send(encode(21 + first, rows(20 + first, 20)))
+
+    asyncio.run(log(0))
+    asyncio.run(log(20))  # frames without an event
+    client = WandbClient(server)
+    for step in (35, 25, 10, -1):
+        if sealed:
+            seal(server)
+        assert "errors" not in ask(server, REWIND, input=asked(step))
+        found = client.history(min=0, max=10_000, samples=10_000)
+        assert [row["loss"] for row in found] == list(range(step + 1))
+    asyncio.run(log(40))  # the writer's numbers stay used
+    seal(server)
+    assert len(client.history(min=0, max=10_000, samples=10_000)) == 20
+
+
+@pytest.mark.parametrize("first", [10, 30])
+def test_of_two_rewinds_at_once_the_lower_step_holds(server: ServerHandle, first: int) -> None:
+    client = logged(server, 60)
+    seal(server)
+    client.log(60, [{"_step": 60 + i, "v": 60 + i} for i in range(20)])
+    begun, go_on = threading.Event(), threading.Event()
+
+    def held(_: web.Application) -> Callable[[], Awaitable[None]]:
+        async def until_told() -> None:
+            begun.set()
+            await asyncio.to_thread(go_on.wait)
+
+        return until_told
+
+    hook(server, held)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(ask, server, REWIND, input=asked(first))
+        assert begun.wait(10)
+        other = pool.submit(ask, server, REWIND, input=asked(40 - first))
+        go_on.set()
+        for answer in (one, other):
+            assert "errors" not in answer.result(60)
+    assert values(client) == {i: i for i in range(11)}
+    assert client.ask("historyLineCount") == {"historyLineCount": 11}
+    assert json.loads(client.ask("summaryMetrics")["summaryMetrics"])["v"] == 10
 
 
 @pytest.mark.parametrize("step", [10, 200])
