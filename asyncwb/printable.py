@@ -27,3 +27,8 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def counted(count: int, noun: str) -> str:
+    """Write how many there are, in the singular for one: "1 row", "2,000 rows"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

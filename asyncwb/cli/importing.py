@@ -17,7 +17,7 @@ from rich.text import Text
 from asyncwb.cli.output import progress_column, progress_console, say
 from asyncwb.cli.usage import refuse
 from asyncwb.errors import UsageError
-from asyncwb.printable import printable
+from asyncwb.printable import counted, printable
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
@@ -226,7 +226,8 @@ class Lines:
 def outcome(result: ImportResult) -> str:
     """Say what became of a run: a whole line, so that a path in it can be copied."""
     where = "" if result.path is None else f" -> {result.path}"
-    counts = [f"{result.rows:,} new rows"] + [f"{result.files:,} new files"] * bool(result.files)
+    counts = [counted(result.rows, "new row")]
+    counts += [counted(result.files, "new file")] * bool(result.files)
     said = f"{result.label}{where}: {', '.join(counts)}"
     if result.error:
         return f"{said}; failed: {result.error}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asyncwb.cli.output import say
+from asyncwb.printable import counted
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ def status(
 
 def _lines(run: UnsentRun) -> Iterator[str]:
     """Say what waits of a run, and below it where; whole lines, so that a folder can be copied."""
-    waiting = [f"{run.rows:,} rows"]
+    waiting = [counted(run.rows, "row")]
     if run.changes and not run.rows:  # beside rows they need no word
-        waiting = [f"0 rows and {run.changes:,} {'change' if run.changes == 1 else 'changes'}"]
-    waiting += [f"{run.files:,} files"] * bool(run.files)
+        waiting = [f"0 rows and {counted(run.changes, 'change')}"]
+    waiting += [counted(run.files, "file")] * bool(run.files)
     mode = f"{run.mode}, in use" if run.live else run.mode
     written = age(time.time() - run.written_at)
     yield f"{run.run}: {', '.join(waiting)} ({size(run.size)}), {mode}, written {written}"

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from asyncwb.cli.output import progress_column, progress_console, say
 from asyncwb.errors import UsageError
-from asyncwb.printable import printable
+from asyncwb.printable import counted, printable
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ class Bars:
 
 def outcome(result: SyncResult) -> str:
     """Say what became of a run: a whole line, so that a folder in it can be copied."""
-    counts = [f"{result.sent:,} rows sent"]
-    counts += [f"{result.files:,} files sent"] * bool(result.files)
-    counts += [f"{result.lost:,} rows lost"] * bool(result.lost)
+    counts = [f"{counted(result.sent, 'row')} sent"]
+    counts += [f"{counted(result.files, 'file')} sent"] * bool(result.files)
+    counts += [f"{counted(result.lost, 'row')} lost"] * bool(result.lost)
     said = f"{result.run or result.path}: {', '.join(counts)}"
     if result.lacks_start:
         said += (

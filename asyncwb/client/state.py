@@ -186,7 +186,9 @@ class RunState:
         lost = status.lost + ending.others.lost
         if lost:
             whose = f", {ending.others.lost} of them by other processes" * bool(ending.others.lost)
-            notices.warn(f"{lost} rows were lost: {dict(status.dropped)}{whose}.")
+            why = ", ".join(f"{n} {_WHY.get(why, why)}" for why, n in status.dropped.items())
+            were = f"{_rows(lost)} {'was' if lost == 1 else 'were'} lost"
+            notices.warn(f"{were}{': ' * bool(why)}{why}{whose}.")
         if status.files_failed:
             notices.warn(f"{_files(len(status.files_failed))} could not be sent.")
         if not ending.complete:
@@ -218,7 +220,7 @@ class RunState:
         paths = [*others.waiting]
         shown = paths if len(paths) <= _MOST_SHOWN else [self.session.settings.runs_dir]
         self.session.notices.warn(
-            f"{rows} rows of {_processes(len(paths))} that logged to the run and ended are not "
+            f"{_rows(rows)} of {_processes(len(paths))} that logged to the run and ended are not "
             f"known to have arrived ({others.waiting[paths[0]]}). They are safe on disk; send them "
             f"with: asyncwb sync {' '.join(map(str, shown))}",
             advise=False,
@@ -244,7 +246,10 @@ class RunState:
         rows, waiting, sent = status.accepted, status.files_waiting, status.files_uploaded
         if session.settings.mode == "offline":
             files = f" and {_files(waiting)}" if waiting else ""
-            return f"{rows} rows{files} are in {session.folder.path}; send them: asyncwb sync"
+            one = rows == 1 and not files
+            are, them = ("is", "it") if one else ("are", "them")
+            place = session.folder.path
+            return f"{_rows(rows)}{files} {are} in {place}; send {them}: asyncwb sync"
         files = f", {_files(sent)} uploaded" if sent else ""
         partly = " of this process" if others.waiting or others.live else ""
         told = _left_behind(others)
@@ -256,7 +261,7 @@ class RunState:
             parts |= {"lost": lost} if lost else {}
             all_there = ", ".join(f"{count} {what}" for what, count in parts.items())
         return (
-            f"run {session.head.run} finished: {rows} rows{partly}, {all_there}{files}"
+            f"run {session.head.run} finished: {_rows(rows)}{partly}, {all_there}{files}"
             + (f"; {told}" if told else "")
             + "."
         )
@@ -300,6 +305,21 @@ def _processes(count: int) -> str:
 
 def _events(count: int) -> str:
     return "1 event" if count == 1 else f"{count} events"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+_WHY: Final = {
+    "step_negative": "with a negative step",
+    "step_backwards": "with a step that went backwards",
+    "overflow": "for which the journal had no room",
+    "disk_full": "for which the disk had no room",
+    "disk_error": "that the disk did not take",
+    "journal": "that the journal no longer had",
+}
+"""what `RunStatus.dropped` has as reasons, for people"""
 
 
 def _files(count: int) -> str:

@@ -35,6 +35,15 @@ def test_one_folder_again_and_again(cli: Cli, log_offline: Callable[[str, int], 
     assert left["path"] == str(other)
 
 
+@pytest.mark.usefixtures("stop_server")
+def test_one_row_is_spoken_of_in_the_singular(
+    cli: Cli, log_offline: Callable[[str, int], Path]
+) -> None:
+    log_offline("one", 1)
+    assert "one: 1 row (" in cli("status").stdout
+    assert "one: 1 row sent" in cli("sync").stdout
+
+
 def test_nothing_to_send(cli: Cli) -> None:
     done = cli("sync")
     assert done.returncode == 0

@@ -727,3 +727,14 @@ def test_an_end_that_is_nowhere_is_not_called_safe(
     run.finish(timeout=0)
     said = capsys.readouterr().err
     assert re.search(r"For \d events, the run's end among them, the disk has no room", said)
+
+
+def test_one_row_is_spoken_of_in_the_singular(capfd: pytest.CaptureFixture[str]) -> None:
+    run = asyncwb.init("p", id="r", mode="offline")
+    run.log({"i": 1}, step=-5)
+    run.log({"i": 2})
+    run.finish()
+    said = capfd.readouterr().err
+    assert "1 row was lost: 1 with a negative step." in said
+    assert "1 row is in " in said
+    assert "send it: asyncwb sync" in said
