@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING, Any
 from asyncwb.version import __version__
 
 if TYPE_CHECKING:  # for readers and type checkers; at run time `_HOME` says where a name lives
-    from asyncwb.client.api import Api as Api
-    from asyncwb.client.api_async import AsyncApi as AsyncApi
-    from asyncwb.client.config import Config as Config
-    from asyncwb.client.init import init as init
-    from asyncwb.client.init import init_async as init_async
-    from asyncwb.client.module import define_metric as define_metric
-    from asyncwb.client.module import finish as finish
-    from asyncwb.client.module import finish_async as finish_async
-    from asyncwb.client.module import flush as flush
-    from asyncwb.client.module import flush_async as flush_async
-    from asyncwb.client.module import log as log
-    from asyncwb.client.module import log_async as log_async
-    from asyncwb.client.module import log_nowait as log_nowait
-    from asyncwb.client.module import save as save
-    from asyncwb.client.module import save_async as save_async
-    from asyncwb.client.run import Run as Run
-    from asyncwb.client.run_async import AsyncRun as AsyncRun
-    from asyncwb.client.summary import Summary as Summary
+    from asyncwb.client.live._sync.run import Run as Run
+    from asyncwb.client.live.config import Config as Config
+    from asyncwb.client.live.init import init as init
+    from asyncwb.client.live.init import init_async as init_async
+    from asyncwb.client.live.module import define_metric as define_metric
+    from asyncwb.client.live.module import finish as finish
+    from asyncwb.client.live.module import finish_async as finish_async
+    from asyncwb.client.live.module import flush as flush
+    from asyncwb.client.live.module import flush_async as flush_async
+    from asyncwb.client.live.module import log as log
+    from asyncwb.client.live.module import log_async as log_async
+    from asyncwb.client.live.module import log_nowait as log_nowait
+    from asyncwb.client.live.module import save as save
+    from asyncwb.client.live.module import save_async as save_async
+    from asyncwb.client.live.run import AsyncRun as AsyncRun
+    from asyncwb.client.live.summary import Summary as Summary
+    from asyncwb.client.query._sync.api import Api as Api
+    from asyncwb.client.query.api import AsyncApi as AsyncApi
     from asyncwb.errors import ArgumentError as ArgumentError
     from asyncwb.errors import AuthenticationError as AuthenticationError
     from asyncwb.errors import BatchError as BatchError
@@ -62,11 +62,11 @@ if TYPE_CHECKING:  # for readers and type checkers; at run time `_HOME` says whe
     summary: Summary
 
 _HOME = {
-    "asyncwb.client.api": ("Api",),
-    "asyncwb.client.api_async": ("AsyncApi",),
-    "asyncwb.client.config": ("Config",),
-    "asyncwb.client.init": ("init", "init_async"),
-    "asyncwb.client.module": (
+    "asyncwb.client.query._sync.api": ("Api",),
+    "asyncwb.client.query.api": ("AsyncApi",),
+    "asyncwb.client.live.config": ("Config",),
+    "asyncwb.client.live.init": ("init", "init_async"),
+    "asyncwb.client.live.module": (
         "define_metric",
         "finish",
         "finish_async",
@@ -78,9 +78,9 @@ _HOME = {
         "save",
         "save_async",
     ),
-    "asyncwb.client.run": ("Run",),
-    "asyncwb.client.run_async": ("AsyncRun",),
-    "asyncwb.client.summary": ("Summary",),
+    "asyncwb.client.live._sync.run": ("Run",),
+    "asyncwb.client.live.run": ("AsyncRun",),
+    "asyncwb.client.live.summary": ("Summary",),
     "asyncwb.errors": (
         "ArgumentError",
         "AuthenticationError",
@@ -115,7 +115,7 @@ __all__ = ["__version__", *sorted(_MODULE_OF), *_OF_CURRENT_RUN]
 
 def __getattr__(name: str) -> Any:
     if name in _OF_CURRENT_RUN:
-        return importlib.import_module("asyncwb.client.module").of_current_run(name)
+        return importlib.import_module("asyncwb.client.live.module").of_current_run(name)
     if name in _ROOMS:
         return importlib.import_module(f"asyncwb.{name}")
     if name not in _MODULE_OF:

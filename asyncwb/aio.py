@@ -10,14 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncwb.client.api_async import AsyncApi as Api
-    from asyncwb.client.init import init_async as init
-    from asyncwb.client.module import define_metric, log_nowait
-    from asyncwb.client.module import finish_async as finish
-    from asyncwb.client.module import flush_async as flush
-    from asyncwb.client.module import log_async as log
-    from asyncwb.client.module import save_async as save
-    from asyncwb.client.run_async import AsyncRun as Run
+    from asyncwb.client.live.init import init_async as init
+    from asyncwb.client.live.module import define_metric, log_nowait
+    from asyncwb.client.live.module import finish_async as finish
+    from asyncwb.client.live.module import flush_async as flush
+    from asyncwb.client.live.module import log_async as log
+    from asyncwb.client.live.module import save_async as save
+    from asyncwb.client.live.run import AsyncRun as Run
+    from asyncwb.client.query.api import AsyncApi as Api
 
 _ASYNC = {
     "Api": "AsyncApi",

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from asyncwb.server.config import ServerConfig
+from asyncwb.server.queries.document import ValueKind
+from asyncwb.server.queries.filters import parse, parse_order
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.migrate import migrate
-from asyncwb.server.store.query import RunQuery
-from asyncwb.wire.document import ValueKind
-from asyncwb.wire.filters import parse, parse_order
-from asyncwb.wire.values import dumps
+from asyncwb.server.store.queries.query import RunQuery
+from asyncwb.wire.rows.values import dumps
 from bench.case import Figures, Size
 from tests.fix_postgres import Cluster
 

@@ -68,7 +68,7 @@ def _stop_engine() -> None:
         return
     thread.Engine._current.stop()
     thread.Engine._current = None
-    current = sys.modules.get("asyncwb.client.current")
+    current = sys.modules.get("asyncwb.client.live.current")
     if current is not None:
         current.forget_all()
 

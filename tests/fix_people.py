@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from aiohttp import web
 
-from asyncwb.server.auth import new_token
-from asyncwb.server.state import STATE
+from asyncwb.server.http.auth import new_token
+from asyncwb.server.http.state import STATE
+from asyncwb.server.store.people.users import Role, User
 from asyncwb.server.store.records import RunPath
-from asyncwb.server.store.users import Role, User
 
 if TYPE_CHECKING:  # pytest must be the first to import what holds fixtures
     from tests.fix_server import ServerHandle

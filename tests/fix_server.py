@@ -24,9 +24,10 @@ import uvloop
 from aiohttp import web
 from sqlalchemy import event
 
-from asyncwb.server import RunningServer, ServerConfig, run_server, sweep
-from asyncwb.server.objects import OBJECTS
-from asyncwb.server.state import STATE
+from asyncwb.server import RunningServer, ServerConfig, run_server
+from asyncwb.server.http.state import STATE
+from asyncwb.server.objects import garbage_collection
+from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.server.store.dropped import Dropped
 
 T = TypeVar("T")
@@ -125,7 +126,7 @@ class ServerHandle:
 
         async def work(app: web.Application) -> int:
             dropped = Dropped(app[STATE].database)
-            return await sweep.collect(app[OBJECTS], dropped, app[STATE].clock() + 1)
+            return await garbage_collection.collect(app[OBJECTS], dropped, app[STATE].clock() + 1)
 
         return self.call(work)
 

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 
-PUT_OFF = {"asyncwb.engine.thread", "asyncwb.engine.summary", "asyncwb.client.state"}
+PUT_OFF = {"asyncwb.engine.thread", "asyncwb.engine.summary", "asyncwb.client.live.state"}
 """The first two keep numpy and aiohttp (0.4 s of imports) off the thread that calls `init()`, the
 third what only `save()` needs."""
 
@@ -110,7 +110,7 @@ def test_one_file_speaks_http_and_one_room_speaks_sql() -> None:
         }
 
     outside_the_server = {m for m in users("aiohttp") if _room(m) != "server"}
-    assert outside_the_server <= {"asyncwb.engine.http"}
+    assert outside_the_server <= {"asyncwb.engine.uplink.http"}
     assert not [m for m, t in TREES.items() if _room(m) == "server" and "ClientS" in ast.unparse(t)]
     assert not [m for m in users("sqlalchemy", "alembic") if ".server.store" not in m]
 

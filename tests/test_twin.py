@@ -10,22 +10,22 @@ from typing import Any, assert_type
 
 import pytest
 
-from asyncwb.client.api import Api
-from asyncwb.client.api_async import AsyncApi
-from asyncwb.client.files import File
-from asyncwb.client.files_async import AsyncFile
-from asyncwb.client.projects import Project
-from asyncwb.client.projects_async import AsyncProject
-from asyncwb.client.public import PublicRun
-from asyncwb.client.public_async import AsyncPublicRun
-from asyncwb.client.run import Run
-from asyncwb.client.run_async import AsyncRun
-from asyncwb.client.runs import Runs
-from asyncwb.client.runs_async import AsyncRuns
-from asyncwb.client.teams import Team
-from asyncwb.client.teams_async import AsyncTeam
-from asyncwb.client.users import User
-from asyncwb.client.users_async import AsyncUser
+from asyncwb.client.live._sync.run import Run
+from asyncwb.client.live.run import AsyncRun
+from asyncwb.client.query._sync.api import Api
+from asyncwb.client.query._sync.files import File
+from asyncwb.client.query._sync.projects import Project
+from asyncwb.client.query._sync.run import PublicRun
+from asyncwb.client.query._sync.runs import Runs
+from asyncwb.client.query._sync.teams import Team
+from asyncwb.client.query._sync.users import User
+from asyncwb.client.query.api import AsyncApi
+from asyncwb.client.query.files import AsyncFile
+from asyncwb.client.query.projects import AsyncProject
+from asyncwb.client.query.run import AsyncPublicRun
+from asyncwb.client.query.runs import AsyncRuns
+from asyncwb.client.query.teams import AsyncTeam
+from asyncwb.client.query.users import AsyncUser
 
 ROOT = Path(__file__).resolve().parent.parent
 FACES = [

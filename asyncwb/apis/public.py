@@ -8,32 +8,32 @@
 
 from __future__ import annotations
 
-from asyncwb.client.api import Api
-from asyncwb.client.api_async import AsyncApi
-from asyncwb.client.console import ConsoleLogLine
-from asyncwb.client.exports import DownloadHistoryResult
-from asyncwb.client.files import File, Files
-from asyncwb.client.files_async import AsyncFile, AsyncFiles
-from asyncwb.client.history import HistoryScan
-from asyncwb.client.history_async import AsyncHistoryScan
-from asyncwb.client.projects import Project, Projects
-from asyncwb.client.projects_async import AsyncProject, AsyncProjects
-from asyncwb.client.public import PublicRun as Run
-from asyncwb.client.public_async import AsyncPublicRun as AsyncRun
-from asyncwb.client.reports import Report as BetaReport
-from asyncwb.client.reports import Reports
-from asyncwb.client.reports_async import AsyncReport as AsyncBetaReport
-from asyncwb.client.reports_async import AsyncReports
-from asyncwb.client.runs import Runs
-from asyncwb.client.runs_async import AsyncRuns
-from asyncwb.client.summary_edit import RunSummary
-from asyncwb.client.summary_edit_async import AsyncRunSummary
-from asyncwb.client.sweeps import Sweep, Sweeps
-from asyncwb.client.sweeps_async import AsyncSweep, AsyncSweeps
-from asyncwb.client.teams import Member, Team
-from asyncwb.client.teams_async import AsyncMember, AsyncTeam
-from asyncwb.client.users import User
-from asyncwb.client.users_async import AsyncUser
+from asyncwb.client.query._sync.api import Api
+from asyncwb.client.query._sync.files import File, Files
+from asyncwb.client.query._sync.history import HistoryScan
+from asyncwb.client.query._sync.projects import Project, Projects
+from asyncwb.client.query._sync.reports import Report as BetaReport
+from asyncwb.client.query._sync.reports import Reports
+from asyncwb.client.query._sync.run import PublicRun as Run
+from asyncwb.client.query._sync.runs import Runs
+from asyncwb.client.query._sync.summary import RunSummary
+from asyncwb.client.query._sync.sweeps import Sweep, Sweeps
+from asyncwb.client.query._sync.teams import Member, Team
+from asyncwb.client.query._sync.users import User
+from asyncwb.client.query.api import AsyncApi
+from asyncwb.client.query.console import ConsoleLogLine
+from asyncwb.client.query.files import AsyncFile, AsyncFiles
+from asyncwb.client.query.history import AsyncHistoryScan
+from asyncwb.client.query.projects import AsyncProject, AsyncProjects
+from asyncwb.client.query.reports import AsyncReport as AsyncBetaReport
+from asyncwb.client.query.reports import AsyncReports
+from asyncwb.client.query.rows.exports import DownloadHistoryResult
+from asyncwb.client.query.run import AsyncPublicRun as AsyncRun
+from asyncwb.client.query.runs import AsyncRuns
+from asyncwb.client.query.summary import AsyncRunSummary
+from asyncwb.client.query.sweeps import AsyncSweep, AsyncSweeps
+from asyncwb.client.query.teams import AsyncMember, AsyncTeam
+from asyncwb.client.query.users import AsyncUser
 from asyncwb.errors import IncompleteRunHistoryError
 
 __all__ = [

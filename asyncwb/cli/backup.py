@@ -97,7 +97,7 @@ def verify(
         )
         return
     config = _config(data, database, objects)
-    found = asyncio.run(load("asyncwb.server.verify").verify(config))
+    found = asyncio.run(load("asyncwb.server.backups.verify").verify(config))
     counts = ", ".join(f"{count:,} {what}" for what, count in sorted(found.counts.items()))
     old = f" {found.unchecked:,} of them are older than checksums." if found.unchecked else ""
     whole = "" if found.problems else " Nothing is damaged."
@@ -119,7 +119,7 @@ def _tell(problems: Sequence[str], summary: str) -> None:
 
 
 def _room() -> Any:
-    return load("asyncwb.server.backup")
+    return load("asyncwb.server.backups.backup")
 
 
 def _config(data: Path | None, database: str | None, objects: str | None) -> Any:

@@ -185,7 +185,7 @@ def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 def _login_link(folder: Path) -> str:
-    url, key, opener = importlib.import_module("asyncwb.client.local_server").announced(folder)
+    url, key, opener = importlib.import_module("asyncwb.client.sync.local_server").announced(folder)
     place = "/api/v1/login/links"
     answer = ask(url, place, key=key, method="POST", timeout=5, opener=opener)
     return str(answer["url"])

@@ -21,7 +21,7 @@ from asyncwb.printable import counted, printable
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
-    from asyncwb.client.importing import ImportProgress, ImportResult
+    from asyncwb.importers.importing import ImportProgress, ImportResult
 
 app = typer.Typer(
     name="import",
@@ -58,7 +58,7 @@ def wandb_offline(
     """
     settings = _settings(entity)
     _check(folders)
-    work = importlib.import_module("asyncwb.client.import_commands")
+    work = importlib.import_module("asyncwb.importers.commands")
 
     def run(report: Callable[[ImportProgress], None]) -> Coroutine[Any, Any, list[ImportResult]]:
         found: Coroutine[Any, Any, list[ImportResult]] = work.from_wandb_logs(
@@ -96,7 +96,7 @@ def tensorboard(
     """
     settings = _settings(entity)
     _check(folders)
-    work = importlib.import_module("asyncwb.client.import_commands")
+    work = importlib.import_module("asyncwb.importers.commands")
 
     def run(report: Callable[[ImportProgress], None]) -> Coroutine[Any, Any, list[ImportResult]]:
         found: Coroutine[Any, Any, list[ImportResult]] = work.from_tensorboard(
@@ -145,7 +145,7 @@ def wandb(
             "No API key for the server to import from. Nothing was done; give it with --key or in "
             "WANDB_SOURCE_API_KEY"
         )
-    work = importlib.import_module("asyncwb.client.import_commands")
+    work = importlib.import_module("asyncwb.importers.commands")
 
     def run(report: Callable[[ImportProgress], None]) -> Coroutine[Any, Any, list[ImportResult]]:
         found: Coroutine[Any, Any, list[ImportResult]] = work.from_wandb_server(

@@ -186,7 +186,7 @@ class _Server:
             stored = read_credentials(settings.data_dir).get(settings.base_url, {})
             self.url, self._key = settings.base_url, settings.api_key or stored.get("key")
         else:
-            local = importlib.import_module("asyncwb.client.local_server")
+            local = importlib.import_module("asyncwb.client.sync.local_server")
             self.url, self._key, self._opener = local.announced(settings.server_dir)
         if not self._key:
             raise UsageError(f"No API key for {self.url}. Run: asyncwb login --host {self.url}")

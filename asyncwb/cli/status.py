@@ -17,7 +17,7 @@ from asyncwb.printable import counted
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
-    from asyncwb.client.backlog import UnsentRun
+    from asyncwb.client.sync.backlog import UnsentRun
 
 
 def status(
@@ -25,7 +25,7 @@ def status(
 ) -> None:
     """List the runs whose rows, changes or saved files are not all at a server yet."""
     settings = Settings.resolve()
-    backlog = importlib.import_module("asyncwb.client.backlog")
+    backlog = importlib.import_module("asyncwb.client.sync.backlog")
     runs: list[UnsentRun] = backlog.unsent(settings.runs_dir)
     if as_json:
         typer.echo(json.dumps([_plain(run) for run in runs], indent=2))

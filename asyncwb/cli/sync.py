@@ -17,7 +17,7 @@ from asyncwb.printable import counted, printable
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
-    from asyncwb.client.sync import SyncProgress, SyncResult
+    from asyncwb.client.sync.sync import SyncProgress, SyncResult
 
 
 def sync(
@@ -43,7 +43,7 @@ def sync(
     """
     settings = Settings.resolve()
     paths = folders or [settings.runs_dir]
-    engine = importlib.import_module("asyncwb.client.sync")
+    engine = importlib.import_module("asyncwb.client.sync.sync")
     missing = [str(path) for path in folders or [] if not engine.is_there(path)]
     if missing:
         raise UsageError(

@@ -15,24 +15,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from asyncwb.engine.aside import Aside
-from asyncwb.engine.dialect import Dialects
-from asyncwb.engine.documents import RUN_STATUS
-from asyncwb.engine.embedded import Address, Embedded
-from asyncwb.engine.fitting import Fitting
-from asyncwb.engine.folder import Description, RunFolder
-from asyncwb.engine.graphql import ask
-from asyncwb.engine.http import Http
-from asyncwb.engine.journal import find_segments
-from asyncwb.engine.outbox import Outbox
-from asyncwb.engine.pipeline import FoundSegments, Reader
-from asyncwb.engine.progress import Progress
-from asyncwb.engine.saved import FileAccount, Saved
-from asyncwb.engine.source import AnewSource, BegunSource, JournalSource, SealedSource
-from asyncwb.engine.uplink import Uplink
-from asyncwb.engine.uploads import Uploader
+from asyncwb.engine.frames.fitting import Fitting
+from asyncwb.engine.frames.outbox import Outbox
+from asyncwb.engine.frames.oversized import Aside
+from asyncwb.engine.frames.pipeline import FoundSegments, Reader
+from asyncwb.engine.frames.progress import Progress
+from asyncwb.engine.frames.source import AnewSource, BegunSource, JournalSource, SealedSource
+from asyncwb.engine.journal.folder import Description, RunFolder
+from asyncwb.engine.journal.journal import find_segments
+from asyncwb.engine.uplink.dialect import Dialects
+from asyncwb.engine.uplink.embedded import Address, Embedded
+from asyncwb.engine.uplink.graphql import ask
+from asyncwb.engine.uplink.http import Http
+from asyncwb.engine.uplink.uplink import Uplink
+from asyncwb.engine.uploads.saved import FileAccount, Saved
+from asyncwb.engine.uploads.uploader import Uploader
 from asyncwb.errors import CommError, Error, FrameError
 from asyncwb.wire.stream import StreamHead
+from asyncwb.wire.uplink_documents import RUN_STATUS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,20 +12,20 @@ import math
 from typing import Any, Final
 from urllib.parse import quote
 
-from asyncwb.engine.dialect import Dialect, Dialects
 from asyncwb.engine.drain import drain
-from asyncwb.engine.embedded import Address, Embedded
-from asyncwb.engine.http import Http, Reply
+from asyncwb.engine.neighbours import folders_left
 from asyncwb.engine.notices import Notices
-from asyncwb.engine.others import folders_left
-from asyncwb.engine.speaker import Undelivered
-from asyncwb.engine.wandb import find
+from asyncwb.engine.uplink.dialect import Dialect, Dialects
+from asyncwb.engine.uplink.embedded import Address, Embedded
+from asyncwb.engine.uplink.http import Http, Reply
+from asyncwb.engine.uplink.speaker import Undelivered
+from asyncwb.engine.uplink.wandb import find
 from asyncwb.errors import AuthenticationError, CommError, Error
 from asyncwb.settings import Settings
-from asyncwb.wire.keys import flatten
 from asyncwb.wire.retry import Action
+from asyncwb.wire.rows.keys import flatten
+from asyncwb.wire.rows.values import loads
 from asyncwb.wire.stream import StreamHead
-from asyncwb.wire.values import loads
 
 _SPELLED: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 

@@ -15,22 +15,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
-from asyncwb.engine import stopping
-from asyncwb.engine.aside import Aside
-from asyncwb.engine.checks import check_event
-from asyncwb.engine.ending import Ending, Others
-from asyncwb.engine.folder import Description, RunFolder, child_of
-from asyncwb.engine.inbox import Inbox
-from asyncwb.engine.journal import Journal
+from asyncwb.engine.frames.oversized import Aside
+from asyncwb.engine.frames.progress import Progress
+from asyncwb.engine.journal.checks import check_event
+from asyncwb.engine.journal.folder import Description, RunFolder, child_of
+from asyncwb.engine.journal.inbox import Inbox
+from asyncwb.engine.journal.journal import Journal
 from asyncwb.engine.notices import Notices
-from asyncwb.engine.progress import Progress
-from asyncwb.engine.saved import FileAccount, Link, Saved
+from asyncwb.engine.process import stopping
+from asyncwb.engine.process.ending import Ending, Others
 from asyncwb.engine.summary import LocalSummary
+from asyncwb.engine.uploads.saved import FileAccount, Link, Saved
 from asyncwb.errors import EngineStopped, Error
 from asyncwb.settings import Settings
 from asyncwb.wire.history import StepRule
-from asyncwb.wire.metrics import MetricRule, MetricRules
 from asyncwb.wire.stream import StreamHead
+from asyncwb.wire.summary.metrics import MetricRule, MetricRules
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncwb.engine.journal import Journal
-    from asyncwb.wire.frames import Frame
-    from asyncwb.wire.summary import Fold
+    from asyncwb.engine.journal.journal import Journal
+    from asyncwb.wire.rows.frames import Frame
+    from asyncwb.wire.summary.fold import Fold
 
 
 class LocalSummary:
@@ -53,7 +53,7 @@ class LocalSummary:
     def read(self) -> dict[str, Any]:
         """Return the summary with every row logged so far, by path."""
         # numpy comes with this module: a process that never reads its summary need not have it.
-        pipeline = importlib.import_module("asyncwb.engine.pipeline")
+        pipeline = importlib.import_module("asyncwb.engine.frames.pipeline")
         with self._lock:
             if self._journal is None:  # a forked child that has not logged
                 return {}
@@ -72,7 +72,7 @@ class LocalSummary:
 
     def _begun(self) -> Fold:
         if self._fold is None:
-            wire = importlib.import_module("asyncwb.wire.summary")
+            wire = importlib.import_module("asyncwb.wire.summary.fold")
             before, self._before = self._before or {}, None
             state = before.get("fold") or {}
             if 0 < state.get("v", 0) <= wire.VERSION:

@@ -32,7 +32,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
-from asyncwb.engine.forks import fork_waits
+from asyncwb.engine.process.forks import fork_waits
 from asyncwb.errors import EngineStopped
 
 P = ParamSpec("P")

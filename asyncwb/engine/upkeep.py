@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from asyncwb.engine.checks import NEGATIVE
+from asyncwb.engine.journal.checks import NEGATIVE
 from asyncwb.engine.session import Session
 
 INTERVAL: Final = 0.1

@@ -17,26 +17,26 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from asyncwb.descriptors import fill_standard_descriptors
-from asyncwb.engine.dialect import Dialects
-from asyncwb.engine.embedded import Address, Embedded
-from asyncwb.engine.ending import Ending, Others
-from asyncwb.engine.http import Http
-from asyncwb.engine.local import read_local
+from asyncwb.engine.frames.offline import Sealer
+from asyncwb.engine.frames.outbox import Outbox
+from asyncwb.engine.frames.pipeline import LiveSegments, Reader
+from asyncwb.engine.frames.source import JournalSource
+from asyncwb.engine.local_runs import read_local
+from asyncwb.engine.neighbours import send_others
 from asyncwb.engine.notices import Notices
-from asyncwb.engine.offline import Sealer
-from asyncwb.engine.others import send_others
-from asyncwb.engine.outbox import Outbox
-from asyncwb.engine.pipeline import LiveSegments, Reader
+from asyncwb.engine.process.ending import Ending, Others
 from asyncwb.engine.resume import find_run
 from asyncwb.engine.session import Session
-from asyncwb.engine.source import JournalSource
 from asyncwb.engine.upkeep import INTERVAL, Upkeep, sync
-from asyncwb.engine.uplink import Uplink
-from asyncwb.engine.uploads import Uploader
+from asyncwb.engine.uplink.dialect import Dialects
+from asyncwb.engine.uplink.embedded import Address, Embedded
+from asyncwb.engine.uplink.http import Http
+from asyncwb.engine.uplink.uplink import Uplink
+from asyncwb.engine.uploads.uploader import Uploader
 from asyncwb.errors import EngineStopped
 from asyncwb.settings import Settings
 from asyncwb.wire.stream import StreamHead
-from asyncwb.wire.summary import Fold
+from asyncwb.wire.summary.fold import Fold
 
 try:
     import uvloop

@@ -14,59 +14,50 @@ from typing import Final
 
 from aiohttp import web
 
-from asyncwb.server import (
-    bodies,
-    files,
-    filestream,
-    graphql,
-    history,
-    index,
-    ingest,
-    login,
-    pages,
-    people,
-    projects,
-    run_metrics,
-    runs,
-    streams,
-)
-from asyncwb.server.activity import ACTIVITY, Activity, activity_middleware
-from asyncwb.server.address import host_check
-from asyncwb.server.auth import KEYS, KeyCache, auth_middleware, ensure_admin, public
-from asyncwb.server.background import TASKS, Tasks
+from asyncwb.server import graphql
+from asyncwb.server.backups.stores import open_objects
 from asyncwb.server.config import ServerConfig
-from asyncwb.server.crash import watching
-from asyncwb.server.errors import error_middleware, error_response, log
-from asyncwb.server.fold_cache import FoldCache
-from asyncwb.server.live import Hub
-from asyncwb.server.metrics import CONTENT_TYPE, Metrics, counting
-from asyncwb.server.objects import OBJECTS
-from asyncwb.server.open_requests import OPEN_REQUESTS, PAUSE, OpenRequests
-from asyncwb.server.run_changes import RunChanges
-from asyncwb.server.signing import Signer
-from asyncwb.server.state import STATE, State
+from asyncwb.server.history import history, run_metrics
+from asyncwb.server.http import body_limits, login, pages
+from asyncwb.server.http.address import host_check
+from asyncwb.server.http.auth import KEYS, KeyCache, auth_middleware, ensure_admin, public
+from asyncwb.server.http.errors import error_middleware, error_response, log
+from asyncwb.server.http.open_requests import OPEN_REQUESTS, PAUSE, OpenRequests
+from asyncwb.server.http.signing import Signer
+from asyncwb.server.http.state import STATE, State
+from asyncwb.server.intake import file_stream, ingest
+from asyncwb.server.intake.crash import watching
+from asyncwb.server.live.feed import Hub
+from asyncwb.server.objects import files
+from asyncwb.server.objects.objects import OBJECTS
+from asyncwb.server.people import people
+from asyncwb.server.process.activity import ACTIVITY, Activity, activity_middleware
+from asyncwb.server.process.background import TASKS, Tasks
+from asyncwb.server.process.fold_cache import FoldCache
+from asyncwb.server.process.metrics import CONTENT_TYPE, Metrics, counting
+from asyncwb.server.process.run_changes import RunChanges
+from asyncwb.server.process.threads import WRITERS, Threads
+from asyncwb.server.runs import index, projects, runs, streams
 from asyncwb.server.store import damaged_log
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.files import Files
-from asyncwb.server.store.ingest import IngestStore
-from asyncwb.server.store.invitations import Invitations
-from asyncwb.server.store.keys import Keys
 from asyncwb.server.store.migrate import migrate
-from asyncwb.server.store.projects import Projects
-from asyncwb.server.store.reports import Reports
-from asyncwb.server.store.runs import Runs
-from asyncwb.server.store.sweeps import Sweeps
-from asyncwb.server.store.teams import Teams
-from asyncwb.server.store.users import Users
-from asyncwb.server.stores import open_objects
-from asyncwb.server.threads import WRITERS, Threads
+from asyncwb.server.store.people.invitations import Invitations
+from asyncwb.server.store.people.keys import Keys
+from asyncwb.server.store.people.teams import Teams
+from asyncwb.server.store.people.users import Users
+from asyncwb.server.store.runs.files import Files
+from asyncwb.server.store.runs.ingest import IngestStore
+from asyncwb.server.store.runs.projects import Projects
+from asyncwb.server.store.runs.reports import Reports
+from asyncwb.server.store.runs.runs import Runs
+from asyncwb.server.store.runs.sweeps import Sweeps
 from asyncwb.settings import default_entity
 from asyncwb.version import __version__
 from asyncwb.wire.proof import CHALLENGE, PROOF, prove
 
 _ROOMS: Final = (
     files,
-    filestream,
+    file_stream,
     graphql,
     history,
     ingest,
@@ -101,7 +92,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
             error_middleware,
             host_check(config),
             auth_middleware,
-            bodies.holding,
+            body_limits.holding,
         ],
     )
     app[STATE] = State(
@@ -127,8 +118,8 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     )
     app[KEYS] = KeyCache(app[STATE].users)
     app[OPEN_REQUESTS] = OpenRequests(users)
-    app[bodies.MEMORY] = bodies.Memory(config.max_bodies)
-    app[bodies.UPLOADS] = bodies.Memory(config.max_bodies)
+    app[body_limits.MEMORY] = body_limits.Memory(config.max_bodies)
+    app[body_limits.UPLOADS] = body_limits.Memory(config.max_bodies)
     app[READY] = asyncio.Event()
     app[ACTIVITY] = Activity()
     app[TASKS] = Tasks(metrics)

@@ -31,17 +31,17 @@ from aiohttp import web
 from asyncwb.errors import UsageError
 from asyncwb.printable import printable
 from asyncwb.private import close_to_others, make_private_folder, write_private
-from asyncwb.server import reserve
-from asyncwb.server.activity import ACTIVITY
 from asyncwb.server.app import READY, SECRET, create_app
-from asyncwb.server.auth import ensure_secret
-from asyncwb.server.background import TASKS
+from asyncwb.server.backups.stores import LOCK
 from asyncwb.server.config import ServerConfig
-from asyncwb.server.connection import connections
-from asyncwb.server.errors import log
-from asyncwb.server.state import STATE
+from asyncwb.server.http.auth import ensure_secret
+from asyncwb.server.http.connection import connections
+from asyncwb.server.http.errors import log
+from asyncwb.server.http.state import STATE
+from asyncwb.server.process import reserve
+from asyncwb.server.process.activity import ACTIVITY
+from asyncwb.server.process.background import TASKS
 from asyncwb.server.store.database import DatabaseError
-from asyncwb.server.stores import LOCK
 from asyncwb.version import __version__
 
 _SHUTDOWN_SECONDS: Final = 15.0

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
-from asyncwb.wire import keys
+from asyncwb.wire.rows import keys
 
 _ABSENT: Final = object()
 

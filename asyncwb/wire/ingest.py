@@ -27,14 +27,14 @@ from enum import Enum
 from typing import Any, Final
 
 from asyncwb.errors import BatchError
-from asyncwb.wire.frames import FrameInfo
+from asyncwb.wire.rows.frames import FrameInfo
+from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.stream import Presence, StreamHead
-from asyncwb.wire.values import dumps, loads
 
 CONTENT_TYPE: Final = "application/vnd.asyncwb.batch"
 TURN_HEADER: Final = "Asyncwb-Turn"
 """says the sender's lane, the request's number in it, and the one that it follows; see
-`server.lanes`"""
+`server.intake.request_order`"""
 MAGIC: Final = b"AWB1"
 MAX_STREAMS: Final = 10_000
 _LONGEST_WRITER: Final = 64

@@ -24,12 +24,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from asyncwb.errors import UsageError
-from asyncwb.wire import keys
-from asyncwb.wire.columns import OPEN, STEP, TIME, Table
-from asyncwb.wire.frames import Frame
-from asyncwb.wire.metrics import MetricRules
-from asyncwb.wire.summary import Fold
-from asyncwb.wire.values import dumps, loads
+from asyncwb.wire.rows import keys
+from asyncwb.wire.rows.columns import OPEN, STEP, TIME, Table
+from asyncwb.wire.rows.frames import Frame
+from asyncwb.wire.rows.values import dumps, loads
+from asyncwb.wire.summary.fold import Fold
+from asyncwb.wire.summary.metrics import MetricRules
 
 HISTORY: Final = "wandb-history.jsonl"
 SUMMARY: Final = "wandb-summary.json"

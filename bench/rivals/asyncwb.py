@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 
 import asyncwb
-from asyncwb.wire import frames
+from asyncwb.wire.rows import frames
 from bench.rivals.base import PROJECT, AsyncLog, Charts, Log, Rival, Startup
 from bench.rivals.server import AsyncwbServer
 
@@ -115,8 +115,8 @@ class AsyncwbRival(Rival, Charts):
     def series_from_rows(self, key: str, buckets: int) -> int:
         """Read the metric's column of every sealed file and reduce it with the server's code."""
         # Not at the top: pyarrow would be in the memory and the start of every other measurement.
-        from asyncwb.server import segment as sealed
-        from asyncwb.server import series
+        from asyncwb.server.history import segment as sealed
+        from asyncwb.server.history import series
 
         steps, values = [], []
         for path in self._segments():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from asyncwb.cli import main
-from asyncwb.server import filestream
+from asyncwb.server.intake import file_stream
 
 
 async def _forget(request: web.Request) -> web.Response:
@@ -24,5 +24,5 @@ def _routes() -> list[web.RouteDef]:
 
 
 if __name__ == "__main__":
-    real_routes, filestream.routes = filestream.routes, _routes
+    real_routes, file_stream.routes = file_stream.routes, _routes
     main()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from tests.client import import_lab as lab
+from tests.importers import lab as lab
 
 
 def _write(folder: Path) -> None:

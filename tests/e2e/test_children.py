@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncwb.client.sync import sync
+from asyncwb.client.sync.sync import sync
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
 from tests.e2e.conftest import Script, end

@@ -43,7 +43,7 @@ import logging
 class Raises(logging.Handler):
     def emit(self, record): raise RuntimeError("no")
 logging.basicConfig(handlers=[Raises()], level=0)
-from asyncwb.client.config import Config
+from asyncwb.client.live.config import Config
 config = Config({"a": 1}, lambda new, gone: None)
 config.update_locked({"b": 2}, "sweep")
 config.update({"b": 3})  # which is logged

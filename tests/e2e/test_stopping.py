@@ -9,8 +9,8 @@ import time
 import pytest
 from aiohttp import web
 
-from asyncwb.server import filestream
-from asyncwb.server.state import STATE
+from asyncwb.server.http.state import STATE
+from asyncwb.server.intake import file_stream
 from asyncwb.server.store.records import RunPath
 from tests.client.conftest import Ask
 from tests.e2e.conftest import Script, end
@@ -80,7 +80,7 @@ def ask_to_stop(server: ServerHandle, process: subprocess.Popen[str]) -> None:
         assert admin is not None
         found = await state.runs.find(RunPath(admin.name, "p", "r"))
         assert found is not None
-        return await filestream.request_stop(state, found[0])
+        return await file_stream.request_stop(state, found[0])
 
     assert server.call(stop)
 

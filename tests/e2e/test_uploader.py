@@ -32,7 +32,7 @@ def uploaders(data: Path) -> list[int]:
             words = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"asyncwb.client.uploader" in words and any(
+        if b"asyncwb.client.sync.uploader" in words and any(
             word.startswith(str(data).encode()) for word in words
         ):
             found.append(int(process.name))

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asyncwb.engine.inbox import Inbox
-from asyncwb.engine.journal import Journal
-from asyncwb.engine.pipeline import FoundSegments, LiveSegments, Reader
-from asyncwb.wire.frames import Frame, decode
+from asyncwb.engine.frames.pipeline import FoundSegments, LiveSegments, Reader
+from asyncwb.engine.journal.inbox import Inbox
+from asyncwb.engine.journal.journal import Journal
 from asyncwb.wire.history import StepRule
+from asyncwb.wire.rows.frames import Frame, decode
 
 Row = dict[str, Any]
 SMALL = 4096

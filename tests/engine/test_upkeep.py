@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import asyncwb
-from asyncwb.client.run import Run
+from asyncwb.client.live._sync.run import Run
 from asyncwb.engine.session import Session
 from asyncwb.settings import Settings
 from tests.fix_faults import wait_for

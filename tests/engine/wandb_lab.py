@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asyncwb.engine.aside import Aside
-from asyncwb.engine.embedded import Address
-from asyncwb.engine.folder import Description, RunFolder
-from asyncwb.engine.http import Http, NoAnswer, Reply
-from asyncwb.engine.inbox import Inbox
-from asyncwb.engine.journal import Journal
-from asyncwb.engine.outbox import Outbox
-from asyncwb.engine.pipeline import FoundSegments, LiveSegments, Reader
-from asyncwb.engine.progress import Progress
-from asyncwb.engine.source import JournalSource
-from asyncwb.engine.uplink import Uplink
+from asyncwb.engine.frames.outbox import Outbox
+from asyncwb.engine.frames.oversized import Aside
+from asyncwb.engine.frames.pipeline import FoundSegments, LiveSegments, Reader
+from asyncwb.engine.frames.progress import Progress
+from asyncwb.engine.frames.source import JournalSource
+from asyncwb.engine.journal.folder import Description, RunFolder
+from asyncwb.engine.journal.inbox import Inbox
+from asyncwb.engine.journal.journal import Journal
+from asyncwb.engine.uplink.embedded import Address
+from asyncwb.engine.uplink.http import Http, NoAnswer, Reply
+from asyncwb.engine.uplink.uplink import Uplink
 from asyncwb.wire.history import StepRule
-from asyncwb.wire.values import dumps, loads
+from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.wandb import HISTORY, MAX_BYTES, SUMMARY, plain_config
 
 URL = "http://wandb.test"

@@ -11,8 +11,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncwb.wire import frames
-from asyncwb.wire.columns import FLOAT, INT, JSON, Table, concat
+from asyncwb.wire.rows import frames
+from asyncwb.wire.rows.columns import FLOAT, INT, JSON, Table, concat
 from tests.faults.trainee import NOTE_EVERY
 from tests.fix_faults import Target
 

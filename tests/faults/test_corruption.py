@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asyncwb.client.sync import SyncResult, sync
-from asyncwb.engine.records import DEFINE, HEAD, HEAD_SIZE
-from asyncwb.engine.segment import DATA_START
+from asyncwb.client.sync.sync import SyncResult, sync
+from asyncwb.engine.journal.records import DEFINE, HEAD, HEAD_SIZE
+from asyncwb.engine.journal.segment import DATA_START
 from asyncwb.settings import Settings
-from asyncwb.wire.frames import peek
+from asyncwb.wire.rows.frames import peek
 from tests.faults import oracle
 from tests.fix_faults import Lab, Tally, Target, seeds
 from tests.fix_server import ServerHandle

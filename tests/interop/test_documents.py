@@ -19,7 +19,7 @@ from graphql import (
 from graphql.language import Node
 
 from asyncwb.server.graphql import executable_schema
-from asyncwb.server.graphql.cost import MAX_COST, cost
+from asyncwb.server.graphql.execution.cost import MAX_COST, cost
 from tests.fix_wandb import RELEASES, ROOT
 
 LARGEST = dict.fromkeys(("perPage", "first", "limit"), 200) | {"samples": 10_000}

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from asyncwb.client.import_target import Target
-from asyncwb.client.importing import import_runs
-from asyncwb.client.paths import RunPath
-from asyncwb.client.wandb_logs import find_runs
-from asyncwb.client.wandb_server import WandbServer
-from asyncwb.engine.http import Http
-from tests.client import import_lab as lab
+from asyncwb.engine.uplink.http import Http
+from asyncwb.importers.importing import import_runs
+from asyncwb.importers.target import Target
+from asyncwb.importers.wandb_logs import find_runs
+from asyncwb.importers.wandb_server import WandbServer
+from asyncwb.wire.paths import RunPath
 from tests.fix_wandb import WandbClient
+from tests.importers import lab as lab
 
 pytestmark = pytest.mark.anyio
 

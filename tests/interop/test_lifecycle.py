@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import asyncwb
-from asyncwb.client.import_items import Row
-from asyncwb.client.wandb_logs import LoggedRun
+from asyncwb.importers.items import Row
+from asyncwb.importers.wandb_logs import LoggedRun
 from tests.fix_wandb import WandbClient
 
 _WITHIN = 60.0

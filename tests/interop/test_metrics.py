@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from aiohttp import web
 
 import asyncwb
-from asyncwb.server.state import STATE
+from asyncwb.server.http.state import STATE
 from asyncwb.server.store.schema import alerts
 from tests.fix_wandb import WandbClient
 

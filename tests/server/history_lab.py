@@ -11,19 +11,20 @@ from typing import Any, TypeAlias
 import numpy as np
 from sqlalchemy import func, select, update
 
-from asyncwb.server import rows, sweep
-from asyncwb.server.objects import Objects
-from asyncwb.server.rows import Selection
-from asyncwb.server.seal import Sealer, SealPolicy
-from asyncwb.server.sources import Sources
+from asyncwb.server.history import rows
+from asyncwb.server.history.rows import Selection
+from asyncwb.server.history.seal import Sealer, SealPolicy
+from asyncwb.server.history.sources import Sources
+from asyncwb.server.objects import garbage_collection
+from asyncwb.server.objects.objects import Objects
 from asyncwb.server.store import schema
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.dropped import Dropped
-from asyncwb.server.store.ingest import IngestStore
 from asyncwb.server.store.records import NewFrame, RunPath
-from asyncwb.server.store.segments import RunRef, Segments
-from asyncwb.wire import frames
-from asyncwb.wire.columns import Column, Kind, Table
+from asyncwb.server.store.runs.ingest import IngestStore
+from asyncwb.server.store.runs.segments import RunRef, Segments
+from asyncwb.wire.rows import frames
+from asyncwb.wire.rows.columns import Column, Kind, Table
 
 Row: TypeAlias = tuple[int, dict[str, Any]]
 """(step, values)"""
@@ -146,7 +147,9 @@ class Lab:
 
     async def collect(self, grace: float = -1.0) -> int:
         """Delete the objects that were dropped before a grace began; the default is all."""
-        return await sweep.collect(self.objects, Dropped(self.database), self.now - grace)
+        return await garbage_collection.collect(
+            self.objects, Dropped(self.database), self.now - grace
+        )
 
     def files(self, run: RunRef) -> list[str]:
         return [found.name for found in self.objects.list(f"segments/{run.id}")]

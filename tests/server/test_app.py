@@ -8,8 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from asyncwb.server import pages
-from asyncwb.server.store.projects import Projects
+from asyncwb.server.http import pages
+from asyncwb.server.store.runs.projects import Projects
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import connect, first_frame
 

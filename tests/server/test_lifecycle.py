@@ -21,7 +21,7 @@ from aiohttp import web
 from asyncwb.errors import UsageError
 from asyncwb.server import AlreadyRunning
 from asyncwb.server.lifecycle import _stopping_when_idle
-from asyncwb.wire.frames import encode
+from asyncwb.wire.rows.frames import encode
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.ingest_client import Client, connect, event_frame, first_frame, rows
 

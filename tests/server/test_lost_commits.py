@@ -22,15 +22,15 @@ import pytest
 from aiohttp import web
 from sqlalchemy import select
 
-from asyncwb.server.state import STATE
+from asyncwb.server.http.state import STATE
 from asyncwb.server.store.schema import metadata
 from asyncwb.wire.ingest import CONTENT_TYPE, encode_batch
 from tests.fix_people import TEAM, People
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.graphql.asking import post
 from tests.server.graphql.test_access import MUTATIONS, document_of
+from tests.server.http.test_access import TABLE, Try
 from tests.server.ingest_client import first_frame, head
-from tests.server.test_access import TABLE, Try
 
 pytestmark = pytest.mark.anyio
 

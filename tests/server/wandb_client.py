@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from asyncwb.server.state import STATE
+from asyncwb.server.http.state import STATE
 from asyncwb.server.store.records import RunPath
 from tests.fix_server import ServerHandle
 

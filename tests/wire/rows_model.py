@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from asyncwb.wire.columns import BOOL, FLOAT, INT, JSON, OPEN, STEP, TIME, Column, Kind, Table
-from asyncwb.wire.frames import Frame
+from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, OPEN, STEP, TIME, Column, Kind, Table
+from asyncwb.wire.rows.frames import Frame
 
 Row = dict[str, Any]
 _KINDS: dict[type, Kind] = {float: FLOAT, int: INT, bool: BOOL}

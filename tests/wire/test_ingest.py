@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncwb.errors import BatchError
-from asyncwb.wire.columns import empty
-from asyncwb.wire.frames import Frame, encode, peek
 from asyncwb.wire.ingest import Admission, StreamHead, admit, decode_batch, encode_batch
+from asyncwb.wire.rows.columns import empty
+from asyncwb.wire.rows.frames import Frame, encode, peek
 
 _NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), min_size=1, max_size=20)
 _NAME = _NAMES.filter(lambda name: "/" not in name)

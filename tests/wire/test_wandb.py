@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncwb.wire import keys, wandb
-from asyncwb.wire.columns import OPEN, STEP, TIME
-from asyncwb.wire.frames import Event, Frame, decode
-from asyncwb.wire.metrics import MetricRules, metric_event
-from asyncwb.wire.values import dumps, loads
+from asyncwb.wire import wandb
+from asyncwb.wire.rows import keys
+from asyncwb.wire.rows.columns import OPEN, STEP, TIME
+from asyncwb.wire.rows.frames import Event, Frame, decode
+from asyncwb.wire.rows.values import dumps, loads
+from asyncwb.wire.summary.metrics import MetricRules, metric_event
 from asyncwb.wire.wandb import RUNTIME, Translation
 from tests.wire.rows_model import Row, table_of, told
 

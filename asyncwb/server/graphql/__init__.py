@@ -23,9 +23,6 @@ from aiohttp import web
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 
-from asyncwb.server import bodies
-from asyncwb.server.address import base_url
-from asyncwb.server.errors import ApiError
 from asyncwb.server.graphql import (
     alerts,
     base,
@@ -38,10 +35,13 @@ from asyncwb.server.graphql import (
     sweeps,
     users,
 )
-from asyncwb.server.graphql.context import Context
-from asyncwb.server.graphql.encode import CHUNK, encode
-from asyncwb.server.graphql.execute import Executor, Request
-from asyncwb.server.state import STATE, USER
+from asyncwb.server.graphql.execution.context import Context
+from asyncwb.server.graphql.execution.encode import CHUNK, encode
+from asyncwb.server.graphql.execution.execute import Executor, Request
+from asyncwb.server.http import body_limits
+from asyncwb.server.http.address import base_url
+from asyncwb.server.http.errors import ApiError
+from asyncwb.server.http.state import STATE, USER
 
 __all__ = ["Context", "executable_schema", "routes"]
 
@@ -84,7 +84,7 @@ def routes() -> list[web.RouteDef]:
 
 async def graphql(request: web.Request) -> web.StreamResponse:
     """Answer a GraphQL request."""
-    body = await bodies.read(request, MAX_BODY)
+    body = await body_limits.read(request, MAX_BODY)
     asked = await asyncio.to_thread(_read, body) if len(body) > _THREAD_ABOVE else _read(body)
     context = Context(request.app[STATE], request[USER], request.app, base_url(request))
     answer = await _executor().answer(asked, context)

@@ -6,11 +6,11 @@ from typing import Final
 
 from ariadne import ObjectType
 
-from asyncwb.server.graphql import ids
-from asyncwb.server.graphql.context import Info, refused
-from asyncwb.server.store import alerts as store
-from asyncwb.server.store.alerts import StoredAlert
+from asyncwb.server.graphql.execution import ids
+from asyncwb.server.graphql.execution.context import Info, refused
 from asyncwb.server.store.records import StoredRun
+from asyncwb.server.store.runs import alerts as store
+from asyncwb.server.store.runs.alerts import StoredAlert
 
 MAX_ALERTS: Final = 100
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 from ariadne import InterfaceType, QueryType, ScalarType
 from graphql import GraphQLError
 
-from asyncwb.server.graphql.context import Info
+from asyncwb.server.graphql.execution.context import Info
 from asyncwb.version import __version__
-from asyncwb.wire.values import dumps, loads
+from asyncwb.wire.rows.values import dumps, loads
 
 FEATURES: Final = (
     "FILESTREAM_GZIP",

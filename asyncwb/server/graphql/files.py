@@ -7,16 +7,16 @@ from typing import Any, Final
 
 from ariadne import MutationType, ObjectType
 
-from asyncwb.server import files
-from asyncwb.server.access import Action, require_run
-from asyncwb.server.graphql import ids, paging
-from asyncwb.server.graphql.context import Context, Info, refused
-from asyncwb.server.graphql.pace import in_steps
+from asyncwb.server.graphql.execution import ids, paging
+from asyncwb.server.graphql.execution.context import Context, Info, refused
+from asyncwb.server.graphql.execution.pace import in_steps
 from asyncwb.server.graphql.runs import back, named
-from asyncwb.server.state import State
-from asyncwb.server.store.details import Details
-from asyncwb.server.store.files import StoredFile
+from asyncwb.server.http.access import Action, require_run
+from asyncwb.server.http.state import State
+from asyncwb.server.objects import files
 from asyncwb.server.store.records import StoredRun
+from asyncwb.server.store.runs.details import Details
+from asyncwb.server.store.runs.files import StoredFile
 
 LIST: Final = "files"
 MAX_FILES: Final = 1000

@@ -10,24 +10,25 @@ from typing import Any, Final
 
 from ariadne import ObjectType
 
-from asyncwb.server import lines, rows, sample
-from asyncwb.server.damage import require_sound
-from asyncwb.server.folds import FOLD, read_fold
-from asyncwb.server.graphql import ids, paging
-from asyncwb.server.graphql.context import Context, Info, refused
-from asyncwb.server.graphql.pace import in_steps
+from asyncwb.server.graphql.execution import ids, paging
+from asyncwb.server.graphql.execution.context import Context, Info, refused
+from asyncwb.server.graphql.execution.pace import in_steps
 from asyncwb.server.graphql.runs import FROM_THE_START
-from asyncwb.server.history import SOURCES
-from asyncwb.server.rows import Selection
-from asyncwb.server.sample import Spec, displayed
-from asyncwb.server.state import State
-from asyncwb.server.store.details import Details
+from asyncwb.server.history import rows, sample
+from asyncwb.server.history.history import SOURCES
+from asyncwb.server.history.rows import Selection
+from asyncwb.server.history.sample import Spec, displayed
+from asyncwb.server.http.state import State
+from asyncwb.server.intake import lines
+from asyncwb.server.intake.folds import FOLD, read_fold
+from asyncwb.server.objects.damage import require_sound
 from asyncwb.server.store.records import StoredRun
-from asyncwb.server.store.segments import RunRef
-from asyncwb.wire.columns import Table
-from asyncwb.wire.keys import shown
-from asyncwb.wire.summary import Fold
-from asyncwb.wire.values import dumps, loads
+from asyncwb.server.store.runs.details import Details
+from asyncwb.server.store.runs.segments import RunRef
+from asyncwb.wire.rows.columns import Table
+from asyncwb.wire.rows.keys import shown
+from asyncwb.wire.rows.values import dumps, loads
+from asyncwb.wire.summary.fold import Fold
 
 MAX_SPECS: Final = 20
 MAX_KEYS: Final = 200

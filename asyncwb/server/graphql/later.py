@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from ariadne import MutationType, ObjectType, QueryType, UnionType
 
-from asyncwb.server.errors import ApiError
-from asyncwb.server.graphql.context import Info
+from asyncwb.server.graphql.execution.context import Info
+from asyncwb.server.http.errors import ApiError
 
 NOT_YET: Final[dict[str, tuple[str, ...]]] = {
     "Query": ("artifact", "artifactCollection", "clientIDMapping", "launchAgent"),

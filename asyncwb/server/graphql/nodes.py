@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from asyncwb.server.graphql.context import Context
-from asyncwb.server.state import State
-from asyncwb.server.store.projects import StoredProject
-from asyncwb.server.store.teams import Entity
-from asyncwb.server.store.users import User
+from asyncwb.server.graphql.execution.context import Context
+from asyncwb.server.http.state import State
+from asyncwb.server.store.people.teams import Entity
+from asyncwb.server.store.people.users import User
+from asyncwb.server.store.runs.projects import StoredProject
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Projects: found and listed here; made, changed and deleted as `server.projects` allows."""
+"""Projects: found and listed here; made, changed and deleted as `server.runs.projects` allows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from ariadne import MutationType, ObjectType, QueryType
 
-from asyncwb.server import projects as rules
-from asyncwb.server.access import Action, may, readable, require_project
-from asyncwb.server.errors import ApiError
-from asyncwb.server.graphql import ids, paging
-from asyncwb.server.graphql.context import Context, Info, if_there
+from asyncwb.server.graphql.execution import ids, paging
+from asyncwb.server.graphql.execution.context import Context, Info, if_there
 from asyncwb.server.graphql.nodes import Named, user_of
-from asyncwb.server.store.projects import StoredProject
-from asyncwb.server.store.users import User
+from asyncwb.server.http.access import Action, may, readable, require_project
+from asyncwb.server.http.errors import ApiError
+from asyncwb.server.runs import projects as rules
+from asyncwb.server.store.people.users import User
+from asyncwb.server.store.runs.projects import StoredProject
 
 LIST: Final = "projects"
 _ACCESS: Final = {"private": "PRIVATE", "public": "USER_READ"}

@@ -7,17 +7,17 @@ from typing import Any, Final
 
 from ariadne import MutationType, ObjectType, QueryType
 
-from asyncwb.server.access import Action, deleting, forbidden, may, require_project
-from asyncwb.server.accounts import checked_text, refused, taken
-from asyncwb.server.damage import require_sound
-from asyncwb.server.errors import ApiError
-from asyncwb.server.graphql import ids, paging
-from asyncwb.server.graphql.context import Context, Info, if_there
+from asyncwb.server.graphql.execution import ids, paging
+from asyncwb.server.graphql.execution.context import Context, Info, if_there
 from asyncwb.server.graphql.nodes import project_of, user_of
-from asyncwb.server.store.projects import StoredProject
-from asyncwb.server.store.reports import StoredReport
-from asyncwb.server.store.users import TakenError, User
-from asyncwb.wire.values import loads
+from asyncwb.server.http.access import Action, deleting, forbidden, may, require_project
+from asyncwb.server.http.errors import ApiError
+from asyncwb.server.objects.damage import require_sound
+from asyncwb.server.people.accounts import checked_text, refused, taken
+from asyncwb.server.store.people.users import TakenError, User
+from asyncwb.server.store.runs.projects import StoredProject
+from asyncwb.server.store.runs.reports import StoredReport
+from asyncwb.wire.rows.values import loads
 
 LIST: Final = "views"
 MAX_SPEC: Final = 4 * 2**20

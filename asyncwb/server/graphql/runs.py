@@ -15,25 +15,26 @@ from typing import Any, Final
 from ariadne import MutationType, ObjectType, QueryType
 
 from asyncwb.errors import FilterError
-from asyncwb.server import editing, edits, filestream
-from asyncwb.server.access import Action, may, require_run, run_not_found
-from asyncwb.server.damage import require_sound
-from asyncwb.server.edits import Edit
-from asyncwb.server.errors import ApiError
-from asyncwb.server.graphql import ids, paging
-from asyncwb.server.graphql.context import Context, Info, if_there, refused
+from asyncwb.server.graphql.execution import ids, paging
+from asyncwb.server.graphql.execution.context import Context, Info, if_there, refused
 from asyncwb.server.graphql.nodes import user_of
-from asyncwb.server.rewind import REWINDS
-from asyncwb.server.state import State
-from asyncwb.server.store.details import Details
-from asyncwb.server.store.projects import StoredProject
-from asyncwb.server.store.query import RunQuery
+from asyncwb.server.history.rewind import REWINDS
+from asyncwb.server.http.access import Action, may, require_run, run_not_found
+from asyncwb.server.http.errors import ApiError
+from asyncwb.server.http.state import State
+from asyncwb.server.intake import file_stream
+from asyncwb.server.objects.damage import require_sound
+from asyncwb.server.queries.filters import Filter, parse, parse_order
+from asyncwb.server.runs import edit_requests, edits
+from asyncwb.server.runs.edits import Edit
+from asyncwb.server.store.people.users import User
+from asyncwb.server.store.queries.query import RunQuery
 from asyncwb.server.store.records import RunPath, StoredRun
-from asyncwb.server.store.users import User
+from asyncwb.server.store.runs.details import Details
+from asyncwb.server.store.runs.projects import StoredProject
 from asyncwb.wire import wandb
 from asyncwb.wire.changes import Changes
-from asyncwb.wire.filters import Filter, parse, parse_order
-from asyncwb.wire.values import dumps, loads
+from asyncwb.wire.rows.values import dumps, loads
 
 UNNAMED: Final = "uncategorized"
 """the project of those who name none"""
@@ -322,17 +323,17 @@ async def _upsert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     state, user = context.state, context.user
     edit = await asyncio.to_thread(_edit, input)  # a config may have 100,000 keys
     if input.get("id"):
-        done = await editing.edit_run(state, user, path_of(input["id"]), edit)
+        done = await edit_requests.edit_run(state, user, path_of(input["id"]), edit)
     else:
         if not input.get("name"):
             raise refused("bad_run", "Say which run: by `id`, or by `name`. Nothing was written.")
         entity = input.get("entity_name") or user.entity
         path = RunPath(entity, input.get("model_name") or UNNAMED, input["name"])
-        done = await editing.upsert(state, user, path, edit)
+        done = await edit_requests.upsert(state, user, path, edit)
     if _begins(edit):
-        await filestream.begin(state, done.path)
+        await file_stream.begin(state, done.path)
     if edit.config is not None:
-        await filestream.set_rules(state, done.path, filestream.rules_from_wandb(edit.config))
+        await file_stream.set_rules(state, done.path, file_stream.rules_from_wandb(edit.config))
     bucket = await _again(context, done.path)
     if bucket is not None and _begins(edit) and not input.get("id"):
         bucket = replace(bucket, columns={**bucket.columns, FROM_THE_START: True})
@@ -412,14 +413,14 @@ async def _rewind(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 @mutation.field("stopRun")
 async def _stop(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context: Context = info.context
-    await editing.stop(context.state, context.user, path_of(input["id"]))
+    await edit_requests.stop(context.state, context.user, path_of(input["id"]))
     return {**back(input), "success": True}
 
 
 @mutation.field("updateRunState")
 async def _move(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context: Context = info.context
-    await editing.move(context.state, context.user, path_of(input["id"]), input["state"])
+    await edit_requests.move(context.state, context.user, path_of(input["id"]), input["state"])
     return {**back(input), "success": True}
 
 
@@ -428,7 +429,7 @@ async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context: Context = info.context
     path = path_of(input["id"])
     try:
-        await editing.delete(context.app, context.user, path)
+        await edit_requests.delete(context.app, context.user, path)
     except ApiError as error:
         # A client whose answer was lost asks once more. Who may not write there is told no more
         # of a run that is gone than of one that is hidden.
@@ -444,7 +445,7 @@ async def _alert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     wait = input.get("wait_duration") or 0
     if not isinstance(wait, (int, float)) or not math.isfinite(wait):
         raise ApiError(400, "bad_duration", "waitDuration must be a number. Nothing was written.")
-    await editing.alert(
+    await edit_requests.alert(
         context.state,
         context.user,
         named(context, input),

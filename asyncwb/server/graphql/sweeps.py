@@ -1,4 +1,4 @@
-"""Sweeps: made, changed, found, and their runs. Who may is asked in `server.sweeps`.
+"""Sweeps: made, changed, found, and their runs. Who may is asked in `server.runs.sweeps`.
 
 A node of the type `Sweep` is a `StoredSweep`; what it says of its runs is fetched once for all
 sweeps of an answer.
@@ -13,20 +13,21 @@ from typing import Any, Final
 from ariadne import MutationType, ObjectType
 
 from asyncwb.errors import FilterError
-from asyncwb.server.damage import require_sound
-from asyncwb.server.errors import ApiError
-from asyncwb.server.graphql import ids, paging, runs
+from asyncwb.server.graphql import runs
 from asyncwb.server.graphql.base import iso
-from asyncwb.server.graphql.context import Context, Info, refused
+from asyncwb.server.graphql.execution import ids, paging
+from asyncwb.server.graphql.execution.context import Context, Info, refused
 from asyncwb.server.graphql.nodes import project_of, user_of
-from asyncwb.server.state import State
-from asyncwb.server.store.projects import StoredProject
+from asyncwb.server.http.errors import ApiError
+from asyncwb.server.http.state import State
+from asyncwb.server.objects.damage import require_sound
+from asyncwb.server.queries.filters import parse, parse_order
+from asyncwb.server.runs.sweep_config import read
+from asyncwb.server.runs.sweeps import SweepEdit, SweepName, change_sweep, create_sweep
+from asyncwb.server.store.people.users import User
 from asyncwb.server.store.records import StoredRun
-from asyncwb.server.store.sweeps import RunFigures, StoredSweep
-from asyncwb.server.store.users import User
-from asyncwb.server.sweep_config import read
-from asyncwb.server.sweeps import SweepEdit, SweepName, change_sweep, create_sweep
-from asyncwb.wire.filters import parse, parse_order
+from asyncwb.server.store.runs.projects import StoredProject
+from asyncwb.server.store.runs.sweeps import RunFigures, StoredSweep
 
 LIST: Final = "sweeps"
 _NOT_KEPT: Final = ("controller", "scheduler", "launch_scheduler", "template_variable_values")

@@ -7,21 +7,22 @@ from typing import Any, Final
 
 from ariadne import MutationType, ObjectType, QueryType
 
-from asyncwb.server import accounts, teams
-from asyncwb.server.access import Action, Role, may
-from asyncwb.server.accounts import refused
-from asyncwb.server.errors import ApiError
-from asyncwb.server.graphql import ids, paging, projects
-from asyncwb.server.graphql.context import Context, Info, if_there
+from asyncwb.server.graphql import projects
+from asyncwb.server.graphql.execution import ids, paging
+from asyncwb.server.graphql.execution.context import Context, Info, if_there
+from asyncwb.server.graphql.execution.pace import in_steps
 from asyncwb.server.graphql.nodes import Named, entity_of, user_of
-from asyncwb.server.graphql.pace import in_steps
-from asyncwb.server.state import State
-from asyncwb.server.store.invitations import Invitation
-from asyncwb.server.store.keys import StoredKey
-from asyncwb.server.store.projects import StoredProject
-from asyncwb.server.store.teams import Member
+from asyncwb.server.http.access import Action, Role, may
+from asyncwb.server.http.errors import ApiError
+from asyncwb.server.http.state import State
+from asyncwb.server.people import accounts, teams
+from asyncwb.server.people.accounts import refused
+from asyncwb.server.store.people.invitations import Invitation
+from asyncwb.server.store.people.keys import StoredKey
+from asyncwb.server.store.people.teams import Member
+from asyncwb.server.store.people.users import User
+from asyncwb.server.store.runs.projects import StoredProject
 from asyncwb.server.store.usage import stored_bytes
-from asyncwb.server.store.users import User
 
 LIST: Final = "users"
 

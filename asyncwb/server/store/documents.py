@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Dialect, LargeBinary, Text, TypeDecorator
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from asyncwb.wire.values import dumps
+from asyncwb.wire.rows.values import dumps
 
 _MARK: Final = b"\x1e"
 _TAIL: Final = len(_MARK) + 8

@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 
 from asyncwb.server.store.documents import Document
-from asyncwb.wire.values import dumps, loads
+from asyncwb.wire.rows.values import dumps, loads
 
 metadata = MetaData(
     naming_convention={
@@ -304,7 +304,8 @@ segments = Table(
     # The highest frame id inside: segments of one run, in this order, are its history.
     Column("sorted_after_frame", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
-    # What `server.checksums` makes of the file's bytes; null where an older server sealed it.
+    # What `server.objects.checksums` makes of the file's bytes; null where an older server sealed
+    # it.
     Column("checksums", LargeBinary),
     Index(None, "run_id", "sorted_after_frame"),
     sqlite_autoincrement=True,
@@ -364,7 +365,7 @@ dropped_objects = Table(
     Index(None, "dropped_at"),
 )
 
-# What runs are filtered and sorted by: what `wire.document.Values.rows` says of each run.
+# What runs are filtered and sorted by: what `server.queries.document.Values.rows` says of each run.
 # `fields` gives a path in a project its number.
 fields = Table(
     "fields",

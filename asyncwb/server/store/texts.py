@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from asyncwb.wire.conditions import searcher
-from asyncwb.wire.document import short
+from asyncwb.server.queries.conditions import searcher
+from asyncwb.server.queries.document import short
 
 
 def stored_text(text: str) -> str:

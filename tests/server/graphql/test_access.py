@@ -24,9 +24,10 @@ from graphql import (
     is_required_input_field,
 )
 
-from asyncwb.server.graphql import executable_schema, ids
+from asyncwb.server.graphql import executable_schema
+from asyncwb.server.graphql.execution import ids
 from asyncwb.server.graphql.later import EMPTY, NOT_YET
-from asyncwb.server.state import STATE
+from asyncwb.server.http.state import STATE
 from asyncwb.server.store.records import RunPath
 from tests.fix_people import NO_KEY, ROLES, TEAM, People
 from tests.server.graphql.asking import ask, codes, data, post

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy import update
 
-from asyncwb.server.state import STATE
+from asyncwb.server.http.state import STATE
 from asyncwb.server.store.schema import files as files_table
 from tests.fix_server import ServerHandle
 from tests.server.graphql.asking import ask, codes, data

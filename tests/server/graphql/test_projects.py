@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asyncwb.server.graphql import ids
+from asyncwb.server.graphql.execution import ids
 from tests.fix_people import TEAM, People
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.graphql.asking import ask, codes, data

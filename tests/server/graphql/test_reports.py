@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from asyncwb.server.graphql import ids
+from asyncwb.server.graphql.execution import ids
 from asyncwb.server.graphql.reports import MAX_SPEC
 from tests.fix_people import TEAM, People
 from tests.fix_server import both_databases

@@ -13,14 +13,14 @@ from aiohttp import web
 from sqlalchemy import select, update
 
 from asyncwb.errors import CommError
-from asyncwb.server.graphql import ids
-from asyncwb.server.objects import OBJECTS
-from asyncwb.server.state import STATE
+from asyncwb.server.graphql.execution import ids
+from asyncwb.server.http.state import STATE
+from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.schema import alerts, runs
 from asyncwb.settings import default_entity
-from asyncwb.wire.values import dumps
-from tests.client.test_api import api_of
+from asyncwb.wire.rows.values import dumps
+from tests.client.query.test_api import api_of
 from tests.fix_people import TEAM, People
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.graphql.asking import ask, codes, data

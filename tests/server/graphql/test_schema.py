@@ -19,11 +19,11 @@ from graphql import (
     validate_schema,
 )
 
-from asyncwb.client import documents
-from asyncwb.engine import documents as engine_documents
 from asyncwb.server.graphql import executable_schema
 from asyncwb.server.graphql.base import FEATURES
 from asyncwb.server.graphql.later import EMPTY, NOT_YET
+from asyncwb.wire import query_documents
+from asyncwb.wire import uplink_documents as engine_documents
 
 TABLE = Path(__file__).parents[3] / "docs" / "reference" / "wandb-operations.md"
 ROW = re.compile(r"\| (query|mutation) \| `(\w+)` \| (.+) \| (both|0\.\d\d) \| ([a-z ]+) \|")
@@ -82,7 +82,7 @@ def test_features_are_names_of_switches() -> None:
 
 
 def _documents() -> dict[str, str]:
-    api = {f"api {name}": text for name, text in documents.DOCUMENTS.items()}
+    api = {f"api {name}": text for name, text in query_documents.DOCUMENTS.items()}
     return api | {f"engine {name}": text for name, text in engine_documents.DOCUMENTS.items()}
 
 

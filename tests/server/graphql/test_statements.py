@@ -6,12 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
-from asyncwb.server import editing
-from asyncwb.server.edits import Edit
-from asyncwb.server.state import STATE
+from asyncwb.server.http.state import STATE
+from asyncwb.server.runs import edit_requests
+from asyncwb.server.runs.edits import Edit
+from asyncwb.server.runs.sweeps import SweepEdit, create_sweep
+from asyncwb.server.store.people.users import Role
 from asyncwb.server.store.records import RunPath
-from asyncwb.server.store.users import Role
-from asyncwb.server.sweeps import SweepEdit, create_sweep
 from tests.fix_people import TEAM, People
 from tests.server.graphql.asking import data
 
@@ -93,7 +93,9 @@ async def _search(app: web.Application, people: People) -> None:
     for number in range(50):
         sweep, _ = await create_sweep(state, admin, TEAM, "project0", edit)
         run = RunPath(TEAM, "project0", f"run{number}")
-        await editing.upsert(state, admin, run, Edit(sweep=sweep.sweep, summary={"loss": number}))
+        await edit_requests.upsert(
+            state, admin, run, Edit(sweep=sweep.sweep, summary={"loss": number})
+        )
 
 
 def _length(value: Any) -> int:

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from aiohttp import web
 
-from asyncwb.server.graphql import ids
-from asyncwb.server.state import STATE
-from asyncwb.server.sweep_config import MAX_TEXT
+from asyncwb.server.graphql.execution import ids
+from asyncwb.server.http.state import STATE
+from asyncwb.server.runs.sweep_config import MAX_TEXT
 from tests.fix_people import TEAM, People
 from tests.fix_server import both_databases
 from tests.server.graphql.asking import ask, codes, data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncwb.server.graphql import ids
+from asyncwb.server.graphql.execution import ids
 from tests.fix_people import TEAM, People
 from tests.server.graphql.asking import ask, codes, data
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
-from asyncwb.server.history import SOURCES
-from asyncwb.server.objects import OBJECTS
-from asyncwb.server.seal import Sealer, SealPolicy
+from asyncwb.server.history.history import SOURCES
+from asyncwb.server.history.seal import Sealer, SealPolicy
+from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.settings import default_entity
 from tests.fix_server import ServerHandle
 from tests.server.graphql.asking import ask, data

@@ -1,0 +1,1 @@
+"""asyncwb.client.live"""

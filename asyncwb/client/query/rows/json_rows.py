@@ -1,0 +1,48 @@
+"""Rows of a history as GraphQL gives them: JSON, made into the rows that frames would give.
+
+Nested keys become one name with dots, and the strings that stand for NaN and the infinities become
+floats: a server that speaks JSON has no other way to say them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from asyncwb.client.query.rows.formats import Names
+from asyncwb.wire.rows.keys import is_leaf_mapping
+from asyncwb.wire.rows.values import loads
+
+_SPELLED: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def read_row(row: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Read a row that came as JSON text or as an object."""
+    found = loads(row) if isinstance(row, str) else row
+    return dict(_flat(found, ""))
+
+
+def _flat(row: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        if isinstance(value, Mapping) and not is_leaf_mapping(value):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield above + key, _restored(value)
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SPELLED.get(value, value)
+    return [_restored(item) for item in value] if isinstance(value, list) else value
+
+
+def having(row: Mapping[str, Any], names: Names) -> bool:
+    """Tell whether a row has every one of the names."""
+    return names is None or all(name in row for name in names)
+
+
+def picked(rows: Iterable[dict[str, Any]], names: Names) -> Iterator[dict[str, Any]]:
+    """Leave out of rows whatever was not asked for."""
+    for row in rows:
+        yield row if names is None else {name: row[name] for name in names}

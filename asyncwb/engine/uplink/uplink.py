@@ -1,0 +1,468 @@
+"""The uplink: frames of all runs that log to one server, in as few requests as there can be.
+
+Theory of operation. One loop a server: collect what the outboxes have ready, send it as one batch,
+make more frames while the answer is on its way, apply the answer, repeat. A batch that was large
+is followed at once by the next; otherwise rows gather for `flush_interval`.
+
+Where there is more to send than a request holds, a second one goes off before the first is
+answered, so that the server decodes it meanwhile. The server takes both in their order; should it
+not (they reached two processes), it names the hole, all of it is sent again, and from then on one
+request is on its way at a time. Whatever fails takes the requests behind it down with it, and is
+simply sent again.
+
+What a batch is on the wire is a `Speaker`'s part: the server is asked once which it needs. Where
+it speaks W&B's protocol only, a batch is one writer's, and rows gather for as long as W&B's own
+clients let them: the time between two heartbeats.
+
+| outcome | then |
+| --- | --- |
+| taken | the outbox lets go of what is below `next` |
+| hole in the sequence, nothing there | the outbox rewinds to what the server expects |
+| more than was written | that writer stops; its data stays in the journal; said once |
+| no answer, busy | the same batch again, after a backoff |
+| key not accepted | the same again, slowly; said once |
+| too large | smaller frames and batches; one row that is, by itself, is set aside |
+| another writer first | that writer's data waits in its journal |
+| refused for good | that writer stops; its data stays in the journal; said once |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from asyncwb.engine.frames.outbox import Outbox
+from asyncwb.engine.frames.oversized import TINY, too_large
+from asyncwb.engine.frames.source import Prepared
+from asyncwb.engine.uplink.dialect import Dialect, Dialects
+from asyncwb.engine.uplink.embedded import Address, Embedded
+from asyncwb.engine.uplink.http import Http
+from asyncwb.engine.uplink.native import NativeSpeaker
+from asyncwb.engine.uplink.speaker import (
+    Answer,
+    Batch,
+    Elsewhere,
+    NotNow,
+    Refused,
+    Speaker,
+    Taken,
+    Undelivered,
+    Waits,
+)
+from asyncwb.engine.uplink.wandb import WandbSpeaker
+from asyncwb.errors import CommError
+from asyncwb.wire.retry import SLOW, Action, Backoff, Verdict, verdict
+from asyncwb.wire.rows.frames import MAX_FRAME
+
+_HEAD: Final = 512
+"""bytes of a request that each writer in it takes, beside its frames"""
+_UNLIMITED: Final = MAX_FRAME + _HEAD
+"""bytes of a request, as long as nobody on the way takes less"""
+_IDLE: Final = 0.02
+"""seconds between two looks for something to send, where nothing is to be waited for."""
+_MAX_REJECTIONS: Final = 8
+"""answers in a row that refuse a writer's frames for now; then they are refused for good."""
+_BUSY: Final = 2**20
+"""bytes: a batch of this size is followed by the next without a pause."""
+_WORTH: Final = 2**20
+"""raw bytes of frames that are worth making: each frame holds up the program, which wants the
+interpreter lock, too"""
+_GATHER: Final = 0.05
+"""seconds for which rows gather where there is less"""
+_TURN: Final = 1.0
+"""seconds after which a writer that waits for another one looks again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    """A batch on its way, since `started` (monotonic time); `follows` another unanswered one."""
+
+    batch: Batch
+    answers: asyncio.Task[list[Answer]]
+    started: float
+    follows: bool
+
+
+class Uplink:
+    """Sends the frames of several outboxes to one server.
+
+    Args:
+        where: an address, or the embedded server.
+        flush_interval: seconds for which rows gather.
+        heartbeat: seconds of silence after which a run says that it lives.
+        memory: bytes of frames that all outboxes together may keep ready.
+        dialects: what servers speak, where several uplinks may know it.
+    """
+
+    def __init__(
+        self,
+        where: Address | Embedded,
+        http: Http,
+        *,
+        flush_interval: float,
+        heartbeat: float,
+        memory: int,
+        dialects: Dialects | None = None,
+    ) -> None:
+        self.outboxes: list[Outbox] = []
+        self.wake = asyncio.Event()
+        self._where = where
+        self._address = where if isinstance(where, Address) else None
+        self._http = http
+        self._flush_interval = flush_interval
+        self._heartbeat = heartbeat
+        self._memory = memory
+        self._backoff = Backoff(random=random.random)
+        self._dialects = dialects or Dialects()
+        self._speaker: Speaker = NativeSpeaker(http)  # what most are, and what an embedded one is
+        self._met = isinstance(where, Embedded)
+        self._taken = False
+        self._requests: deque[_Request] = deque()
+        self._well = False  # the last answer was good: what follows need not wait for its own
+        self._in_order = True  # requests are taken in the order in which they were sent
+        self._max_request = self._speaker.max_request
+        self._most = _UNLIMITED
+        self._alone = False  # one writer a request, to find the one that the server refuses
+        self._first = 0
+
+    def add(self, outbox: Outbox) -> None:
+        """Send this outbox's frames from now on."""
+        self._narrow(outbox)
+        self.outboxes.append(outbox)
+        self.wake.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._turn()
+                except Exception as error:  # must not die: nothing is lost, and it is said
+                    await self._give_up()
+                    reason = f"sending failed ({type(error).__name__}: {error})"
+                    for box in self.outboxes:
+                        box.progress.error = reason
+                    self._say("failed", f"{reason}; it is tried again.")
+                    await self._pause(self._backoff.next_wait(), urgent=False)
+        finally:
+            await self._give_up()
+
+    async def _turn(self) -> None:
+        batch = self._collect() if self._may_send else []
+        if batch:
+            self._start(batch)
+        elif not self._requests:
+            await self._pause(max(self._flush_interval, _IDLE))
+            return
+        await self._work_while_sending()
+        if self._requests[0].answers.done():
+            await self._finish(self._requests.popleft())
+
+    @property
+    def _may_send(self) -> bool:
+        several = self._well and self._in_order and not self._alone
+        return len(self._requests) < (self._speaker.depth if several else 1)
+
+    def _start(self, batch: Batch) -> None:
+        for box, frames in batch:
+            box.send(frames)
+        answers = asyncio.ensure_future(self._send(batch))
+        follows = bool(self._requests)
+        self._requests.append(_Request(batch, answers, time.monotonic(), follows))
+
+    async def _finish(self, request: _Request) -> None:
+        """Apply the answers to the oldest request; wait where more need not be sent at once."""
+        batch = request.batch
+        try:
+            answers = request.answers.result()
+        except Undelivered as error:
+            judged = error.verdict
+            self._doubt()
+        except CommError as error:
+            if isinstance(self._where, Embedded):
+                self._address = None  # it may come back on another port
+            judged = verdict(None, error=error.message, now=time.time())
+        else:
+            self._apply_all(request, answers)
+            await self._rest(request)
+            return
+        await self._give_up(batch)
+        await self._pause(self._failed(batch, judged), urgent=False)
+
+    def _apply_all(self, request: _Request, answers: list[Answer]) -> None:
+        self._well = True
+        for (box, frames), answer in zip(request.batch, answers, strict=False):
+            if request.follows and isinstance(answer, Elsewhere):
+                self._in_order = False  # it overtook the other one, which has been taken since
+            else:
+                self._apply(request.batch, box, answer)
+            if not (isinstance(answer, Taken) and _all_of(frames, answer)):
+                box.unsend()
+        for box, _ in request.batch[len(answers) :]:  # a speaker that takes one writer at a time
+            box.unsend()
+        self._backoff.reset()
+        self._alone = self._alone and len(self.outboxes) > 1
+
+    async def _rest(self, request: _Request) -> None:
+        self.outboxes = [box for box in self.outboxes if not box.settled.is_set()]
+        size = sum(len(p.data) for _, frames in request.batch for p in frames)
+        if self._requests or (self._speaker.alone and len(self.outboxes) > 1):
+            return  # the others have waited long enough
+        hurry = self._has_plenty or any(box.urgent for box in self.outboxes)
+        if size < _BUSY and not hurry:
+            await self._pause(self._flush_interval - (time.monotonic() - request.started))
+
+    async def _give_up(self, failed: Batch | None = None) -> None:
+        """Call back every request: what is behind one that failed would only meet a hole."""
+        self._well = False
+        requests = list(self._requests)
+        self._requests.clear()
+        for batch in (failed or [], *(request.batch for request in requests)):
+            for box, _ in batch:
+                box.unsend()
+        for request in requests:
+            request.answers.cancel()
+        await asyncio.gather(*(r.answers for r in requests), return_exceptions=True)
+
+    async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
+        """Wait, at most until someone is in a hurry (unless we wait because the server is)."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        if urgent:
+            self.wake.clear()
+            now = time.monotonic()
+            if any(box.urgent and box.not_before <= now for box in self.outboxes):
+                seconds = min(seconds, 0.005)
+        try:
+            await asyncio.wait_for(self.wake.wait() if urgent else asyncio.Event().wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _collect(self) -> Batch:
+        """Take what is ready, turn by turn, so that a busy run does not starve the others."""
+        now = time.monotonic()
+        self._first = (self._first + 1) % max(1, len(self.outboxes))
+        order = self.outboxes[self._first :] + self.outboxes[: self._first]
+        batch: Batch = []
+        left, most = self._max_request, self._most
+        for box in order:
+            if box.progress.refused or now < box.not_before or left <= 0:
+                continue
+            self._fill(box)
+            frames = box.take(left, most - _HEAD)
+            size = _size_of([(box, frames)])
+            if batch and size > most:
+                continue  # its turn comes
+            if self._is_due(box, frames, now - box.sent_at):
+                batch.append((box, frames))
+                left -= sum(prepared.raw for prepared in frames)
+                most -= size
+            if batch and (self._alone or self._speaker.alone):
+                break
+        return batch
+
+    def _is_due(self, box: Outbox, frames: list[Prepared], silence: float) -> bool:
+        if self._requests:
+            return bool(frames) and (box.urgent or self._has_plenty)
+        known = box.progress.next_seq > 0  # before, the server would not know who lives
+        if known and silence >= self._heartbeat:
+            return True
+        if not frames:
+            return box.holds and box.ended
+        full = box.waiting >= min(self._max_request, self._most)
+        return full or box.urgent or silence >= self._speaker.interval
+
+    @property
+    def _has_plenty(self) -> bool:
+        """Whether there is more than a request's worth to send, beside what is on its way."""
+        now = time.monotonic()
+        waiting = sum(box.waiting for box in self.outboxes if box.not_before <= now)
+        return waiting >= min(self._max_request, self._most)
+
+    def _fill(self, box: Outbox) -> None:
+        """Make frames of this outbox until it has a request's worth, or memory is short."""
+        while sum(b.size for b in self.outboxes) < self._memory:
+            before = box.waiting
+            if not box.fill(self._max_request):
+                return
+            if not box.closed and box.waiting - before < _WORTH:
+                return  # what was logged meanwhile would make a small frame, too
+
+    async def _send(self, batch: Batch) -> list[Answer]:
+        """Send a batch; answers for its writers in order, or for the first ones only."""
+        address = await self._resolve()
+        await self._meet(address)
+        return await self._speaker.send(address, batch[:1] if self._speaker.alone else batch)
+
+    async def _meet(self, address: Address) -> None:
+        """Find out how the server is to be spoken to."""
+        if self._met:
+            return
+        dialect = await self._dialects.of(address, self._http)
+        if dialect is Dialect.NATIVE:
+            self._speaker = NativeSpeaker(self._http)
+        elif not self._speaker.alone:
+            self._speaker = WandbSpeaker(self._http, self._heartbeat)
+            self._max_request = min(self._max_request, self._speaker.max_request)
+        self._met = True
+
+    def _doubt(self) -> None:
+        """Ask again what the server speaks, where nothing of what it was sent has been taken.
+
+        A proxy's page in place of an answer must not decide it for good.
+        """
+        if self._address is not None and self._speaker.alone and not self._taken:
+            self._dialects.forget(self._address)
+            self._met = False
+
+    async def _work_while_sending(self) -> None:
+        """Make the next frames until a request is answered, or another one may be sent."""
+        first = self._requests[0].answers
+        await asyncio.sleep(0)
+        while not first.done() and not (self._may_send and self._has_plenty):
+            before = sum(box.waiting for box in self.outboxes)
+            for box in self.outboxes:
+                if first.done():
+                    return
+                if sum(b.size for b in self.outboxes) < self._memory:
+                    box.fill(self._max_request)
+                    await asyncio.sleep(0)
+            if sum(box.waiting for box in self.outboxes) - before < _WORTH:
+                await asyncio.wait({first}, timeout=_GATHER)
+
+    async def _resolve(self) -> Address:
+        if self._address is None:
+            assert isinstance(self._where, Embedded)
+            self._address = await self._where.find_or_start()
+        return self._address
+
+    def _apply(self, batch: Batch, box: Outbox, answer: Answer) -> None:
+        progress, now = box.progress, time.monotonic()
+        box.sent_at = now
+        believed = box.hear(answer.next_seq) if isinstance(answer, (Taken, Elsewhere)) else 0
+        if (overstated := box.overstated()) is not None:
+            box.refuse(overstated)
+            box.say("overstated", f"run {box.head.project}/{box.head.run}: {overstated}.")
+            return
+        match answer:
+            case Taken():
+                self._take(box, answer, believed, now)
+            case Elsewhere():
+                box.rewind(believed)
+                box.not_before = now + self._backoff.next_wait()
+            case NotNow(reason, smaller=True):
+                progress.error = reason
+                box.not_before = now + self._split(batch, reason, raw=True)
+            case NotNow(reason) if box.rejections < _MAX_REJECTIONS:
+                box.rejections += 1
+                progress.error = reason
+                box.not_before = now + self._backoff.next_wait()
+            case Waits(reason):
+                self._wait(box, reason, now)
+            case NotNow(reason) | Refused(reason):
+                self._refuse(box, reason)
+
+    def _take(self, box: Outbox, answer: Taken, believed: int, now: float) -> None:
+        progress = box.progress
+        self._taken = True
+        progress.connected, progress.error = True, None
+        progress.run_path, progress.base_url = answer.run_path, answer.base_url
+        progress.stop_requested = answer.stop
+        box.holds, box.not_before = answer.holds, now + answer.wait
+        progress.rows -= answer.aside  # acknowledged, but not sent
+        box.acknowledge(believed)
+
+    def _wait(self, box: Outbox, reason: str, now: float) -> None:
+        """Let a writer wait its turn; one that has ended does not hold its process up for that."""
+        path = f"{box.head.project}/{box.head.run}"
+        box.progress.error = reason
+        box.not_before = now + _TURN
+        if box.closed and not box.found:
+            box.refuse(reason)
+        if not box.found:
+            box.say("waits", f"run {path}: {reason}.")
+
+    def _failed(self, batch: Batch, judged: Verdict) -> float:
+        """Say what went wrong with a request; returns the seconds to wait."""
+        where = self._address.url if self._address else "the embedded server"
+        for box, _ in batch:
+            box.progress.error, box.progress.connected = judged.reason, False
+        if judged.action is Action.SPLIT:
+            return self._split(batch, judged.reason)
+        if judged.action is Action.AUTH:
+            if isinstance(self._where, Embedded):
+                self._address = None  # one whose folder was deleted has made itself a new key
+            self._say("auth", f"{where} does not accept the API key ({judged.reason}).")
+        elif judged.action is Action.FATAL:
+            if len(batch) == 1:
+                self._refuse(batch[0][0], judged.reason)
+            self._alone = len(batch) > 1
+            return 0.0
+        else:
+            goes_on = " The run goes on." if any(not box.found for box, _ in batch) else ""
+            self._say("unreachable", f"{judged.reason}.{goes_on}")
+        return self._backoff.next_wait(judged.delay_hint)
+
+    def _split(self, batch: Batch, reason: str, *, raw: bool = False) -> float:
+        """Send less at once from now on: somebody on the way takes no more, in bytes of a request
+        or (`raw`) of what it decompresses to. Returns the seconds to wait."""
+        prepared = [each for _, frames in batch for each in frames]
+        size = sum(each.raw for each in prepared) if raw else _size_of(batch)
+        if len(batch) > 1 or sum(each.count for each in prepared) > 1:
+            if raw:
+                self._max_request = max(1, min(self._max_request, size // 2))
+            else:
+                self._most = max(1, min(self._most, size // 2))
+            self._narrow(*self.outboxes)
+            return 0.0
+        if size <= TINY:
+            where = self._address.url if self._address else "the embedded server"
+            self._say("tiny", f"{where} takes no request of {size:,} bytes: {reason}.")
+            self._most, self._max_request = _UNLIMITED, self._speaker.max_request
+            self._narrow(*self.outboxes)
+            return self._backoff.next_wait(SLOW)
+        [(box, [first])] = batch
+        if box.pending and box.pending[0] is first:
+            self._set_aside(box, size, reason)
+        return 0.0
+
+    def _narrow(self, *boxes: Outbox) -> None:
+        for box in boxes:
+            box.narrow(max(1, self._most - _HEAD), self._max_request)
+
+    def _set_aside(self, box: Outbox, size: int, reason: str) -> None:
+        """One row or event is too large by itself: it must not keep back all behind it."""
+        if box.aside is None:
+            self._refuse(box, reason)
+        else:
+            why = too_large(reason)
+            box.set_aside(why)
+            box.say_aside("a row or event", size, why)
+
+    def _refuse(self, box: Outbox, reason: str) -> None:
+        box.refuse(reason)
+        path = f"{box.head.project}/{box.head.run}"
+        box.say("refused", f"the server refuses the run {path}: {reason}.")
+
+    def _say(self, topic: str, text: str) -> None:
+        """Say what concerns all runs: one of them does, for those that have not heard it yet."""
+        untold = [box for box in self.outboxes if topic not in box.told]
+        for box in untold:
+            box.told.add(topic)
+        speaker = next((box for box in untold if box.is_heard), None)
+        if speaker is not None:
+            speaker.say(topic, text)
+
+
+def _size_of(batch: Batch) -> int:
+    """Return about how many bytes a request with this batch has."""
+    return sum(_HEAD + sum(len(prepared.data) for prepared in frames) for _, frames in batch)
+
+
+def _all_of(frames: list[Prepared], answer: Taken) -> bool:
+    return not frames or frames[-1].end_seq <= answer.next_seq

@@ -1,0 +1,148 @@
+"""Reading a store from end to end: every byte that has a checksum is checked, none is changed.
+
+SQLite itself takes in the log that a killed server left; a damaged one is kept (`damaged_log`).
+
+`verify(config)` reads what a server keeps, also while that runs. What a store of an older release
+has without checksums is decoded, and counted as unchecked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import zstandard
+
+from asyncwb.errors import FrameError
+from asyncwb.server.backups.stores import opened
+from asyncwb.server.config import ServerConfig
+from asyncwb.server.history.segment import Segment
+from asyncwb.server.history.series import Rollup
+from asyncwb.server.objects.checksums import SegmentSums, checked
+from asyncwb.server.objects.damage import MISMATCH, DamagedError, found
+from asyncwb.server.objects.objects import Objects
+from asyncwb.server.store import documents
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.documents import DamagedText
+from asyncwb.server.store.inventory import Blob, Named, blobs, complaints, named_objects
+from asyncwb.wire.rows import frames
+from asyncwb.wire.rows.values import loads
+
+
+@dataclass(slots=True)
+class Verified:
+    """What was read: how many of each kind, how many of them without a checksum, what is wrong."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    unchecked: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+async def verify(config: ServerConfig) -> Verified:
+    """Read all that a server stores.
+
+    Raises:
+        UsageError: there is no store at these places.
+    """
+    result = Verified()
+    async with opened(config) as store:
+        result.problems += [*store.problems, *await complaints(store.database)]
+        async for blob in blobs(store.database):
+            _look(blob, result)
+        await _objects(store.database, store.objects, result)
+    return result
+
+
+def _look(blob: Blob, result: Verified) -> None:
+    result.counts[blob.kind] += 1
+    try:
+        match blob.kind:
+            case "frame":
+                frames.decode(blob.data)
+            case "rollup":
+                Rollup.decode(blob.data)
+                result.unchecked += not Rollup.has_checksum(blob.data)
+            case "lines":
+                zstandard.ZstdDecompressor().decompress(blob.data)
+                result.unchecked += not zstandard.get_frame_parameters(blob.data).has_checksum
+            case "document":
+                result.unchecked += not _check_document(blob)
+    except (FrameError, ValueError, zstandard.ZstdError) as error:
+        result.problems.append(f"{blob.place} is damaged: {error}")
+
+
+def _check_document(blob: Blob) -> bool:
+    """Return whether a document has a checksum; one without is decoded, where it is JSON."""
+    text, sealed = documents.read(blob.data)
+    if isinstance(text, DamagedText):
+        raise ValueError(MISMATCH if sealed else "it is no text")
+    if not sealed and blob.json:
+        loads(text.encode())
+    return sealed
+
+
+async def _objects(database: Database, objects: Objects, result: Verified) -> None:
+    async with database.connect() as connection:
+        everything = await named_objects(connection)
+    wrong: dict[str, str] = {}
+    for named in everything:
+        result.counts[named.kind] += 1
+        result.unchecked += named.checksums is None and named.md5 is None
+        try:
+            await check(objects, named)
+        except DamagedError as error:
+            wrong[named.name] = str(error)
+    if wrong:  # what was dropped and collected meanwhile is no damage
+        async with database.connect() as connection:
+            left = {named.name for named in await named_objects(connection)}
+        result.problems += [said for name, said in wrong.items() if name in left]
+
+
+async def check(objects: Objects, named: Named) -> None:
+    """Read one object and check it against all that the database says of it.
+
+    Raises:
+        DamagedError: it is not what was stored, or not there.
+    """
+    with found(named.name, gone_is_lost=True):
+        if named.kind == "segment":
+            await asyncio.to_thread(_check_segment, objects, named)
+        else:
+            await _check_file(objects, named)
+
+
+def _check_segment(objects: Objects, named: Named) -> None:
+    data = objects.get(named.name)
+    if len(data) != named.size:
+        raise DamagedError(named.name, f"it has {len(data)} of {named.size} bytes")
+    if named.checksums is not None and not SegmentSums.decode(named.checksums).fit(data):
+        raise DamagedError(named.name, MISMATCH)
+    with (
+        closing(objects.reader(named.name, named.size)) as source,
+        closing(Segment(source, named.name, named.size, named.checksums)) as segment,
+    ):
+        for group in segment.groups:
+            segment.table([group.index])
+
+
+async def _check_file(objects: Objects, named: Named) -> None:
+    digest, size = hashlib.md5(usedforsecurity=False), 0
+    async for piece in _pieces(objects, named):
+        digest.update(piece)
+        size += len(piece)
+    if size != named.size:
+        raise DamagedError(named.name, f"it has {size} of {named.size} bytes")
+    if named.md5 not in (None, base64.b64encode(digest.digest()).decode()):
+        raise DamagedError(named.name, "its MD5 is another one")
+
+
+def _pieces(objects: Objects, named: Named) -> AsyncIterator[bytes]:
+    stream = objects.stream(named.name, 0, named.size)
+    if named.checksums is None or not named.size:
+        return stream
+    return checked(stream, named.checksums, 0, named.size, named.name)

@@ -1,0 +1,58 @@
+"""Answers as JSON, written piece by piece: one call for all would hold up the whole process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import orjson
+
+from asyncwb.server.graphql.execution.pace import pause
+
+CHUNK: Final = 256 * 2**10
+"""bytes"""
+_WHOLE: Final = 200
+"""texts, numbers or small objects of a list that are written in one call"""
+
+
+async def encode(answer: dict[str, Any]) -> AsyncIterator[bytes]:
+    """Write an answer in chunks; NaN and infinities, which JSON does not have, become null."""
+    chunk = bytearray()
+    for piece in _pieces(answer):
+        await pause()
+        chunk += piece
+        if len(chunk) >= CHUNK:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk)
+
+
+def _pieces(value: Any) -> Iterator[bytes]:
+    """Write a value in pieces: an object field by field, a long list some items at a time."""
+    if isinstance(value, dict) and any(_is_long(item) for item in value.values()):
+        yield b"{"
+        for number, (key, item) in enumerate(value.items()):
+            yield (b"," if number else b"") + orjson.dumps(key) + b":"
+            yield from _pieces(item)
+        yield b"}"
+    elif isinstance(value, list) and any(_is_long(item) for item in value):
+        yield b"["
+        for number, item in enumerate(value):
+            if number:
+                yield b","
+            yield from _pieces(item)
+        yield b"]"
+    elif isinstance(value, list) and len(value) > _WHOLE:
+        yield b"["
+        for start in range(0, len(value), _WHOLE):
+            piece = orjson.dumps(value[start : start + _WHOLE])
+            yield (b"," if start else b"") + piece[1:-1]
+        yield b"]"
+    else:
+        yield orjson.dumps(value)
+
+
+def _is_long(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) > _WHOLE or any(isinstance(item, dict | list) for item in value[:1])
+    return isinstance(value, dict) and bool(value)

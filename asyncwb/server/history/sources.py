@@ -1,0 +1,207 @@
+"""Where a run's rows are, ready to be read: sealed files and the decoded live tail.
+
+A `View` is one consistent moment of a run. Frames and segments never change once they are there,
+so what was decoded for one reader serves the next: a live page that asks every second decodes
+only the frames of that second. Both caches have a bound.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asyncwb.errors import FrameError
+from asyncwb.server.history.segment import Segment
+from asyncwb.server.history.series import Rollup
+from asyncwb.server.objects.damage import DamagedError, Missing, lost
+from asyncwb.server.objects.objects import Objects
+from asyncwb.server.process.threads import READERS, Threads
+from asyncwb.server.store.runs.segments import FrameRow, SegmentRow, Segments
+from asyncwb.wire.rows import frames
+from asyncwb.wire.rows.columns import Table
+
+log = logging.getLogger("asyncwb.server")
+
+_MEMORY: Final = 128 * 2**20
+"""bytes that decoded frames, and as many that decoded rollups, may take."""
+_FOOTERS: Final = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One moment of a run: segments, oldest first, then the tables of the tail, in order.
+
+    `missing` are frames of the tail that are damaged.
+    """
+
+    segments: tuple[SegmentRow, ...]
+    tail: tuple[Table, ...]
+    missing: tuple[Missing, ...] = ()
+
+
+class Sources:
+    """Opens a server's history. Its coroutines belong to one loop; `open` may run anywhere.
+
+    `threads` are those of everybody who reads.
+    """
+
+    def __init__(self, store: Segments, objects: Objects, memory: int = _MEMORY) -> None:
+        self.store = store
+        self.threads = Threads("reader", READERS)
+        self._objects = objects
+        self._memory = memory
+        # State of the loop: decoded frames by run, the run read last at the end; rollups; samples.
+        self._tails: OrderedDict[int, dict[int, Table]] = OrderedDict()
+        self._rollups: OrderedDict[tuple[int, str], Rollup] = OrderedDict()
+        self._samples: OrderedDict[int, Table] = OrderedDict()
+        # Shared by threads, under the lock: footers of segments by path.
+        self._footers: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    async def view(self, run_id: int) -> View:
+        """Return one consistent moment of a run; decodes frames that it has not seen yet."""
+        have = self._tails.get(run_id, {})
+        holdings = await self.store.holdings(run_id, have)
+        new = [row for row in holdings.frames if row.data is not None and row.rows]
+        decoded, damaged = await self.threads.run(_decode, new)
+        tables = {
+            row.id: decoded[row.id] if row.id in decoded else have[row.id]
+            for row in holdings.frames
+            if row.id in decoded or row.id in have
+        }
+        self._keep_tail(run_id, tables)
+        return View(holdings.segments, tuple(tables.values()), tuple(damaged))
+
+    def _keep_tail(self, run_id: int, tables: dict[int, Table]) -> None:
+        self._tails.pop(run_id, None)
+        if tables:
+            self._tails[run_id] = tables
+        total = sum(_size(table) for tail in self._tails.values() for table in tail.values())
+        while total > self._memory and self._tails:
+            _, dropped = self._tails.popitem(last=False)
+            total -= sum(_size(table) for table in dropped.values())
+
+    async def rollups(
+        self, wanted: Collection[tuple[int, str]]
+    ) -> dict[tuple[int, str], Rollup | None]:
+        """Return the rollup of each (segment, key) that has one; None stands for a damaged one."""
+        have: dict[tuple[int, str], Rollup | None] = {
+            place: self._rollups[place] for place in wanted if place in self._rollups
+        }
+        missing = [place for place in wanted if place not in have]
+        if missing:
+            data = await self.store.rollups(missing)
+            have.update(zip(data, await self.threads.run(_rollups, data.values()), strict=True))
+        for place, rollup in have.items():
+            if rollup is not None:
+                self._rollups[place] = rollup
+                self._rollups.move_to_end(place)
+        total = sum(80 * len(rollup) for rollup in self._rollups.values())
+        while total > self._memory:
+            total -= 80 * len(self._rollups.popitem(last=False)[1])
+        return have
+
+    async def samples(self, segment_ids: Sequence[int]) -> dict[int, Table]:
+        """Return rows of each segment, evenly spread, where sealing kept some, undamaged."""
+        missing = [i for i in segment_ids if i not in self._samples]
+        if missing:
+            data = await self.store.samples(missing)
+            self._samples.update(await self.threads.run(_samples, data))
+        have = {i: self._samples[i] for i in segment_ids if i in self._samples}
+        for i in have:
+            self._samples.move_to_end(i)
+        total = sum(_size(table) for table in self._samples.values())
+        while total > self._memory // 4:
+            total -= _size(self._samples.popitem(last=False)[1])
+        return have
+
+    def open(self, row: SegmentRow) -> Segment:
+        """Open a sealed segment; blocks.
+
+        Raises:
+            FileNotFoundError: it was merged into another one meanwhile.
+            DamagedError: its footer is not what was written.
+        """
+        with self._lock:
+            footer = self._footers.get(row.path)
+        source = self._objects.reader(row.path, row.size)
+        try:
+            segment = Segment(source, row.path, row.size, row.checksums, footer)
+        except BaseException:
+            source.close()
+            raise
+        with self._lock:
+            self._footers[row.path] = segment.footer
+            self._footers.move_to_end(row.path)
+            while len(self._footers) > _FOOTERS:
+                self._footers.popitem(last=False)
+        return segment
+
+
+class Opened:
+    """The segments that one reader has open, each once. Belongs to one thread; closes them."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._segments: dict[int, Segment] = {}
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for segment in self._segments.values():
+            segment.close()
+
+    def segment(self, row: SegmentRow) -> Segment:
+        """Return an open segment.
+
+        Raises:
+            FileNotFoundError, DamagedError: as `Sources.open`.
+        """
+        if row.id not in self._segments:
+            self._segments[row.id] = self._sources.open(row)
+        return self._segments[row.id]
+
+
+def _rollups(data: Iterable[bytes]) -> list[Rollup | None]:
+    return [_rollup(one) for one in data]
+
+
+def _rollup(data: bytes) -> Rollup | None:
+    try:
+        return Rollup.decode(data)
+    except ValueError as error:
+        log.error("a rollup is damaged, and is made anew from the rows for each chart: %s", error)
+        return None
+
+
+def _decode(rows: Sequence[FrameRow]) -> tuple[dict[int, Table], list[Missing]]:
+    """Return the tables of frames by their ids, and what is missing for damage."""
+    tables: dict[int, Table] = {}
+    missing: list[Missing] = []
+    for row in rows:
+        assert row.data is not None
+        try:
+            tables[row.id] = frames.decode(row.data).table
+        except FrameError as error:
+            damage = DamagedError(f"frame {row.id} in the database", str(error))
+            missing.append(lost(damage, row.min_step or 0, row.max_step or 0, row.rows))
+    return tables, missing
+
+
+def _samples(data: dict[int, bytes]) -> dict[int, Table]:
+    found: dict[int, Table] = {}
+    for segment, one in data.items():
+        with suppress(FrameError):  # then the rows themselves are read
+            found[segment] = frames.decode(one).table
+    return found
+
+
+def _size(table: Table) -> int:
+    texts = sum(len(column.values) for column in table.texts)
+    return sum(block.words.nbytes for block in table.blocks) + 64 * texts

@@ -1,0 +1,96 @@
+"""Sweeping: objects that nothing names any more, once nobody can be reading or writing them.
+
+Two kinds of them. Those that were dropped stand in a list, and are collected when they have stood
+there for a grace. Orphans, which a failure left and nothing ever named, are found by listing the
+store; those that are too young may be about to be named.
+
+Of several server processes one does it, once in a period: the claim is kept to its deadline and
+not given back. A pass holds a slice of the listing, and asks the database for a slice at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Final
+
+from asyncwb.server.http.state import State
+from asyncwb.server.objects.objects import Objects, Stored
+from asyncwb.server.process.background import Tasks, whole
+from asyncwb.server.store.claims import Claim, Claims
+from asyncwb.server.store.dropped import Dropped
+
+GRACE: Final = 3600.0
+"""seconds for which an object stays that nothing names any more: what a reader that has begun, or a
+backup that has copied the database, has until it must have read it"""
+_EVERY: Final = 300.0
+_SLICE: Final = 500
+
+
+@asynccontextmanager
+async def collecting(state: State, objects: Objects, tasks: Tasks) -> AsyncIterator[None]:
+    """Collect what was dropped, beside the requests, for the length of the block."""
+    dropped, claims = Dropped(state.database), Claims(state.database)
+
+    async def turn() -> float:
+        now = state.clock()
+        if await whole(is_due(claims, "dropped", now, _EVERY)):
+            await whole(collect(objects, dropped, now - GRACE))
+        return _EVERY
+
+    async with tasks.keep("collecting objects", turn, after=_EVERY):
+        yield
+
+
+async def collect(objects: Objects, dropped: Dropped, before: float) -> int:
+    """Delete the objects that were dropped before a time; return how many."""
+    gone = 0
+    while names := await dropped.before(before):
+        await asyncio.to_thread(_delete, objects, names)
+        await dropped.forget(names)
+        gone += len(names)
+    return gone
+
+
+async def is_due(claims: Claims, folder: str, now: float, every: float) -> bool:
+    """Take the right to sweep a folder for `every` seconds; False where somebody has it."""
+    return await claims.take(Claim(f"sweep/{folder}", uuid.uuid4().hex), now, now + every)
+
+
+async def sweep(
+    objects: Objects,
+    folder: str,
+    before: float,
+    known: Callable[[Sequence[str]], Awaitable[set[str]]],
+) -> int:
+    """Delete the objects of a folder that were written before a time and that nobody knows.
+
+    Args:
+        objects: the store.
+        folder: the first part of their names.
+        before: unix seconds. A younger object may belong to what is about to be committed.
+        known: says which of some names are in use.
+
+    Returns:
+        How many were deleted.
+    """
+    listing, gone = objects.list(folder), 0
+    while stored := await asyncio.to_thread(_next, listing):
+        old = [found.name for found in stored if found.modified < before]
+        in_use = await known(old) if old else set()
+        orphans = [name for name in old if name not in in_use]
+        await asyncio.to_thread(_delete, objects, orphans)
+        gone += len(orphans)
+    return gone
+
+
+def _next(listing: Iterator[Stored]) -> list[Stored]:
+    return list(islice(listing, _SLICE))
+
+
+def _delete(objects: Objects, names: Sequence[str]) -> None:
+    for name in names:
+        objects.delete(name)

@@ -1,0 +1,127 @@
+"""Work beside the requests: endless tasks that nothing ends, and that end between two turns.
+
+An endless task is a turn that is done again and again. Whatever a turn raises, the next one comes
+after a pause: it is counted, logged, and told in `/metrics` and `/ready` until a turn succeeds.
+
+A task that is cancelled in the middle of a statement can wait for its connection for ever, and a
+server that waits for such a task never stops. So turns guard what they write with `whole`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, TypeAlias, TypeVar
+
+from aiohttp import web
+
+from asyncwb.server.process.metrics import Metrics
+from asyncwb.server.store.database import DatabaseError
+
+log = logging.getLogger("asyncwb.server")
+
+T = TypeVar("T")
+Turn: TypeAlias = Callable[[], Coroutine[Any, Any, float]]
+"""does a part of the work; returns for how many seconds there is nothing more to do"""
+
+PAUSE: Final = 5.0
+"""seconds after which a task that failed is tried again"""
+
+
+class Tasks:
+    """The endless tasks of one server. Mutable state: `_failing`.
+
+    Args:
+        metrics: where failures are counted.
+        pause: seconds before a task that failed goes on.
+    """
+
+    def __init__(self, metrics: Metrics, pause: float = PAUSE) -> None:
+        self._metrics = metrics
+        self._pause = pause
+        self._failing: set[str] = set()
+
+    @property
+    def failing(self) -> list[str]:
+        """The names of those whose last turn failed."""
+        return sorted(self._failing)
+
+    @asynccontextmanager
+    async def keep(self, name: str, turn: Turn, *, after: float = 0.0) -> AsyncIterator[None]:
+        """Do turns for the length of the block, the first one after some seconds.
+
+        Args:
+            name: what the task is called in the log, the metrics and `/ready`.
+            turn: is called again and again, whatever it raises.
+            after: seconds.
+        """
+        self._tell(name, failed=False)
+        async with beside(self._forever(name, turn, after), name):
+            yield
+
+    async def _forever(self, name: str, turn: Turn, pause: float) -> None:
+        while True:
+            await asyncio.sleep(pause)
+            pause = await self._once(name, turn)
+
+    async def _once(self, name: str, turn: Turn) -> float:
+        try:
+            pause = await turn()
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            self._failed(name, error)  # something inside was, which is no end of ours
+        except Exception as error:
+            self._failed(name, error)
+        else:
+            self._tell(name, failed=False)
+            return pause
+        return self._pause
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        self._tell(name, failed=True)
+        self._metrics.add("asyncwb_task_failures_total", label=f'task="{name}"')
+        if isinstance(error, DatabaseError):
+            # Not the whole of it: its text has the statement's parameters in it.
+            log.error("%s failed, and is tried again: %s", name, error.orig)
+        else:
+            log.error("%s failed, and is tried again", name, exc_info=error)
+
+    def _tell(self, name: str, *, failed: bool) -> None:
+        (self._failing.add if failed else self._failing.discard)(name)
+        self._metrics.set("asyncwb_task_failing", int(failed), label=f'task="{name}"')
+
+
+TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run endless work as a task for the length of the block; waits for it to end."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def whole(turn: Coroutine[Any, Any, T]) -> T:
+    """Await a turn to its end also where the caller is cancelled; that is raised afterwards."""
+    caller = asyncio.current_task()
+    task = asyncio.create_task(turn, name=caller.get_name() if caller else None)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # looked at: nobody else will
+        raise
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

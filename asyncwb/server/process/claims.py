@@ -1,0 +1,68 @@
+"""Holding a claim for as long as the work takes, and no longer than the process lives.
+
+async with held(claims, "seal/7", clock) as claim:
+    if claim is not None:
+        ...                                     it is renewed meanwhile
+        async with database.transaction() as connection:
+            await check(connection, claim, clock())
+            ...                                 what may be written by its owner only
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from asyncwb.server.process.background import beside, whole
+from asyncwb.server.store.claims import Claim, Claims
+
+log = logging.getLogger("asyncwb.server")
+
+SECONDS: Final = 60.0
+"""after so long without a sign of its owner a claim is free"""
+LONGEST: Final = 3600.0
+"""seconds after which it is renewed no more: whoever waits for it gets it, whatever hangs"""
+
+
+@asynccontextmanager
+async def held(
+    claims: Claims, name: str, clock: Callable[[], float], seconds: float = SECONDS
+) -> AsyncIterator[Claim | None]:
+    """Have a claim for the length of the block; gives None where somebody else has it.
+
+    Args:
+        claims: the statements.
+        name: what is claimed, at most 255 characters.
+        clock: unix seconds.
+        seconds: until the deadline; it is put off after a third of them.
+    """
+    claim, now = Claim(name, uuid.uuid4().hex), clock()
+    if not await claims.take(claim, now, now + seconds):
+        yield None
+        return
+    try:
+        async with beside(_renew(claims, claim, clock, seconds), f"renewing {name}"):
+            yield claim
+    finally:
+        await _release(claims, claim)
+
+
+async def _renew(claims: Claims, claim: Claim, clock: Callable[[], float], seconds: float) -> None:
+    for _ in range(int(3 * LONGEST / seconds)):
+        await asyncio.sleep(seconds / 3)
+        try:
+            if not await whole(claims.renew(claim, clock() + seconds)):
+                return  # the transaction that needs it will say so
+        except Exception as error:  # the database may be away; the work must not end for that
+            log.warning("%s could not be renewed yet: %s", claim.name, type(error).__name__)
+
+
+async def _release(claims: Claims, claim: Claim) -> None:
+    try:
+        await claims.release(claim)
+    except Exception as error:  # what was done under it is done; it runs out by itself
+        log.warning("%s is free only at its deadline: %s", claim.name, type(error).__name__)

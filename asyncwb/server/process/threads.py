@@ -1,0 +1,45 @@
+"""Threads for work that blocks: those who read have theirs, and those who write have theirs.
+
+One pool for all would let slow charts (a bucket that answers late, a long history) fill it, and
+ingest would wait for a thread, and whoever logs for ingest.
+
+    readers    series, histories, samples: as many at once as there are threads, the rest waits
+    writers    ingest and file_stream: never more at once than there are threads, so none waits
+    asyncio's  the rest: uploads, sealing, sweeping, checking a GraphQL document
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from asyncwb.server.process.admission_queue import AT_ONCE
+
+T = TypeVar("T")
+
+READERS: Final = 8
+WRITERS: Final = 2 * AT_ONCE
+"""ingest and file_stream give `AT_ONCE` turns each, and a turn is in one thread at a time"""
+
+
+class Threads:
+    """A pool of threads; they start when they are needed.
+
+    Args:
+        name: of the threads.
+        most: how many.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._pool = ThreadPoolExecutor(most, thread_name_prefix=name)
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """Do the work in a thread; waits where all of them are busy."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args))
+
+    def close(self) -> None:
+        """Start nothing more; what is at work ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,164 @@
+"""Connections: no request is waited for without end, and what is none is told so in one shape."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from asyncwb.server.http.connection import still
+from tests.fix_server import ServerHandle
+
+PATIENCE = 0.05
+
+
+def say(server: ServerHandle, *pieces: bytes) -> list[tuple[int, dict[str, Any]]]:
+    """Send bytes as they are and read until the server closes; returns its answers."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        for piece in pieces:
+            client.sendall(piece)
+        rest = b"".join(iter(lambda: client.recv(65536), b""))
+    return answers_of(rest)
+
+
+def converse(server: ServerHandle, first: bytes, then: bytes) -> bytes:
+    """Send more once the server has said something; returns all that it says until it closes."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(first)
+        said = client.recv(65536).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+        client.sendall(then)
+        return said + b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def answers_of(rest: bytes) -> list[tuple[int, dict[str, Any]]]:
+    """Read answers that came one after another: their status, and the JSON of their body."""
+    answers = []
+    while rest:
+        head, _, rest = rest.partition(b"\r\n\r\n")
+        status, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, value in (x.split(": ", 1) for x in lines)}
+        assert headers["content-type"].startswith("application/json"), head
+        size = int(headers["content-length"])
+        answers.append((int(status.split()[1]), json.loads(rest[:size])))
+        rest = rest[size:]
+    return answers
+
+
+def head(server: ServerHandle, line: str, *headers: str) -> bytes:
+    """Write the head of a request that the server lets in."""
+    key = f"Authorization: Bearer {server.api_key}"
+    return "\r\n".join((f"{line} HTTP/1.1", "Host: localhost", key, *headers, "", "")).encode()
+
+
+@pytest.fixture
+def hasty(start_server: Callable[..., ServerHandle]) -> ServerHandle:
+    """A server that bears no silence."""
+    return start_server(patience=PATIENCE)
+
+
+def test_a_body_that_never_comes_is_not_waited_for(hasty: ServerHandle) -> None:
+    routes = (
+        "POST /graphql",
+        "POST /api/v1/ingest",
+        "POST /api/v1/keys",
+        "POST /api/v1/projects",
+        "POST /api/v1/login",
+    )
+    for route in routes:
+        asked = head(hasty, route, "Origin: http://localhost", "Content-Length: 100")
+        ((status, said),) = say(hasty, asked + b"{}")
+        assert (status, said["error"]["code"]) == (408, "too_slow"), route
+        chunked = head(hasty, route, "Origin: http://localhost", "Transfer-Encoding: chunked")
+        ((status, said),) = say(hasty, chunked + b"2\r\n{}\r\n")
+        assert status == 408, route
+        assert "Nothing was written" in said["error"]["message"]
+
+
+def test_uploads_and_file_streams_are_not_waited_for_either(hasty: ServerHandle) -> None:
+    query = 'mutation{upsertBucket(input:{name:"r",modelName:"p"}){bucket{project{entity{name}}}}}'
+    body = json.dumps({"query": query}).encode()
+    made = head(hasty, "POST /graphql", f"Content-Length: {len(body)}", "Connection: close")
+    ((_, answer),) = say(hasty, made + body)
+    entity = answer["data"]["upsertBucket"]["bucket"]["project"]["entity"]["name"]
+    for size in (100, 50_000_000):
+        upload = head(hasty, f"PUT /files/{entity}/p/r/a.txt", f"Content-Length: {size}")
+        ((status, _),) = say(hasty, upload + b"abc")
+        assert status == 408
+    stream = head(hasty, f"POST /files/{entity}/p/r/file_stream", "Content-Length: 100")
+    ((status, _),) = say(hasty, stream + b"{")
+    assert status == 408
+
+
+def test_a_head_that_never_ends_is_not_waited_for(hasty: ServerHandle) -> None:
+    ((status, said),) = say(hasty, b"GET /ready HTTP/1.1\r\nHost: localhost\r\n")
+    assert (status, said["error"]["code"]) == (408, "too_slow")
+
+
+def test_a_connection_takes_one_request_after_another(hasty: ServerHandle) -> None:
+    one = head(hasty, "GET /api/v1/viewer")
+    last = head(hasty, "GET /api/v1/viewer", "Connection: close")
+    assert [status for status, _ in say(hasty, one + one, last)] == [200, 200, 200]
+
+
+def test_only_silence_and_a_trickle_end_a_body() -> None:
+    assert still(30, 0, 0) == 30
+    assert still(30, 3600, 10 * 2**20) == 30, "an hour of steady upload goes on"
+    assert still(30, 29, 0) == 1
+    assert still(30, 300, 300) <= 0, "a byte a second does not"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", "bad_request"),
+        (
+            b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "bad_request",
+        ),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n", "bad_request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "bad_request"),
+    ],
+    ids=["negative length", "both lengths", "long address", "long header", "no HTTP"],
+)
+def test_what_is_no_request_is_refused_in_the_one_shape(
+    server: ServerHandle, caplog: pytest.LogCaptureFixture, asked: bytes, code: str
+) -> None:
+    with caplog.at_level(logging.INFO):
+        ((status, said),) = say(server, asked)
+    assert (status, said["error"]["code"]) == (400, code)
+    assert "Nothing was written" in said["error"]["message"]
+    (record,) = [one for one in caplog.records if one.levelno >= logging.INFO]
+    assert record.levelno == logging.INFO
+    assert record.exc_info is None
+    assert "\n" not in record.getMessage()
+
+
+def test_a_broken_chunk_has_one_answer(
+    hasty: ServerHandle, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = head(hasty, "POST /graphql", "Transfer-Encoding: chunked")
+    more = head(hasty, "POST /graphql", "Transfer-Encoding: chunked", "Expect: 100-continue")
+    stranger = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with caplog.at_level(logging.INFO):
+        ((status, said),) = say(hasty, asked + b"zz\r\n{}\r\n0\r\n\r\n")
+        # aiohttp's parser in C does not tell a handler that waits already: its patience ends.
+        ((late, _),) = answers_of(converse(hasty, more, b"2\r\n{}\r\nzz\r\n"))
+        refused, *_ = answers_of(converse(hasty, stranger, b"zz\r\n"))
+    assert (status, said["error"]["code"]) == (400, "bad_request")
+    assert late in (400, 408)
+    assert refused[0] == 401
+    assert all(one.levelno <= logging.INFO for one in caplog.records)
+
+
+def test_more_than_the_length_says_is_no_request(server: ServerHandle) -> None:
+    asked = head(server, "POST /graphql", "Content-Length: 2")
+    ((status, said),) = say(server, asked + b'{"query": "{viewer{id}}"}')
+    assert (status, said["error"]["code"]) == (400, "bad_request")
