@@ -1,1 +1,4 @@
-"""The query API under the names by which users of wandb import it: `asyncwb.apis.public`."""
+"""The query API under the names by which users of wandb import it.
+
+public    `asyncwb.apis.public`
+"""

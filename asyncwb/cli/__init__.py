@@ -1,12 +1,21 @@
 """The command line: parse, call one function, print.
 
+    demo         several training loops in one event loop, and what became of every row
+    training     a training loop worth watching
+    server       run the server
+    login        check an API key and keep it
+    status       what waits on this machine
+    sync         bring it to the server
+    importing    bring runs of other trackers
+    people       users, teams, invitations, keys
+    backup       backup, restore, verify
+    native       one small request to a server's native API
+    output       how commands print
+    usage        refusing a command line that does not fit together
+
 One file a command. Importing this room loads neither the server nor the engine: a command imports
 what it runs when it is run, so that `asyncwb --help` and a typing mistake answer at once.
-Everything that goes wrong ends in one line on stderr and an exit code that is not 0:
-
-    1    something failed, or is damaged
-    2    the command line does not fit; nothing was done
-    3    the output could not be written; what was done by then is done
+Everything that goes wrong ends in one line on stderr and an exit code that is not 0.
 """
 
 from __future__ import annotations

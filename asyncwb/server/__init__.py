@@ -1,8 +1,24 @@
 """The library: the server that runs log to, and that shows them.
 
-It keeps what clients send (`ingest`), seals it into columns (`seal`), and reads it back for
-charts and for users (`history`, `chart`). `asyncwb server` and the embedded server are both
-`serve(ServerConfig(...))`. It meets the client only in `asyncwb.wire`.
+    config       what it is told when it starts
+    lifecycle    the life of a server process: one a data folder
+    app          the application: a table of routes, and the tasks beside them
+    http/        who sends a request, what may be in it, what the answer looks like
+    process/     work beside the requests: tasks, threads, claims, counters
+    intake/      what arrives: frames, file_stream, lines of text
+    history/     what was logged: rows, samples, charts; sealing and rewinding
+    objects/     whole byte strings under names that the server made up, and files
+    runs/        projects, runs and sweeps: shown, edited
+    people/      accounts, keys, teams, invitations
+    queries/     the language of filters and orders
+    graphql/     GraphQL as W&B's clients speak it
+    live/        what changed, for open pages
+    backups/     a store as a whole: backed up, restored, verified
+    store/       the database; nothing else writes SQL
+    web/         the page
+
+`asyncwb server` and the embedded server are both `serve(ServerConfig(...))`. It meets the client
+only in `asyncwb.wire`.
 """
 
 from asyncwb.server.config import ServerConfig, admin_key_from

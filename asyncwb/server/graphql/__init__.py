@@ -1,5 +1,18 @@
 """GraphQL as W&B's clients speak it, in files by subject: `<subject>.graphql` and `<subject>.py`.
 
+    base          what every subject shares, and what the server says of itself
+    users         users, keys, entities, teams
+    projects      projects
+    runs          runs: begun, found, edited, rewound, stopped, deleted
+    history       a run's rows, system metrics and console
+    files         files of runs
+    sweeps        sweeps
+    reports       reports and saved workspaces
+    alerts        alerts that a run raised
+    nodes         what several subjects point to, fetched for a whole list at once
+    later         what this server does not have yet
+    execution/    from the text of a request to its answer, within bounds
+
 The schema is ours: the union of what the clients send, so that each of their documents validates.
 A subject extends `Query` and `Mutation` in its SDL and lists its resolvers in `BINDABLES`. In
 Python every name is in snake case: `entityName` arrives as the argument `entity_name`, input

@@ -1,1 +1,4 @@
-"""asyncwb.server.live"""
+"""What changed, for open pages.
+
+feed    who watches which run, and what is told
+"""

@@ -1,1 +1,6 @@
-"""asyncwb.server.people"""
+"""Accounts, teams, and what they may do.
+
+accounts    accounts and API keys
+teams       teams, members, invitations
+people      all of these over HTTP
+"""

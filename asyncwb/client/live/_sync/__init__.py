@@ -1,1 +1,4 @@
-"""asyncwb.client.live._sync"""
+"""The sync face of a live run; generated, see `asyncwb.client`.
+
+run    from `live/run.py`
+"""

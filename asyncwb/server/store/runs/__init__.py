@@ -1,1 +1,15 @@
-"""asyncwb.server.store.runs"""
+"""The statements of projects and of what is in them.
+
+projects        projects
+former_names    names that lead to a renamed project
+ingest          one ingest request
+segments        frames, sealed segments, rollups
+lines           lines of text
+files           which object holds the bytes of a run's file
+edits           one run locked, changed, its version moved on
+runs            runs as readers see them
+details         what a list of runs needs beyond its rows
+alerts          alerts that runs raised
+reports         reports and saved views
+sweeps          sweeps
+"""
