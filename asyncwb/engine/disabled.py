@@ -28,7 +28,7 @@ from asyncwb.wire.summary.metrics import MetricRule, MetricRules
 T = TypeVar("T")
 
 
-class MutedSession:
+class DisabledSession:
     """Has the shape of a `Session`, and forgets everything but step and summary.
 
     Mutable state, guarded by `_lock`: the step rule, the last values, `_closed`.

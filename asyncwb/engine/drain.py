@@ -91,7 +91,7 @@ async def drain(
         progress.moved.append(lambda _: moved(progress))
         sealed = SealedSource(folder.sealed, journal, known)
         source = BegunSource(sealed, description.started_at)
-        news = _News(say)
+        reporter = _Reporter(say)
         aside = Aside(folder.aside)
         outbox = Outbox(
             description.head,
@@ -101,9 +101,11 @@ async def drain(
             aside=aside,
             found=True,
             live=live,
-            say=news.hear,
+            say=reporter.report,
         )
-        error = await _send(outbox, where, http, news, dialects, memory=memory, patience=patience)
+        error = await _send(
+            outbox, where, http, reporter, dialects, memory=memory, patience=patience
+        )
         damage = error or next(iter([*sealed.damage, *segments.damage.values()]), None)
         if damage is None and not live:
             damage = _overstated(outbox)
@@ -117,7 +119,7 @@ async def drain(
             folder.write_synced(url, progress.next_seq)
         elif damage is None and not live:
             _clear(folder, saved)
-        unreachable = error is not None and not progress.connected and news.says_retry
+        unreachable = error is not None and not progress.connected and reporter.says_retry
         damage = damage or aside.problem
         return Drained(
             progress.rows, progress.lost, live, damage, files, unreachable, bool(source.begun)
@@ -145,7 +147,7 @@ def _first_seq(folder: RunFolder, known: int) -> int:
     return known if first is None else max(known, first.first_seq)
 
 
-class _News:
+class _Reporter:
     """What the uplink or the uploader says. `refused`: the key is; nobody who waits helps that."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -153,7 +155,7 @@ class _News:
         self.says_retry = False
         self._say = say
 
-    def hear(self, topic: str, text: str) -> None:
+    def report(self, topic: str, text: str) -> None:
         if topic == "auth" and not self.refused.done():
             self.refused.set_result(text)
         elif topic == "unreachable" and not self.says_retry:
@@ -165,13 +167,13 @@ async def _send(
     outbox: Outbox,
     where: Address | Embedded,
     http: Http,
-    news: _News,
+    reporter: _Reporter,
     dialects: Dialects | None,
     *,
     memory: int,
     patience: float,
 ) -> str | None:
-    refused = news.refused
+    refused = reporter.refused
     uplink = Uplink(
         where,
         http,
@@ -257,7 +259,7 @@ class Files:
                 self._run_path = self._run_path or await self._find_run()
         except (Error, TimeoutError) as error:
             return str(error) or "the server does not say whether it has the run"
-        account, news = FileAccount(), _News(lambda _: None)
+        account, reporter = FileAccount(), _Reporter(lambda _: None)
         uploader = Uploader(
             self._saved,
             self._http,
@@ -265,13 +267,13 @@ class Files:
             address=self._address,
             run_path=lambda: self._run_path,
             account=account,
-            say=news.hear,
+            say=reporter.report,
             retry=True,
         )
         uploader.end(for_now=self._live)
         sending = asyncio.ensure_future(uploader.run())
         try:
-            problem = await self._wait(uploader, account, {sending, news.refused})
+            problem = await self._wait(uploader, account, {sending, reporter.refused})
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)

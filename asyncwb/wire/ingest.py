@@ -33,7 +33,7 @@ from asyncwb.wire.stream import Presence, StreamHead
 
 CONTENT_TYPE: Final = "application/vnd.asyncwb.batch"
 TURN_HEADER: Final = "Asyncwb-Turn"
-"""says the sender's lane, the request's number in it, and the one that it follows; see
+"""names the sender, the request's number among its own, and the one that it follows; see
 `server.intake.request_order`"""
 MAGIC: Final = b"AWB1"
 MAX_STREAMS: Final = 10_000

@@ -21,7 +21,7 @@ from asyncwb.client.live.config import as_mapping, convert
 from asyncwb.client.live.run import AsyncRun
 from asyncwb.client.live.state import Attrs, RunState, check_tags
 from asyncwb.client.waiting import wait, wait_async
-from asyncwb.engine.disabled import MutedSession
+from asyncwb.engine.disabled import DisabledSession
 from asyncwb.engine.journal.folder import RunFolder, new_writer, run_folders
 from asyncwb.engine.session import Session
 from asyncwb.engine.thread import Engine
@@ -199,7 +199,7 @@ class _Start:
         }
         session: Any
         if settings.mode == "disabled":
-            session = MutedSession(settings, self._head(), start)
+            session = DisabledSession(settings, self._head(), start)
         else:
             session = Session(
                 settings,

@@ -1,7 +1,7 @@
-"""Who holds an object's token: told from the stacks of the threads, since a token does not know.
+"""Who holds an object's lock: told from the stacks of the threads, since a lock does not know.
 
 That is for the rare case, when it is found gone: a signal handler or a finaliser that logs in the
-middle of a `log()`, or an interrupt that came between taking the token and entering the `try`.
+middle of a `log()`, or an interrupt that came between taking the lock and entering the `try`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 def is_held(
     owner: object, holders: Container[CodeType], waiting: CodeType, taker: int | None
 ) -> bool:
-    """Tell whether another thread is in a method of `owner` that holds its token (`holders`), other
+    """Tell whether another thread is in a method of `owner` that holds its lock (`holders`), other
     than waiting for it; of `taker`, the last thread that waited with success, that is not known."""
     for thread, top in sys._current_frames().items():
         if thread == threading.get_ident():

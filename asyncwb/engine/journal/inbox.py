@@ -37,14 +37,14 @@ from asyncwb.engine.journal.records import (
     sealed,
 )
 from asyncwb.engine.journal.segment import Segment
-from asyncwb.engine.journal.writer_lock import Token
+from asyncwb.engine.journal.writer_lock import WriterLock
 from asyncwb.errors import JournalFull, StepError, UsageError
 from asyncwb.wire.history import STEP_MIN, StepRule, check_step
 from asyncwb.wire.rows.values import convert_row, dumps
 
 _MAX_SCHEMAS: Final = 4096
 _STUCK: Final = 0.5
-"""seconds of waiting for the token after which it is asked whether anybody holds it"""
+"""seconds of waiting for the lock after which it is asked whether anybody holds it"""
 _RESERVE: Final = 1024
 """bytes of each segment that only events may use: on a full disk the last ones (what was lost, how
 the run ended) still find a place."""
@@ -68,7 +68,7 @@ class _MustWait(Exception):  # noqa: N818
 class Inbox:
     """Takes rows and events of one writer into its journal, from any thread.
 
-    Mutable state, guarded by `_token`: the current segment with its mapping, `_end` and
+    Mutable state, guarded by `_lock`: the current segment with its mapping, `_end` and
     `_capacity` (for rows); `_schemas` (the latest of each tuple of keys), of which `_last` was used
     last, and `_announced` (numbers), all of this segment only; the step rule; `dropped`; `_late`,
     events that wait for room on the disk.
@@ -96,8 +96,8 @@ class Inbox:
         self._journal = journal
         self._overflow = overflow
         self._now = clock
-        self._token = Token()
-        self._heirs = threading.RLock()  # a signal handler may come while it is held
+        self._lock = WriterLock()
+        self._takeover = threading.RLock()  # a signal handler may come while it is held
         self._known: dict[tuple[tuple[str, ...], tuple[type, ...]], Schema] = {}
         self._schemas: dict[tuple[str, ...], Schema] = {}
         self._last: Schema | None = None
@@ -157,17 +157,17 @@ class Inbox:
             JournalFull: the journal is full and the policy says raise.
             UsageError: the run has finished.
         """
-        token: Any = self._token
+        lock: Any = self._lock
         try:
-            token.pop()
+            lock.pop()
         except IndexError:  # which is no part of the story of an error below
-            token = None
-        if token is None:
+            lock = None
+        if lock is None:
             if is_reentered(self, _HOLDERS, sys._getframe(1)):
                 self._defer(data, step, commit)
                 return True
-            self._wait_for_token()
-            token = self._token
+            self._wait_for_lock()
+            lock = self._lock
         before: tuple[int, bool] | None = None
         try:
             try:
@@ -211,7 +211,7 @@ class Inbox:
         except _MustWait:
             return False
         finally:
-            token.push(None)
+            lock.push(None)
 
     def event(self, event: dict[str, Any]) -> None:
         """Take an event (config, summary, finish, ...); it may exceed the journal's bound.
@@ -219,24 +219,24 @@ class Inbox:
         Raises:
             UsageError: the run has finished, or the event is too large for any server.
         """
-        if not self._token.take():
+        if not self._lock.take():
             if is_reentered(self, _HOLDERS, sys._getframe(1)):
                 self._check_open()
                 check_event(event)  # it is refused here, not when it is taken
                 self._deferred.append(event)
                 return
-            self._wait_for_token()
+            self._wait_for_lock()
         try:
             self._check_open()
             self._flush_deferred()
             self._put_event(event)
         finally:
-            self._token.give()
+            self._lock.give()
 
     def close(self, last: dict[str, Any] | None = None) -> None:
         """Take one last event, then refuse everything; calling it again does nothing."""
-        if not self._token.take():
-            self._wait_for_token()
+        if not self._lock.take():
+            self._wait_for_lock()
         try:
             if self.closed:
                 return
@@ -247,47 +247,47 @@ class Inbox:
             self.closed = True
             self._forget_schemas()
         finally:
-            self._token.give()
+            self._lock.give()
 
     def flush_deferred(self) -> None:
         """Take what signal handlers logged while a row was being packed.
 
         Never waits: whoever packs may be below a handler that waits for the caller of this.
         """
-        if self._deferred and self._token.take():
+        if self._deferred and self._lock.take():
             try:
                 self._flush_deferred()
             finally:
-                self._token.give()
+                self._lock.give()
 
     def count_dropped(self, reason: str, rows: int = 1) -> None:
         """Account for rows that were not accepted; the server is told at the next chance."""
-        if not self._token.take():
+        if not self._lock.take():
             if is_reentered(self, _HOLDERS, sys._getframe(1)):
                 self._drop(reason, rows)
                 return
-            self._wait_for_token()
+            self._wait_for_lock()
         try:
             self._drop(reason, rows)
         finally:
-            self._token.give()
+            self._lock.give()
 
     def fill_rows(self, fill_in: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Pass every row through `fill_in` from now on, which ends the fast path."""
-        taken = self._token.take()
+        taken = self._lock.take()
         if not taken and not is_reentered(self, _HOLDERS, sys._getframe(1)):
-            self._wait_for_token()
+            self._wait_for_lock()
             taken = True
         try:  # a handler inside log() goes without
             self._fill_in = fill_in
             self._forget_schemas()
         finally:
             if taken:
-                self._token.give()
+                self._lock.give()
 
     def is_interrupted(self) -> bool:
         """Tell whether the caller is a signal handler (or a finaliser) inside a call of this."""
-        return self._token.is_taken and is_reentered(self, _HOLDERS, sys._getframe(1))
+        return self._lock.is_taken and is_reentered(self, _HOLDERS, sys._getframe(1))
 
     def after_fork(self, reopen: Callable[[], Journal], first: dict[str, Any]) -> None:
         """In a forked child: let go of the parent's journal; the next row opens one of its own.
@@ -296,8 +296,8 @@ class Inbox:
         """
         self._first = first
         self.kept = KeptEvents({})  # the lock of the parent's may be held by a thread not here
-        self._token = Token()  # the parent's may be held by a thread that is not here
-        self._heirs = threading.RLock()
+        self._lock = WriterLock()  # the parent's may be held by a thread that is not here
+        self._takeover = threading.RLock()
         self.reopen = reopen
         self._deferred.clear()
         self._late.clear()
@@ -308,7 +308,7 @@ class Inbox:
         self._segment, self._map = None, None
         self._end = self._capacity = self._count = self._events = 0
 
-    # With the token from here on.
+    # With the lock from here on.
 
     def _append(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> bool:
         self._check_open()
@@ -506,24 +506,24 @@ class Inbox:
                 "is safe. Start another run with asyncwb.init(), or log before finish()."
             )
 
-    def _wait_for_token(self) -> None:
-        """Take the token, in the place of whoever lost it where it never comes back.
+    def _wait_for_lock(self) -> None:
+        """Take the lock, in the place of whoever lost it where it never comes back.
 
         Ctrl-C between taking it and entering the `try` leaves it taken for ever. One thread at a
-        time takes a token that it has waited for, so that a lost one has one heir.
+        time takes a lock that it has waited for, so that a lost one has one heir.
         """
         while True:
-            token = self._token
-            token.wait(_STUCK)
-            with self._heirs:
-                if token is not self._token:
+            lock = self._lock
+            lock.wait(_STUCK)
+            with self._takeover:
+                if lock is not self._lock:
                     continue
-                if token.take():
-                    token.taker = threading.get_ident()
+                if lock.take():
+                    lock.taker = threading.get_ident()
                     return
-                waiting = Inbox._wait_for_token.__code__
-                if not is_held(self, _HOLDERS, waiting, token.taker):
-                    self._token = Token(threading.get_ident())
+                waiting = Inbox._wait_for_lock.__code__
+                if not is_held(self, _HOLDERS, waiting, lock.taker):
+                    self._lock = WriterLock(threading.get_ident())
                     return
 
 

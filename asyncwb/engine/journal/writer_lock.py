@@ -1,7 +1,8 @@
-"""A lock for a hot path: to take the token and give it back costs 20 ns, a `threading.Lock` 75.
+"""A lock for a hot path: to take the lock and give it back costs 20 ns, a `threading.Lock` 75.
 
-The token lies in a deque, whose `pop` and `append` are one step each, in any thread. Who finds it
-gone looks again every 50 us: that is for the rare case, since it is held for about a microsecond.
+What is held lies in a deque, whose `pop` and `append` are one step each, in any thread. Who finds
+it gone looks again every 50 us: that is for the rare case, since it is held for about a
+microsecond.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 _PAUSE: Final = 50e-6
 
 
-class Token:
+class WriterLock:
     """Held by one at a time; to be given back by whoever took it.
 
     `pop` takes it, and raises IndexError where it is taken; `push(None)` gives it back. Giving back

@@ -11,8 +11,8 @@ from asyncwb.engine.uplink.http import Http, Reply
 from asyncwb.engine.uplink.speaker import (
     Answer,
     Batch,
-    Elsewhere,
     NotNow,
+    OtherPosition,
     Refused,
     Taken,
     Undelivered,
@@ -40,7 +40,7 @@ class NativeSpeaker:
 
     def __init__(self, http: Http) -> None:
         self._http = http
-        self._lane = token_hex(8)
+        self._sender = token_hex(8)
         self._count = 0
         self._on_their_way: set[int] = set()
 
@@ -59,7 +59,7 @@ class NativeSpeaker:
                 key=address.key,
                 data=body,
                 content_type=CONTENT_TYPE,
-                headers={TURN_HEADER: f"{self._lane} {number} {before}"},
+                headers={TURN_HEADER: f"{self._sender} {number} {before}"},
             )
         finally:
             self._on_their_way.discard(number)
@@ -94,7 +94,7 @@ def _answer(stream: dict[str, Any], head: StreamHead, first: bool, address: Addr
     if first and code == "run_not_found":
         return no_such_run(message)
     if code in _LOST_TRACK:
-        return Elsewhere(_number(stream["next"]))
+        return OtherPosition(_number(stream["next"]))
     if error.get("retry"):
         return NotNow(message, smaller=code == "frame_too_large")
     return Refused(message)

@@ -45,7 +45,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class OtherPosition:
     """The server expects `next_seq`: it was restored, or a frame went missing."""
 
     next_seq: int
@@ -81,7 +81,7 @@ def no_such_run(reason: str) -> Refused:
     )
 
 
-Answer: TypeAlias = Taken | Elsewhere | NotNow | Waits | Refused
+Answer: TypeAlias = Taken | OtherPosition | NotNow | Waits | Refused
 
 
 class Speaker(Protocol):

@@ -45,8 +45,8 @@ from asyncwb.engine.uplink.native import NativeSpeaker
 from asyncwb.engine.uplink.speaker import (
     Answer,
     Batch,
-    Elsewhere,
     NotNow,
+    OtherPosition,
     Refused,
     Speaker,
     Taken,
@@ -196,7 +196,7 @@ class Uplink:
     def _apply_all(self, request: _Request, answers: list[Answer]) -> None:
         self._well = True
         for (box, frames), answer in zip(request.batch, answers, strict=False):
-            if request.follows and isinstance(answer, Elsewhere):
+            if request.follows and isinstance(answer, OtherPosition):
                 self._in_order = False  # it overtook the other one, which has been taken since
             else:
                 self._apply(request.batch, box, answer)
@@ -344,7 +344,7 @@ class Uplink:
     def _apply(self, batch: Batch, box: Outbox, answer: Answer) -> None:
         progress, now = box.progress, time.monotonic()
         box.sent_at = now
-        believed = box.hear(answer.next_seq) if isinstance(answer, (Taken, Elsewhere)) else 0
+        believed = box.hear(answer.next_seq) if isinstance(answer, (Taken, OtherPosition)) else 0
         if (overstated := box.overstated()) is not None:
             box.refuse(overstated)
             box.say("overstated", f"run {box.head.project}/{box.head.run}: {overstated}.")
@@ -352,7 +352,7 @@ class Uplink:
         match answer:
             case Taken():
                 self._take(box, answer, believed, now)
-            case Elsewhere():
+            case OtherPosition():
                 box.rewind(believed)
                 box.not_before = now + self._backoff.next_wait()
             case NotNow(reason, smaller=True):

@@ -1,10 +1,11 @@
 """Speaks to a W&B server: GraphQL for the run, `file_stream` for what it logs.
 
-Theory of operation. Each writer has a `Talk`, which turns its frames into W&B's shapes (`wire.
-wandb`) and sends them in this order: the run is created or changed (`UpsertBucket`), history lines
-under their numbers, summary and end with the last of them. Then the state of the translation is
-written into the run's folder, and only then the frames count as acknowledged: what is sent again
-after any crash are the same lines under the same numbers, and the server takes them once.
+Theory of operation. Each writer has a `Conversation`, which turns its frames into W&B's shapes
+(`wire. wandb`) and sends them in this order: the run is created or changed (`UpsertBucket`),
+history lines under their numbers, summary and end with the last of them. Then the state of the
+translation is written into the run's folder, and only then the frames count as acknowledged: what
+is sent again after any crash are the same lines under the same numbers, and the server takes them
+once.
 
     frames --> lines, config, attributes --> UpsertBucket --> file_stream ... --> wandb.json --> ack
 
@@ -82,16 +83,16 @@ class WandbSpeaker:
     def __init__(self, http: Http, interval: float) -> None:
         self.interval = interval
         self._http = http
-        self._talks: WeakKeyDictionary[Outbox, Talk] = WeakKeyDictionary()
+        self._conversations: WeakKeyDictionary[Outbox, Conversation] = WeakKeyDictionary()
 
     async def send(self, address: Address, batch: Batch) -> list[Answer]:
         """Send the frames of the one writer; see `Speaker`."""
         [(box, frames)] = batch
-        talk = self._talks.get(box)
-        if talk is None:
-            talk = self._talks[box] = Talk(self._http, address, box)
+        conversation = self._conversations.get(box)
+        if conversation is None:
+            conversation = self._conversations[box] = Conversation(self._http, address, box)
         try:
-            return [await talk.send(frames)]
+            return [await conversation.send(frames)]
         except Declined as error:
             return [NotNow(error.message)]
         except _Stop as stop:
@@ -104,19 +105,21 @@ class WandbSpeaker:
         except NoAnswer:
             raise
         except BaseException:
-            del self._talks[box]  # it may have stopped half way: go on from what was written down
+            del self._conversations[
+                box
+            ]  # it may have stopped half way: go on from what was written down
             raise
 
 
 class _Stop(Exception):  # noqa: N818
-    """Ends a talk for now, with the answer for the uplink."""
+    """Ends a conversation for now, with the answer for the uplink."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__()
         self.answer = answer
 
 
-class Talk:
+class Conversation:
     """One writer's conversation with one server.
 
     Mutable state: `_translation` (None before it has begun), `_outgoing` (lines that are numbered

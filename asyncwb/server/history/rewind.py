@@ -37,7 +37,7 @@ from asyncwb.server.history.sources import Sources
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import State
 from asyncwb.server.intake import line_ranges
-from asyncwb.server.intake.run_transitions import Ledger
+from asyncwb.server.intake.run_transitions import RunTransition
 from asyncwb.server.objects.damage import DamagedError
 from asyncwb.server.objects.objects import Objects
 from asyncwb.server.process.background import whole
@@ -181,9 +181,9 @@ async def _number_anew(connection: AsyncConnection, state: State, path: RunPath,
     if record is not None and (
         line or any(w.startswith(line_ranges.WRITER) for w in record.writers)
     ):
-        ledger = Ledger(record, state.clock(), state.config.crash_after)
-        line_ranges.begin_generation(ledger, line_ranges.WRITER, line)
-        await state.ingest.apply(connection, [ledger.change()])
+        transition = RunTransition(record, state.clock(), state.config.crash_after)
+        line_ranges.begin_generation(transition, line_ranges.WRITER, line)
+        await state.ingest.apply(connection, [transition.change()])
 
 
 def _there(run: EditedRun | None) -> EditedRun:

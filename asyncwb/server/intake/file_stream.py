@@ -6,14 +6,14 @@
                      console and system metrics
     commit -> publish to the live page -> answer {} or {"stopped": true}
 
-The rows end as frames in the same ledger as those of our own clients, so nobody who reads can
+The rows end as frames in the same tables as those of our own clients, so nobody who reads can
 tell who logged. A block that comes twice, overlaps another, or comes before its predecessors
 counts once. The run must be there: a client makes it by GraphQL first.
 
-The state of a run follows the rules of `ledger`, for one writer: a request is a sign of life;
-`complete` with its exit code is the end, and new rows after that are a new beginning. Whatever
-else comes late to a run that has ended for good, whoever ended it, is stored and says nothing of
-its state.
+The state of a run follows the rules of `run_transitions`, for one writer: a request is a sign of
+life; `complete` with its exit code is the end, and new rows after that are a new beginning.
+Whatever else comes late to a run that has ended for good, whoever ended it, is stored and says
+nothing of its state.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from asyncwb.server.http.access import Action, require_run, run_not_found
 from asyncwb.server.http.errors import ApiError, repeatable
 from asyncwb.server.http.state import STATE, USER, State
 from asyncwb.server.intake import file_stream_request, line_ranges, lines
-from asyncwb.server.intake.file_stream_request import Block, Post
+from asyncwb.server.intake.file_stream_request import Block, FileStreamRequest
 from asyncwb.server.intake.folds import read_fold, summary_event
 from asyncwb.server.intake.ingest import Find, aside
-from asyncwb.server.intake.run_transitions import Ledger, ReceivedFrame
+from asyncwb.server.intake.run_transitions import ReceivedFrame, RunTransition
 from asyncwb.server.objects.damage import DamagedError, document_refusal
-from asyncwb.server.process.admission_queue import Turns
+from asyncwb.server.process.admission_queue import AdmissionQueue
 from asyncwb.server.process.fold_cache import weight
 from asyncwb.server.process.run_changes import ChangedError, Connect
 from asyncwb.server.store.database import AsyncConnection
@@ -107,16 +107,16 @@ async def begin(state: State, path: RunPath) -> None:
         record = (await state.ingest.lock(connection, {path})).get(path)
         if record is None:
             return
-        ledger = Ledger(record, state.clock(), state.config.crash_after)
+        transition = RunTransition(record, state.clock(), state.config.crash_after)
         main = _main(record, line_ranges.WRITER)
         if main in record.writers:
             record.writers[main].finished_at = record.writers[main].exit_code = None
-            ledger.take(main, [])
+            transition.take(main, [])
         elif record.state not in _ALIVE:
             record.stop_requested, record.finished_at, record.exit_code = False, None, None
         # Not opened before it writes: clients that share a run write under other names.
-        record.state, record.heartbeat_at = "running", ledger.now
-        await state.ingest.apply(connection, [ledger.change()])
+        record.state, record.heartbeat_at = "running", transition.now
+        await state.ingest.apply(connection, [transition.change()])
     state.hub.publish([record.id])
 
 
@@ -162,7 +162,7 @@ class _Rules:
 
     async def compute(
         self, seen: tuple[RunRecord, int, str] | None
-    ) -> tuple[Ledger, RunChange] | None:
+    ) -> tuple[RunTransition, RunChange] | None:
         if seen is None:
             return None
         record, _, text = seen
@@ -171,15 +171,17 @@ class _Rules:
         except DamagedError as error:
             raise document_refusal(error, 409, "Nothing was written") from error
 
-    def _defined(self, record: RunRecord, text: str) -> tuple[Ledger, RunChange] | None:
+    def _defined(self, record: RunRecord, text: str) -> tuple[RunTransition, RunChange] | None:
         fold = read_fold(text)
         before = fold.rules.events()
-        ledger = Ledger(record, self._state.clock(), self._state.config.crash_after, fold=fold)
+        transition = RunTransition(
+            record, self._state.clock(), self._state.config.crash_after, fold=fold
+        )
         fold.apply(empty(), [(0, event) for event in self._events])
         if fold.rules.events() == before:
             return None
-        ledger.refold()
-        return ledger, ledger.change()
+        transition.refold()
+        return transition, transition.change()
 
     async def lock(self, connection: AsyncConnection) -> None:
         await self._state.ingest.lock_rows(connection, self.paths)
@@ -188,7 +190,7 @@ class _Rules:
         self,
         connection: AsyncConnection,
         seen: tuple[RunRecord, int, str] | None,
-        done: tuple[Ledger, RunChange] | None,
+        done: tuple[RunTransition, RunChange] | None,
     ) -> None:
         if seen is not None and done is not None:
             record, version, _ = seen
@@ -200,7 +202,7 @@ class FileStream:
     """The handler."""
 
     def __init__(self) -> None:
-        self._turns = Turns()
+        self._turns = AdmissionQueue()
 
     @repeatable
     async def handle(self, request: web.Request) -> web.Response:
@@ -214,19 +216,19 @@ class FileStream:
             post = await aside(state, len(body), file_stream_request.parse, body, state.clock())
             base = line_ranges.writer_of(request.headers.get(CLIENT_HEADER))
             request_change = _Request(state, path, post, base, len(body))
-            ledger = (await state.changes.carry_out(request_change)).ledger
-            if ledger.touched:
-                state.folds.put(ledger.record, ledger.fold)
-        _after(state, ledger, time.perf_counter() - began)
-        return web.json_response({"stopped": True} if ledger.record.stop_requested else {})
+            transition = (await state.changes.carry_out(request_change)).transition
+            if transition.touched:
+                state.folds.put(transition.record, transition.fold)
+        _after(state, transition, time.perf_counter() - began)
+        return web.json_response({"stopped": True} if transition.record.stop_requested else {})
 
 
-def _after(state: State, ledger: Ledger, took: float) -> None:
-    for frame in ledger.frames:
+def _after(state: State, transition: RunTransition, took: float) -> None:
+    for frame in transition.frames:
         state.metrics.add("asyncwb_ingest_rows_total", frame.rows)
-    state.metrics.add("asyncwb_ingest_frames_total", len(ledger.frames))
+    state.metrics.add("asyncwb_ingest_frames_total", len(transition.frames))
     state.metrics.add("asyncwb_ingest_seconds_total", took)
-    state.hub.publish([ledger.record.id])
+    state.hub.publish([transition.record.id])
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,7 @@ class _Seen:
 class _Done:
     """What is to be written: of the run, its writers that are no more, and lines by stream."""
 
-    ledger: Ledger
+    transition: RunTransition
     change: RunChange | None
     gone: list[str]
     lines: Mapping[str, list[Chunk]]
@@ -261,7 +263,9 @@ class _Done:
 class _Request:
     """The change that one request makes."""
 
-    def __init__(self, state: State, path: RunPath, post: Post, base: str, size: int) -> None:
+    def __init__(
+        self, state: State, path: RunPath, post: FileStreamRequest, base: str, size: int
+    ) -> None:
         self._state = state
         self._post = post
         self._base = base
@@ -310,10 +314,10 @@ class _Request:
     def _apply(self, seen: _Seen) -> _Done:
         state, post = self._state, self._post
         fold = seen.fold if seen.text is None else read_fold(seen.text)
-        ledger = Ledger(seen.record, state.clock(), state.config.crash_after, fold=fold)
+        transition = RunTransition(seen.record, state.clock(), state.config.crash_after, fold=fold)
         new: dict[str, list[Chunk]] = {}
-        main = self._generation(ledger, seen.heads, new)
-        gone = _take(ledger, main, post, _has_new_rows(ledger, main, post))
+        main = self._generation(transition, seen.heads, new)
+        gone = _take(transition, main, post, _has_new_rows(transition, main, post))
         if post.output is not None:
             block = post.output
             new[lines.OUTPUT] = lines.merged(seen.output, block.offset, block.content)
@@ -322,16 +326,16 @@ class _Request:
             new[lines.EVENTS] = lines.merged(seen.events, block.offset, block.content)
             damaged = isinstance(seen.system, DamagedText)  # one row of many, which are all lines
             newer = _newer({} if damaged else loads(seen.system), post.system)
-            ledger.fields["system"] = dumps(newer).decode()
+            transition.fields["system"] = dumps(newer).decode()
         if new:
-            ledger.touch(main)  # whatever is written of a run, its version grows
-        return _Done(ledger, ledger.change() if ledger.touched else None, gone, new)
+            transition.touch(main)  # whatever is written of a run, its version grows
+        return _Done(transition, transition.change() if transition.touched else None, gone, new)
 
     def _generation(
-        self, ledger: Ledger, heads: Sequence[Chunk], new: dict[str, list[Chunk]]
+        self, transition: RunTransition, heads: Sequence[Chunk], new: dict[str, list[Chunk]]
     ) -> str:
         """Return the writer whose lines these are; a new one where line 0 is another now."""
-        record, base, digest = ledger.record, self._base, self._post.first_line
+        record, base, digest = transition.record, self._base, self._post.first_line
         latest = line_ranges.generation_of(record, base)
         if digest is None or not self._has_head():
             return line_ranges.name_of(base, latest)
@@ -340,7 +344,7 @@ class _Request:
             return line_ranges.name_of(base, known[digest])
         if latest in known.values():
             latest += 1
-            line_ranges.begin_generation(ledger, base, 0)
+            line_ranges.begin_generation(transition, base, 0)
         new[_HEADS] = [Chunk(latest, 1, digest)]
         return line_ranges.name_of(base, latest)
 
@@ -354,7 +358,7 @@ class _Request:
         for stream, chunks in done.lines.items():
             await lines_store.replace(connection, run_id, stream, old.get(stream, ()), chunks)
         if done.change is not None:
-            await store.add_frames(connection, done.ledger.frames)
+            await store.add_frames(connection, done.transition.frames)
             await store.apply(connection, [done.change])
         if done.gone:
             await store.forget_writers(connection, run_id, done.gone)
@@ -389,66 +393,66 @@ def _main(record: RunRecord, base: str) -> str:
     return line_ranges.name_of(base, line_ranges.generation_of(record, base))
 
 
-def _has_new_rows(ledger: Ledger, main: str, post: Post) -> bool:
+def _has_new_rows(transition: RunTransition, main: str, post: FileStreamRequest) -> bool:
     """Tell whether a request brings rows that the run did not have."""
     if post.history is None:
         return False
-    here = line_ranges.spans(ledger.record, main)
+    here = line_ranges.received(transition.record, main)
     return any(line_ranges.holes(here, post.history.offset, post.history.stop))
 
 
-def _take(ledger: Ledger, main: str, post: Post, news: bool) -> list[str]:
+def _take(transition: RunTransition, main: str, post: FileStreamRequest, news: bool) -> list[str]:
     """Apply a request to its run; returns the writers that are no more."""
-    alive = _show_life(ledger, main, news)
-    gone = _take_rows(ledger, main, post) if post.rows else []
+    alive = _show_life(transition, main, news)
+    gone = _take_rows(transition, main, post) if post.rows else []
     if post.summary is not None:
-        _take_summary(ledger, main, post.summary)
+        _take_summary(transition, main, post.summary)
     if post.preempting and alive:
-        ledger.tell(main, {"t": "preempt"})
+        transition.tell(main, {"t": "preempt"})
     if post.complete and alive:
-        ledger.tell(main, {"t": "finish", "exit_code": post.exit_code, "at": ledger.now})
+        transition.tell(main, {"t": "finish", "exit_code": post.exit_code, "at": transition.now})
     return gone
 
 
-def _show_life(ledger: Ledger, main: str, news: bool) -> bool:
+def _show_life(transition: RunTransition, main: str, news: bool) -> bool:
     """Let the writer live; False for one that comes too late to a run that has ended.
 
     New rows bring such a run back to life, and so does a client that said by GraphQL that it
     begins; what was sent again, a sign of life, console lines and the like do not.
     """
-    record = ledger.record
+    record = transition.record
     writer = record.writers.get(main)
     late = record.state in _ENDED if writer is None else writer.finished_at is not None
     if late and not news and record.state not in _ALIVE:
         if writer is None:
-            ledger.open(main, 0, left=True)
+            transition.open(main, 0, left=True)
         return False
     if writer is None:
-        writer = ledger.open(main, 0)
+        writer = transition.open(main, 0)
     writer.finished_at = writer.exit_code = None
-    ledger.take(main, [])
+    transition.take(main, [])
     return True
 
 
-def _take_rows(ledger: Ledger, main: str, post: Post) -> list[str]:
+def _take_rows(transition: RunTransition, main: str, post: FileStreamRequest) -> list[str]:
     assert post.history is not None
-    record, block = ledger.record, post.history
+    record, block = transition.record, post.history
     converted = post.converted
     if converted is None:
         next_step = 0 if record.last_step is None else record.last_step + 1
-        converted = file_stream_request.convert(post.rows, next_step, ledger.now)
-    new = list(line_ranges.holes(line_ranges.spans(record, main), block.offset, block.stop))
+        converted = file_stream_request.convert(post.rows, next_step, transition.now)
+    new = list(line_ranges.holes(line_ranges.received(record, main), block.offset, block.stop))
     if new and record.started_at is None:
-        at = ledger.now if converted.began is None else converted.began
-        ledger.tell(main, {"t": "start", "at": at})
+        at = transition.now if converted.began is None else converted.began
+        transition.tell(main, {"t": "start", "at": at})
     for start, stop in new:
         table = converted.table.slice(start - block.offset, stop - block.offset)
         frame = Frame(start, table)
         data = frame.encode()
-        writer = line_ranges.writer_at(ledger, main, start)
-        ledger.take(writer, [ReceivedFrame(peek(data), frame, data)])
-    gone = line_ranges.join(ledger, main)
-    if len(line_ranges.spans(record, main)) > line_ranges.MAX_SPANS:
+        writer = line_ranges.writer_at(transition, main, start)
+        transition.take(writer, [ReceivedFrame(peek(data), frame, data)])
+    gone = line_ranges.join(transition, main)
+    if len(line_ranges.received(record, main)) > line_ranges.MAX_SPANS:
         raise ApiError(
             400,
             "too_many_holes",
@@ -457,11 +461,11 @@ def _take_rows(ledger: Ledger, main: str, post: Post) -> list[str]:
     return gone
 
 
-def _take_summary(ledger: Ledger, main: str, summary: Mapping[str, Any]) -> None:
-    assert ledger.fold is not None
-    event = summary_event(ledger.fold, summary)
+def _take_summary(transition: RunTransition, main: str, summary: Mapping[str, Any]) -> None:
+    assert transition.fold is not None
+    event = summary_event(transition.fold, summary)
     if event["set"] or event["delete"]:
-        ledger.tell(main, event)
+        transition.tell(main, event)
 
 
 def _newer(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

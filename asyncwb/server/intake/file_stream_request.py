@@ -47,7 +47,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class FileStreamRequest:
     """One request. `rows` are history's lines as objects, `converted` as a table.
 
     `converted` is None where rows have no step of their own: the run's last one is needed first.
@@ -78,7 +78,7 @@ class Post:
         return hashlib.sha256(line.encode()).digest()[:16]
 
 
-def parse(body: bytes, now: float) -> Post:
+def parse(body: bytes, now: float) -> FileStreamRequest:
     """Read a request's body; blocks for some 25 ms with 10,000 rows of ten numbers.
 
     Args:
@@ -95,7 +95,7 @@ def parse(body: bytes, now: float) -> Post:
     history, events = _block(files, HISTORY), _block(files, EVENTS)
     rows = [] if history is None else _objects(history, HISTORY)
     summary = _block(files, SUMMARY)
-    return Post(
+    return FileStreamRequest(
         history=history,
         events=events,
         output=_block(files, OUTPUT),

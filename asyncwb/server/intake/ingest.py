@@ -27,16 +27,16 @@ from asyncwb.server.http.access import Action, may
 from asyncwb.server.http.errors import ApiError, StreamError, repeatable
 from asyncwb.server.http.state import STATE, USER, State
 from asyncwb.server.intake.folds import read_fold
-from asyncwb.server.intake.request_order import Lanes
+from asyncwb.server.intake.request_order import RequestOrder
 from asyncwb.server.intake.run_transitions import (
-    Ledger,
     ReceivedFrame,
+    RunTransition,
     requires_run,
     touches_config,
 )
 from asyncwb.server.objects.damage import DamagedError, document_refusal, sound
 from asyncwb.server.people.teams import missing_teams
-from asyncwb.server.process.admission_queue import Turns
+from asyncwb.server.process.admission_queue import AdmissionQueue
 from asyncwb.server.process.fold_cache import Known, weight
 from asyncwb.server.process.run_changes import ChangedError, Connect
 from asyncwb.server.store.database import AsyncConnection
@@ -93,8 +93,8 @@ class Ingest:
     """The handler: who may come in now, and in which order."""
 
     def __init__(self) -> None:
-        self._turns = Turns()
-        self._lanes = Lanes()
+        self._turns = AdmissionQueue()
+        self._lanes = RequestOrder()
 
     @repeatable
     async def handle(self, request: web.Request) -> web.Response:
@@ -108,39 +108,39 @@ class Ingest:
                 place.begin()
                 streams = await aside(state, len(body), receive, body, user, state.config.max_raw)
                 await place.until_done()
-                ledgers = await _commit(state, streams, len(body), user)
-        _after(state, streams, ledgers, time.perf_counter() - began)
+                transitions = await _commit(state, streams, len(body), user)
+        _after(state, streams, transitions, time.perf_counter() - began)
         answer = {"streams": [stream.as_dict() for stream in streams]}
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 
 async def _commit(
     state: State, streams: Sequence[Incoming], size: int, user: User
-) -> Sequence[Ledger]:
+) -> Sequence[RunTransition]:
     teams = await _find_owners(state, streams, user)
     good = [stream for stream in streams if stream.error is None]
     if not good:
         return []
     done = await state.changes.carry_out(_Batch(state, good, size, user, teams))
     state.teams.made(teams)
-    for ledger in done.ledgers:
-        state.folds.put(ledger.record, ledger.fold)
-    return done.ledgers
+    for transition in done.transitions:
+        state.folds.put(transition.record, transition.fold)
+    return done.transitions
 
 
 def _after(
-    state: State, streams: Iterable[Incoming], ledgers: Sequence[Ledger], took: float
+    state: State, streams: Iterable[Incoming], transitions: Sequence[RunTransition], took: float
 ) -> None:
-    for ledger in ledgers:
-        for frame in ledger.frames:
+    for transition in transitions:
+        for frame in transition.frames:
             state.metrics.add("asyncwb_ingest_rows_total", frame.rows)
-        state.metrics.add("asyncwb_ingest_frames_total", len(ledger.frames))
+        state.metrics.add("asyncwb_ingest_frames_total", len(transition.frames))
     for stream in streams:
         if stream.error is not None:
             label = f'code="{stream.error.code}"'
             state.metrics.add("asyncwb_ingest_stream_errors_total", label=label)
     state.metrics.add("asyncwb_ingest_seconds_total", took)
-    state.hub.publish(ledger.record.id for ledger in ledgers)
+    state.hub.publish(transition.record.id for transition in transitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class _Done:
     """What is to be written: runs that are made, and those that change, in one order."""
 
     create: set[RunPath]
-    ledgers: list[Ledger]
+    transitions: list[RunTransition]
     changes: list[RunChange]
 
 
@@ -252,26 +252,26 @@ class _Batch:
         records = dict(seen.records)
         create = {s.path for s in self._streams if not requires_run(s.frames)} - records.keys()
         records |= {path: new_record(path, seen.now) for path in create}
-        ledgers: dict[RunPath, Ledger] = {}
+        transitions: dict[RunPath, RunTransition] = {}
         damaged: dict[RunPath, DamagedError] = {}
         for path, record in records.items():
             try:
-                ledgers[path] = self._ledger(record, seen)
+                transitions[path] = self._ledger(record, seen)
             except DamagedError as error:
                 damaged[path] = error
         for stream in self._streams:
-            _take(ledgers.get(stream.path), stream, damaged.get(stream.path))
-        touched = [ledger for ledger in ledgers.values() if ledger.touched]
-        return _Done(create, touched, [ledger.change() for ledger in touched])
+            _take(transitions.get(stream.path), stream, damaged.get(stream.path))
+        touched = [transition for transition in transitions.values() if transition.touched]
+        return _Done(create, touched, [transition.change() for transition in touched])
 
-    def _ledger(self, record: RunRecord, seen: _Seen) -> Ledger:
+    def _ledger(self, record: RunRecord, seen: _Seen) -> RunTransition:
         fold = seen.folds.get(record.path)
         if record.id in seen.texts:
             fold = read_fold(seen.texts[record.id])
         config: dict[str, Any] | None = {} if record.id == NEW else None
         if record.id in seen.configs:
             config = loads(sound(seen.configs[record.id], "the run's config"))
-        return Ledger(
+        return RunTransition(
             record,
             seen.now,
             self._state.config.crash_after,
@@ -295,10 +295,12 @@ class _Batch:
             made = await store.create(connection, done.create, seen.now, self._user.id)
             if any(record.version for record in made.values()):
                 raise ChangedError  # another process has made it meanwhile
-            for ledger in done.ledgers:
-                if ledger.created:
-                    ledger.number(made[ledger.record.path].id)
-        await store.add_frames(connection, [f for ledger in done.ledgers for f in ledger.frames])
+            for transition in done.transitions:
+                if transition.created:
+                    transition.number(made[transition.record.path].id)
+        await store.add_frames(
+            connection, [f for transition in done.transitions for f in transition.frames]
+        )
         await store.apply(connection, done.changes)
 
 
@@ -380,7 +382,7 @@ def _decode_frames(stream: Stream, incoming: Incoming, budget: int) -> int:
 
 
 def _check_depth(frame: Frame) -> None:
-    """Let only values pass that every reader can take; what a config says is the ledger's."""
+    """Let only values pass that every reader can take; what a config says is the transition's."""
     deep = any(keys.is_too_deep(event, _MAX_EVENT) for _, event in frame.events)
     for column in frame.table.texts:
         deep = deep or any(keys.is_too_deep(v) for v in column.values if type(v) in (list, dict))
@@ -401,17 +403,17 @@ def _too_large(size: int) -> StreamError:
     )
 
 
-def _take(ledger: Ledger | None, stream: Incoming, damage: DamagedError | None) -> None:
+def _take(transition: RunTransition | None, stream: Incoming, damage: DamagedError | None) -> None:
     stream.error = None
     try:
         if damage is not None:
             message = document_refusal(damage, 503, "Nothing of this stream was written").message
             raise StreamError("document_damaged", message, retry=True)
-        if ledger is None:
+        if transition is None:
             raise _not_found(stream)
-        stream.next_seq = ledger.take(stream.writer, stream.frames, stream.presence)
-        stream.state = ledger.record.state
-        stream.stop = ledger.record.stop_requested
+        stream.next_seq = transition.take(stream.writer, stream.frames, stream.presence)
+        stream.state = transition.record.state
+        stream.stop = transition.record.stop_requested
     except StreamError as error:
         stream.error = error
 

@@ -1,8 +1,8 @@
 """Requests of one sender, taken in the order in which it sent them.
 
 An uplink has two requests on their way, so that this server decodes the second while it commits
-the first. They come over two connections, and either may be read first: so each says its lane, its
-number there, and the number that it follows, 0 for none (`TURN_HEADER`). A request whose
+the first. They come over two connections, and either may be read first: so each says its sender,
+its number there, and the number that it follows, 0 for none (`TURN_HEADER`). A request whose
 predecessor has not been answered waits for it.
 
     "9f86d081884c7d65 7 6"    the seventh; the sixth was on its way when this was sent
@@ -21,14 +21,14 @@ from typing import Final, TypeAlias
 
 _PATIENCE: Final = 1.0
 """seconds to wait for a predecessor of which nothing is known"""
-_LANES: Final = 4096
-"""lanes that are remembered; each takes some 500 bytes"""
+_MOST_SENDERS: Final = 4096
+"""senders that are remembered; each takes some 500 bytes"""
 
 _Key: TypeAlias = tuple[int, str]
 
 
 class Place:
-    """One request's place in its lane."""
+    """One request's place among those of its sender."""
 
     def __init__(self) -> None:
         self.before: Place | None = None
@@ -70,7 +70,7 @@ class Place:
             await self.before._done.wait()
 
 
-class _Lane:
+class _Sender:
     """The requests of one sender; `ended` is the greatest number that has ended."""
 
     def __init__(self) -> None:
@@ -78,19 +78,19 @@ class _Lane:
         self.places: dict[int, Place] = {}
 
 
-class Lanes:
-    """The lanes of all senders; belongs to one event loop. Mutable state: `_lanes`."""
+class RequestOrder:
+    """The requests of all senders; belongs to one event loop. Mutable state: `_senders`."""
 
     def __init__(self) -> None:
-        self._lanes: OrderedDict[_Key, _Lane] = OrderedDict()
+        self._senders: OrderedDict[_Key, _Sender] = OrderedDict()
 
     @contextmanager
     def place(self, user_id: int, turn: str | None) -> Iterator[Place]:
         """Have a place for the length of the block.
 
         Args:
-            user_id: lanes of two users have nothing to do with each other.
-            turn: "<lane> <number> <number before, or 0>"; whoever says anything else waits for
+            user_id: senders of two users have nothing to do with each other.
+            turn: "<sender> <number> <number before, or 0>"; whoever says anything else waits for
                 nobody.
         """
         said = _read(turn)
@@ -98,26 +98,26 @@ class Lanes:
             yield Place()
             return
         name, number, before = said
-        lane = self._lane((user_id, name))
-        place = lane.places.setdefault(number, Place())
-        if lane.ended < before < number:
-            place.before = lane.places.setdefault(before, Place())
+        sender = self._sender((user_id, name))
+        place = sender.places.setdefault(number, Place())
+        if sender.ended < before < number:
+            place.before = sender.places.setdefault(before, Place())
         place.arrive()
         try:
             yield place
         finally:
             place.end()
             place.before = None
-            lane.ended = max(lane.ended, number)
-            for old in [n for n in lane.places if n <= lane.ended]:
-                del lane.places[old]
+            sender.ended = max(sender.ended, number)
+            for old in [n for n in sender.places if n <= sender.ended]:
+                del sender.places[old]
 
-    def _lane(self, key: _Key) -> _Lane:
-        lane = self._lanes.setdefault(key, _Lane())
-        self._lanes.move_to_end(key)
-        while len(self._lanes) > _LANES:
-            self._lanes.popitem(last=False)
-        return lane
+    def _sender(self, key: _Key) -> _Sender:
+        sender = self._senders.setdefault(key, _Sender())
+        self._senders.move_to_end(key)
+        while len(self._senders) > _MOST_SENDERS:
+            self._senders.popitem(last=False)
+        return sender
 
 
 def _read(turn: str | None) -> tuple[str, int, int] | None:

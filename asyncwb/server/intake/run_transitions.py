@@ -61,7 +61,7 @@ class ReceivedFrame:
 
 
 @dataclass(slots=True)
-class Ledger:
+class RunTransition:
     """One run during one request. Feed it streams with `take`, then ask for `change`.
 
     `config` is the run's config where an event of the request touches it, else None.
@@ -156,7 +156,7 @@ class Ledger:
         if gap is not None:
             raise gap
         if presence is Presence.DONE and writer.finished_at is None:
-            self._bury(writer)
+            self._end_writer(writer)
         return writer.next_seq
 
     @property
@@ -243,7 +243,7 @@ class Ledger:
         """A writer that is gone was alive then."""
         writer.heartbeat_at = min(self.now, max(writer.heartbeat_at, at))
 
-    def _bury(self, writer: WriterRecord) -> None:
+    def _end_writer(self, writer: WriterRecord) -> None:
         """All is here that a writer left which never said that it ends."""
         record = self.record
         if record.state in _ALIVE and not self._others_live(writer):

@@ -17,7 +17,7 @@ class QueueFullError(Exception):
     """Too many are waiting already. Nothing was begun; what was refused may be sent again."""
 
 
-class Turns:
+class AdmissionQueue:
     """Gives turns. Belongs to one event loop. Mutable state: `_waiting`."""
 
     def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:

@@ -25,8 +25,8 @@ value takes the place of whatever is there.
 
 Whole columns are folded with numpy; no Python code runs per row. Nor does any run per column while
 batches of one shape follow each other and no metric has a rule, which is what most training loops
-log: such a streak keeps its last row, and the leaves hear of it when somebody asks, or when
-something else comes.
+log: such a streak keeps its last row, and what is kept of each metric follows when somebody asks,
+or when something else comes.
 """
 
 from __future__ import annotations

@@ -476,18 +476,18 @@ def test_a_real_signal_handler_logs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_engine_does_not_wait_for_a_row_that_is_being_packed() -> None:
     with writer() as w:
-        assert w.inbox._token.take()  # as a row that a handler interrupted holds it
+        assert w.inbox._lock.take()  # as a row that a handler interrupted holds it
         w.inbox._deferred.append(({"a": 1}, None, None))
         done = threading.Thread(target=w.inbox.flush_deferred)
         done.start()
         done.join(60)
         assert not done.is_alive()
-        w.inbox._token.give()
+        w.inbox._lock.give()
         w.inbox.flush_deferred()
         assert w.rows() == [{"_step": 0, "a": 1}]
 
 
-def test_a_lost_token_has_one_heir(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_lock_has_one_heir(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads find in the same moment that nobody holds it."""
     both_look, both_write = threading.Barrier(2), threading.Barrier(2)
     inside = most = 0
@@ -512,7 +512,7 @@ def test_a_lost_token_has_one_heir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "is_held", look)
     monkeypatch.setattr(inbox, "_STUCK", 0.01)
     with writer() as w:
-        assert w.inbox._token.take()  # and an interrupt came before the `try`
+        assert w.inbox._lock.take()  # and an interrupt came before the `try`
         threads = [threading.Thread(target=w.inbox.log, args=({"a": n},)) for n in range(2)]
         for thread in threads:
             thread.start()

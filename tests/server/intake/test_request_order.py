@@ -46,13 +46,13 @@ async def test_a_request_waits_for_the_one_before_it(server: ServerHandle, earli
     async with connect(server) as client:
         body = Slowly(FIRST)
         if earlier:
-            first = asyncio.ensure_future(post(client, body, "lane 1 0"))
+            first = asyncio.ensure_future(post(client, body, "sender 1 0"))
             await body.begun.wait()
-            second = asyncio.ensure_future(post(client, SECOND, "lane 2 1"))
+            second = asyncio.ensure_future(post(client, SECOND, "sender 2 1"))
         else:
-            second = asyncio.ensure_future(post(client, SECOND, "lane 2 1"))
+            second = asyncio.ensure_future(post(client, SECOND, "sender 2 1"))
             await asyncio.wait({second}, timeout=0.05)
-            first = asyncio.ensure_future(post(client, body, "lane 1 0"))
+            first = asyncio.ensure_future(post(client, body, "sender 1 0"))
         done, _ = await asyncio.wait({second}, timeout=0.1)
         assert not done
         body.go.set()
@@ -65,39 +65,49 @@ async def test_one_that_never_shows_up_is_not_waited_for_long(
 ) -> None:
     monkeypatch.setattr(request_order, "_PATIENCE", 0.01)
     async with connect(server) as client:
-        answer = await post(client, SECOND, "lane 2 1")
+        answer = await post(client, SECOND, "sender 2 1")
         assert answer["error"]["code"] == "run_not_found"
-        assert (await post(client, FIRST, "lane 3 0"))["next"] == 11
+        assert (await post(client, FIRST, "sender 3 0"))["next"] == 11
 
 
 async def test_one_that_is_cut_off_lets_the_next_one_go_on(server: ServerHandle) -> None:
     async with connect(server) as client, connect(server) as other:
         body = Slowly(FIRST)
-        first = asyncio.ensure_future(post(other, body, "lane 1 0"))
+        first = asyncio.ensure_future(post(other, body, "sender 1 0"))
         await body.begun.wait()
-        second = asyncio.ensure_future(post(client, SECOND, "lane 2 1"))
+        second = asyncio.ensure_future(post(client, SECOND, "sender 2 1"))
         await asyncio.wait({second}, timeout=0.05)
         first.cancel()
         assert (await second)["error"]["code"] == "run_not_found"
 
 
 @pytest.mark.parametrize(
-    "turn", ["", "x", "lane 2", "lane 2 two", "lane 2 1 0", "lane \u0662 1", "lane 2 -1", "2 " * 99]
+    "turn",
+    [
+        "",
+        "x",
+        "sender 2",
+        "sender 2 two",
+        "sender 2 1 0",
+        "sender \u0662 1",
+        "sender 2 -1",
+        "2 " * 99,
+    ],
 )
 async def test_whoever_says_something_else_waits_for_nobody(turn: str) -> None:
-    found = request_order.Lanes()
-    with found.place(1, "lane 1 0"), found.place(1, turn) as place:
+    found = request_order.RequestOrder()
+    with found.place(1, "sender 1 0"), found.place(1, turn) as place:
         await place.until_begun()
         await place.until_done()
         assert place.before is None
 
 
 async def test_lanes_are_each_users_own_and_do_not_pile_up() -> None:
-    found = request_order.Lanes()
-    with found.place(1, "lane 1 0") as mine, found.place(2, "lane 2 1") as theirs:
+    found = request_order.RequestOrder()
+    with found.place(1, "sender 1 0") as mine, found.place(2, "sender 2 1") as theirs:
         assert theirs.before is not mine
     for number in range(5000):
-        with found.place(1, f"lane{number} 2 1") as place:
+        with found.place(1, f"sender{number} 2 1") as place:
             assert place.before is not None
-    assert len(found._lanes) <= 4096
-    assert not any(lane.places for lane in found._lanes.values())
+    assert len(found._senders) <= 4096
+    assert not any(sender.places for sender in found._senders.values())
