@@ -8,8 +8,7 @@ what it has of the run.
 from __future__ import annotations
 
 import asyncio
-import math
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from asyncwb.engine.drain import drain
@@ -24,10 +23,8 @@ from asyncwb.errors import AuthenticationError, CommError, Error
 from asyncwb.settings import Settings
 from asyncwb.wire.retry import Action
 from asyncwb.wire.rows.keys import flatten
-from asyncwb.wire.rows.values import loads
+from asyncwb.wire.rows.values import NON_FINITE, loads
 from asyncwb.wire.stream import StreamHead
-
-_SPELLED: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 async def find_run(
@@ -122,7 +119,7 @@ def _restored(value: Any) -> Any:
     """Read JSON in which floats that are not finite are strings, as strict JSON has them."""
     match value:
         case str():
-            return _SPELLED.get(value, value)
+            return NON_FINITE.get(value, value)
         case dict():
             return {key: _restored(item) for key, item in value.items()}
         case list():

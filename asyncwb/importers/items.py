@@ -8,7 +8,6 @@ that have numbers of their own; `Found` says what there was besides.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -19,17 +18,16 @@ from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from asyncwb.wire.rows import keys
-from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, STEP, TIME, Column, Kind, Table
+from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Column, Kind, Table
 from asyncwb.wire.rows.frames import Frame
+from asyncwb.wire.rows.keys import COMPUTED, STEP, SYSTEM, TIME
+from asyncwb.wire.rows.values import NON_FINITE
 
 Event: TypeAlias = dict[str, Any]
 """An event of the wire, `{"t": ...}`."""
 
 _TYPES: Final[dict[type, Kind]] = {float: FLOAT, int: INT, bool: BOOL}
 _ARRAYS: Final[dict[Kind, Any]] = {FLOAT: np.float64, INT: np.int64, BOOL: np.bool_}
-_THEIRS: Final = frozenset((STEP, TIME, "_runtime"))
-"""what each row of W&B's has of its own"""
-_COMPUTED: Final = _THEIRS | {"_open"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +187,7 @@ def _table(rows: Sequence[Row]) -> Table:
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a decoded row of W&B's into values by path, without the columns that are computed."""
     found = keys.flatten(values).items()
-    return {free(path): value for path, value in found if path not in _THEIRS}
+    return {free(path): value for path, value in found if path not in SYSTEM}
 
 
 def free(path: str) -> str:
@@ -198,7 +196,7 @@ def free(path: str) -> str:
     >>> free("loss"), free("_runtime")
     ('loss', '_runtime_')
     """
-    return f"{path}_" if path in _COMPUTED else path
+    return f"{path}_" if path in COMPUTED else path
 
 
 def summary_event(
@@ -246,11 +244,7 @@ def _at(nested: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-_NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""How a server writes what JSON has no number for."""
-
-
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, float) and isinstance(b, str):
-        b = _NON_FINITE.get(b, b)
+        b = NON_FINITE.get(b, b)
     return bool(a == b or (a != a and b != b))

@@ -20,6 +20,7 @@ from asyncwb.importers.items import Event, FileEntry, Found, Item, Line, Row, fl
 from asyncwb.importers.protobuf import Message
 from asyncwb.importers.wandb_log_file import LogReader
 from asyncwb.wire.history import STEP_MAX
+from asyncwb.wire.rows.keys import RUNTIME, STEP, TIME
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.metrics import OPS
 
@@ -205,10 +206,10 @@ class _Translation:
         values: dict[str, Any] = {}
         for item in history.messages(1):
             _put(values, _names(item), loads(item.raw(16)))
-        step = values.get("_step", history.message(2).integer(1) if 2 in history else self._step)
+        step = values.get(STEP, history.message(2).integer(1) if 2 in history else self._step)
         step = min(max(int(step), 0), STEP_MAX)
         self._step = step + 1
-        at = values.get("_timestamp", self._last_at)
+        at = values.get(TIME, self._last_at)
         self._last_at = max(self._last_at, float(at))
         return Row(step, float(at), flat(values))
 
@@ -241,8 +242,8 @@ class _Translation:
         self._last_at = max(self._last_at, at)
         row: dict[str, Any] = {
             "_wandb": True,
-            "_timestamp": at,
-            "_runtime": max(0.0, at - self._started_at),
+            TIME: at,
+            RUNTIME: max(0.0, at - self._started_at),
         }
         for item in stats.messages(3):
             row[f"system.{item.text(1)}"] = loads(item.raw(16))

@@ -36,7 +36,8 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 from asyncwb.wire.history import STEP_MAX
 from asyncwb.wire.rows import keys
-from asyncwb.wire.rows.values import dumps, loads
+from asyncwb.wire.rows.keys import STEP, TIME
+from asyncwb.wire.rows.values import NON_FINITE, dumps, loads
 from asyncwb.wire.summary.metrics import OPS
 
 _RUNS_A_PAGE: Final = 20
@@ -44,7 +45,6 @@ _FILES_A_PAGE: Final = 200
 _ROWS: Final = 1_000
 _WIDEST: Final = 2**40
 _EVENTS: Final = 10_000
-_TEXTS: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _ENDED: Final = {"finished": 0, "failed": 1, "killed": 255}
 _OPS_BY_NUMBER: Final = ("min", "max", "mean", "best", "last", "none", "copy", "first")
 
@@ -261,7 +261,7 @@ class RemoteHistory:
     def _last_step(self) -> int:
         last = _json(self._node.get("historyKeys")).get("lastStep")
         if last is None:
-            last = _json(self._node.get("summaryMetrics")).get("_step")
+            last = _json(self._node.get("summaryMetrics")).get(STEP)
         if last is None and self._node.get("historyLineCount"):
             self.found.left["row (the server does not say up to which step)"] += int(
                 self._node["historyLineCount"]
@@ -282,7 +282,7 @@ def _rows(texts: Sequence[Any], at: float, paths: Mapping[str, str]) -> list[Row
     for text in texts:
         row = loads(text) if isinstance(text, str) else text
         values = {paths.get(keys.display(path), path): v for path, v in flat(row).items()}
-        rows.append(Row(int(row["_step"]), float(row.get("_timestamp") or at), _floats(values)))
+        rows.append(Row(int(row[STEP]), float(row.get(TIME) or at), _floats(values)))
     return sorted(rows, key=lambda row: row.step)
 
 
@@ -308,7 +308,7 @@ def _floats(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _float(value: Any) -> Any:
     if isinstance(value, str):
-        return _TEXTS.get(value, value)
+        return NON_FINITE.get(value, value)
     if isinstance(value, dict):
         return _floats(value)
     if isinstance(value, list):

@@ -24,11 +24,11 @@ matter of course, and a chart that lacks them lies.
 from __future__ import annotations
 
 import operator
-from typing import Final, Literal, NamedTuple, SupportsIndex, TypeAlias, get_args
+from typing import Final, NamedTuple, SupportsIndex, get_args
 
 from asyncwb.errors import ArgumentError, LogTypeError, StepError
+from asyncwb.typing import StepPolicy
 
-StepPolicy: TypeAlias = Literal["merge", "drop", "raise"]
 """What becomes of a row whose step lies behind the counter."""
 
 STEP_MIN: Final = -(2**63)

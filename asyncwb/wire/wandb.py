@@ -25,15 +25,15 @@ from typing import Any, Final
 
 from asyncwb.errors import UsageError
 from asyncwb.wire.rows import keys
-from asyncwb.wire.rows.columns import OPEN, STEP, TIME, Table
+from asyncwb.wire.rows.columns import Table
 from asyncwb.wire.rows.frames import Frame
+from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, TIME
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.fold import Fold
 from asyncwb.wire.summary.metrics import MetricRules
 
 HISTORY: Final = "wandb-history.jsonl"
 SUMMARY: Final = "wandb-summary.json"
-RUNTIME: Final = "_runtime"
 OWN: Final = "_wandb"
 MAX_BYTES: Final = 10 * 2**20
 """the most that a request, or one line in it, may have."""

@@ -10,8 +10,9 @@ import aiohttp
 import numpy as np
 
 from asyncwb.wire.ingest import CONTENT_TYPE, Presence, StreamHead, encode_batch
-from asyncwb.wire.rows.columns import FLOAT, INT, STEP, TIME, Column, Table, empty
+from asyncwb.wire.rows.columns import FLOAT, INT, Column, Table, empty
 from asyncwb.wire.rows.frames import encode
+from asyncwb.wire.rows.keys import STEP, TIME
 from tests.fix_server import ServerHandle
 
 EPOCH = 1_700_000_000.0

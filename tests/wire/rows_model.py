@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, OPEN, STEP, TIME, Column, Kind, Table
+from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Column, Kind, Table
 from asyncwb.wire.rows.frames import Frame
+from asyncwb.wire.rows.keys import OPEN, STEP, TIME
 
 Row = dict[str, Any]
 _KINDS: dict[type, Kind] = {float: FLOAT, int: INT, bool: BOOL}

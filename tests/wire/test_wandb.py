@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from asyncwb.wire import wandb
 from asyncwb.wire.rows import keys
-from asyncwb.wire.rows.columns import OPEN, STEP, TIME
 from asyncwb.wire.rows.frames import Event, Frame, decode
+from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, TIME
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.metrics import MetricRules, metric_event
-from asyncwb.wire.wandb import RUNTIME, Translation
+from asyncwb.wire.wandb import Translation
 from tests.wire.rows_model import Row, table_of, told
 
 START = {"t": "start", "at": 90.0, "python": "3.11.4", "client": "0.1.0"}

@@ -34,21 +34,10 @@ from asyncwb.engine.journal.records import (
 )
 from asyncwb.engine.journal.segment import DATA_START, Segment
 from asyncwb.errors import JournalCorrupt
-from asyncwb.wire.rows.columns import (
-    BOOL,
-    FLOAT,
-    INT,
-    JSON,
-    OPEN,
-    STEP,
-    TIME,
-    Block,
-    Column,
-    Kind,
-    Table,
-)
+from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Block, Column, Kind, Table
 from asyncwb.wire.rows.columns import empty as empty_table
 from asyncwb.wire.rows.frames import Event, Frame
+from asyncwb.wire.rows.keys import OPEN, STEP, TIME
 from asyncwb.wire.rows.values import loads
 
 MAX_ROWS: Final = 65_536

@@ -40,6 +40,7 @@ from asyncwb.engine.journal.segment import Segment
 from asyncwb.engine.journal.writer_lock import WriterLock
 from asyncwb.errors import JournalFull, StepError, UsageError
 from asyncwb.wire.history import STEP_MIN, StepRule, check_step
+from asyncwb.wire.rows.keys import COMPUTED
 from asyncwb.wire.rows.values import convert_row, dumps
 
 _MAX_SCHEMAS: Final = 4096
@@ -50,9 +51,6 @@ _RESERVE: Final = 1024
 the run ended) still find a place."""
 _RETRY_DISK: Final = 1.0
 """seconds between attempts to allocate a segment on a full disk."""
-
-_SYSTEM_KEYS: Final = frozenset({"_step", "_timestamp", "_runtime", "_open"})
-"""keys with a meaning of their own, which only `convert_row` knows."""
 
 _NOT_FAST: Final = (KeyError, TypeError, AttributeError, RuntimeError, struct.error)
 
@@ -348,11 +346,7 @@ class Inbox:
             shape = (tuple(data), tuple(map(type, data.values())))
             schema = self._known.get(shape)
             if schema is None:
-                if (
-                    len(self._known) >= _MAX_SCHEMAS
-                    or not data
-                    or not _SYSTEM_KEYS.isdisjoint(data)
-                ):
+                if len(self._known) >= _MAX_SCHEMAS or not data or not COMPUTED.isdisjoint(data):
                     return None
                 schema = Schema(FIRST_SCHEMA + len(self._known), data)
                 self._known[shape] = schema

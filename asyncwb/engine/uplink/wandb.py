@@ -44,8 +44,8 @@ from asyncwb.engine.uplink.speaker import (
     no_such_run,
 )
 from asyncwb.wire.retry import SLOW, Action, Verdict, rate_limit_wait
-from asyncwb.wire.rows.columns import STEP
 from asyncwb.wire.rows.frames import Frame, decode
+from asyncwb.wire.rows.keys import STEP
 from asyncwb.wire.rows.values import loads
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.uplink_documents import RUN_STATUS, UPSERT_RUN

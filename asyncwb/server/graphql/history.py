@@ -26,8 +26,8 @@ from asyncwb.server.store.records import StoredRun
 from asyncwb.server.store.runs.details import Details
 from asyncwb.server.store.runs.segments import RunRef
 from asyncwb.wire.rows.columns import Table
-from asyncwb.wire.rows.keys import shown
-from asyncwb.wire.rows.values import dumps, loads
+from asyncwb.wire.rows.keys import STEP, shown
+from asyncwb.wire.rows.values import dumps, loads, spelled
 from asyncwb.wire.summary.fold import Fold
 
 MAX_SPECS: Final = 20
@@ -210,7 +210,7 @@ async def _sampled_history(
     asked = [None if spec == {} else _spec(spec) for spec in specs]
     sources, ref = info.context.app[SOURCES], _ref(run)
     found = [[] if spec is None else await sample.with_keys(sources, ref, spec) for spec in asked]
-    return await asyncio.to_thread(lambda: [[_strict(row) for row in part] for part in found])
+    return await asyncio.to_thread(lambda: [[spelled(row) for row in part] for part in found])
 
 
 def _spec(spec: Any) -> Spec:
@@ -238,20 +238,6 @@ def _number(spec: Mapping[str, Any], name: str) -> int | None:
     return value
 
 
-def _strict(value: Any) -> Any:
-    """Return a value that JSON can hold: what is not finite is told by its name."""
-    match value:
-        case float() if value != value:
-            return "NaN"
-        case float() if value in (float("inf"), float("-inf")):
-            return "Infinity" if value > 0 else "-Infinity"
-        case dict():
-            return {key: _strict(item) for key, item in value.items()}
-        case list():
-            return [_strict(item) for item in value]
-    return value
-
-
 @run_type.field("events")
 async def _events(run: StoredRun, info: Info, samples: int | None = None) -> AsyncIterator[str]:
     size = _size(samples)
@@ -270,7 +256,7 @@ def _parquet(run: StoredRun, info: Info, live_keys: list[str] | None = None) -> 
     `history`, and says of a download of files that they would not be complete.
     """
     live = run.columns["rows"] or run.columns["state"] in _GOING_ON
-    return {"parquet_urls": [], "live_data": [{"_step": 0}] if live else None}
+    return {"parquet_urls": [], "live_data": [{STEP: 0}] if live else None}
 
 
 # The console.

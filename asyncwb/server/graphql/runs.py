@@ -34,6 +34,7 @@ from asyncwb.server.store.runs.details import Details
 from asyncwb.server.store.runs.projects import StoredProject
 from asyncwb.wire import wandb
 from asyncwb.wire.changes import Changes
+from asyncwb.wire.rows.keys import STEP
 from asyncwb.wire.rows.values import dumps, loads
 
 UNNAMED: Final = "uncategorized"
@@ -394,7 +395,7 @@ def back(input: Mapping[str, Any]) -> dict[str, Any]:
 @mutation.field("rewindRun")
 async def _rewind(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context: Context = info.context
-    if input["metric_name"] != "_step":
+    if input["metric_name"] != STEP:
         raise refused("bad_metric", "A run can be rewound by _step only. Nothing was changed.")
     value = input["metric_value"]
     if not (0 <= value < 2**53 or value == -1):  # which NaN is not either

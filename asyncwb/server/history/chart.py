@@ -10,7 +10,6 @@ the chart until the two rows are sealed into one segment; a chart looks at numbe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,10 +25,12 @@ from asyncwb.server.history.series import Buckets, Floats, Grid, Rollup
 from asyncwb.server.history.sources import Opened, Sources, View
 from asyncwb.server.objects.damage import DamagedError, Missing, found, lost
 from asyncwb.server.store.runs.segments import SegmentRow
-from asyncwb.wire.rows.columns import JSON, STEP, TIME, Table
+from asyncwb.wire.rows.columns import JSON, Table
+from asyncwb.wire.rows.keys import RUNTIME, STEP, SYSTEM, TIME
+from asyncwb.wire.rows.values import spelled
 
 Axis: TypeAlias = Literal["_step", "_timestamp", "_runtime"]
-AXES: Final[tuple[Axis, ...]] = ("_step", "_timestamp", "_runtime")
+AXES: Final[tuple[Axis, ...]] = SYSTEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Query:
     """
 
     key: str
-    axis: Axis = "_step"
+    axis: Axis = STEP
     buckets: int = 1000
     lo: float | None = None
     hi: float | None = None
@@ -48,7 +49,7 @@ class Query:
 
     def place(self, times: Floats) -> Floats:
         """Say where on a time axis times are."""
-        return runtimes(times, self.began) if self.axis == "_runtime" else times
+        return runtimes(times, self.began) if self.axis == RUNTIME else times
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -358,7 +359,4 @@ def as_json(query: Query, found: Answer) -> dict[str, Any]:
 def _numbers(values: Floats) -> Any:
     if bool(np.isfinite(values).all()):
         return np.ascontiguousarray(values)
-    return [v if math.isfinite(v) else _WORDS[repr(v)] for v in values.tolist()]
-
-
-_WORDS: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+    return spelled(values.tolist())

@@ -41,6 +41,7 @@ from asyncwb.server.history.sources import Sources
 from asyncwb.server.http.access import run_not_found
 from asyncwb.server.http.auth import takes_nul
 from asyncwb.server.http.errors import ApiError
+from asyncwb.server.http.parameters import whole_number
 from asyncwb.server.http.state import STATE
 from asyncwb.server.objects.damage import Missing, refusal
 from asyncwb.server.objects.garbage_collection import collecting
@@ -119,7 +120,10 @@ async def get_history(request: web.Request) -> web.StreamResponse:
     """Stream the rows asked for."""
     began = time.perf_counter()
     run = await _run(request)
-    selection, samples = _selection(request), _whole(request, "samples", 1, MAX_SAMPLES)
+    selection, samples = (
+        _selection(request),
+        _whole(request, "samples", 1, MAX_SAMPLES),
+    )
     sources = request.app[SOURCES]
     encoder = await _encoder(request, sources, run, selection)
     missing: list[Missing] = []
@@ -318,15 +322,7 @@ def _queries(request: web.Request, run: RunRef) -> list[Query]:
 
 
 def _whole(request: web.Request, name: str, least: int, most: int) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
-        raise _bad(f"{name} must be a whole number.")
-    if not least <= int(text) <= most:
-        raise _bad(f"{name} must be from {least} to {most}.")
-    return int(text)
+    return whole_number(request.query.get(name), name, default=None, least=least, most=most)
 
 
 def _real(request: web.Request, name: str) -> float | None:

@@ -26,19 +26,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from asyncwb.wire.rows.columns import (
-    BOOL,
-    FLOAT,
-    INT,
-    JSON,
-    OPEN,
-    STEP,
-    TIME,
-    Column,
-    Kind,
-    Table,
-)
-from asyncwb.wire.rows.keys import shown
+from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Column, Kind, Table
+from asyncwb.wire.rows.keys import OPEN, STEP, TIME, shown
 from asyncwb.wire.rows.values import dumps
 
 METADATA: Final = b"asyncwb"

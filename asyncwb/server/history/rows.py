@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +24,9 @@ from asyncwb.server.history.segment import Group, Segment
 from asyncwb.server.history.sources import Sources, View
 from asyncwb.server.objects.damage import DamagedError, Missing, found, lost, refusal
 from asyncwb.server.store.runs.segments import RunRef, SegmentRow
-from asyncwb.wire.rows.columns import FLOAT, INT, OPEN, STEP, TIME, Block, Kind, Table, concat
-
-RUNTIME: Final = "_runtime"
-SYSTEM: Final = (STEP, TIME, RUNTIME)
+from asyncwb.wire.picking import even
+from asyncwb.wire.rows.columns import FLOAT, INT, Block, Kind, Table, concat
+from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, SYSTEM, TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ def spread(table: Table, size: int) -> Table:
     """
     if table.n <= size:
         return table
-    return table.take(np.rint(np.linspace(0, table.n - 1, size)).astype(np.intp))
+    return table.take(even(table.n, size))
 
 
 @dataclass(frozen=True, slots=True)

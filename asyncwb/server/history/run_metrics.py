@@ -18,10 +18,11 @@ from aiohttp import web
 
 from asyncwb.server.history.sections import ordered
 from asyncwb.server.http.access import run_not_found
+from asyncwb.server.http.parameters import whole_number
 from asyncwb.server.http.state import STATE
 from asyncwb.server.intake.folds import FOLD
 from asyncwb.server.objects.damage import require_sound
-from asyncwb.server.runs.runs import number, run_of
+from asyncwb.server.runs.runs import run_of
 from asyncwb.wire.rows.columns import JSON
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.metrics import MetricRules
@@ -88,7 +89,7 @@ def routes() -> list[web.RouteDef]:
 async def run_metrics(request: web.Request) -> web.Response:
     """Answer what of a run can be drawn: lists of keys and counts, and how many there are."""
     text = request.query.get("first")
-    first = None if text is None else number(text, "first", default=_MOST, most=_MOST)
+    first = whole_number(text, "first", default=None, least=1, most=_MOST)
     path, run_id = await run_of(request)
     runs, kept = request.app[STATE].runs, request.app[KEPT]
     version = (await runs.versions([run_id])).get(run_id)

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncwb.server.history import rows
-from asyncwb.server.history.rows import RUNTIME, SYSTEM, Selection
+from asyncwb.server.history.rows import Selection
 from asyncwb.server.history.sources import Sources, View
 from asyncwb.server.objects.damage import Missing
 from asyncwb.server.store.runs.segments import RunRef
 from asyncwb.wire.picking import Places, even, extremes, including
-from asyncwb.wire.rows.columns import JSON, STEP, TIME, Table, concat
-from asyncwb.wire.rows.keys import escape, shown
+from asyncwb.wire.rows.columns import JSON, Table, concat
+from asyncwb.wire.rows.keys import RUNTIME, STEP, SYSTEM, TIME, escape, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ from asyncwb.server.store.runs.segments import (
     Tail,
 )
 from asyncwb.wire.rows import frames
-from asyncwb.wire.rows.columns import JSON, STEP, TIME, Column, Table, concat
+from asyncwb.wire.rows.columns import JSON, Column, Table, concat
+from asyncwb.wire.rows.keys import STEP, TIME
 
 logger = logging.getLogger(__name__)
 

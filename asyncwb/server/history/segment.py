@@ -27,7 +27,8 @@ from pyarrow import parquet
 from asyncwb.server.history.parquet import METADATA, Name
 from asyncwb.server.objects.checksums import Range, SegmentSums, chunks_of
 from asyncwb.server.objects.damage import MISMATCH, DamagedError
-from asyncwb.wire.rows.columns import BOOL, FLOAT, JSON, STEP, TIME, Column, Kind, Table
+from asyncwb.wire.rows.columns import BOOL, FLOAT, JSON, Column, Kind, Table
+from asyncwb.wire.rows.keys import STEP, TIME
 from asyncwb.wire.rows.values import loads
 
 _SYSTEM: Final = (STEP, TIME)

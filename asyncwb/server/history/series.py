@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 import struct
-import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -29,6 +28,8 @@ from typing import Final
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
+
+from asyncwb.wire.rows.frames import Codec
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -389,12 +390,4 @@ def _sound(data: bytes) -> bytes:
     return body
 
 
-class _PerThread(threading.local):
-    """One codec a thread: a ZstdCompressor shared by two threads raises ZstdError."""
-
-    def __init__(self) -> None:
-        self.compressor = zstandard.ZstdCompressor(level=1)
-        self.decompressor = zstandard.ZstdDecompressor()
-
-
-_codec = _PerThread()
+_codec = Codec(level=1)

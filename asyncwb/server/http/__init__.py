@@ -7,6 +7,7 @@ auth             who sends a request
 access           who may do what, decided here and nowhere else
 state            what the handlers share
 json_body        bodies of a few named fields, checked at once
+parameters       parameters of an address, checked
 strict_json      JSON that browsers can read
 errors           how the server says that something failed
 signing          expiring addresses that carry the right to do one thing

@@ -45,19 +45,5 @@ async def fields(request: web.Request, **kinds: type[Any] | UnionType) -> dict[s
     return {name: said.get(name) for name in kinds}
 
 
-def whole(text: str | None, name: str, *, default: int, most: int, least: int = 0) -> int:
-    """Read a whole number from `least` to `most` out of an address.
-
-    Raises:
-        ApiError: 400.
-    """
-    if text is None:
-        return default
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else -1
-    if not least <= number <= most:
-        raise _bad(f"{name} must be a whole number from {least} to {most}.")
-    return number
-
-
 def _bad(what: str) -> ApiError:
     return ApiError(400, "bad_request", f"{what} Nothing was written.")

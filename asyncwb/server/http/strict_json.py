@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from aiohttp import web
 
-from asyncwb.wire.rows.values import dumps
+from asyncwb.wire.rows.values import dumps, spelled
 
 
 def json_response(value: Any) -> web.Response:
@@ -17,15 +16,4 @@ def json_response(value: Any) -> web.Response:
 
 def strict(value: Any) -> bytes:
     """Encode JSON; floats that are not finite become strings."""
-    return dumps(_finite(value))
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float() if not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list():
-            return [_finite(item) for item in value]
-    return value
+    return dumps(spelled(value))

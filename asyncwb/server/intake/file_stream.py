@@ -46,6 +46,7 @@ from asyncwb.server.store.runs.ingest import IngestStore
 from asyncwb.server.store.runs.lines import Chunk
 from asyncwb.wire.rows.columns import empty
 from asyncwb.wire.rows.frames import Frame, peek
+from asyncwb.wire.rows.keys import TIME
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.fold import Fold
 from asyncwb.wire.wandb import metric_events
@@ -470,6 +471,6 @@ def _take_summary(transition: RunTransition, main: str, summary: Mapping[str, An
 
 def _newer(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Merge system metrics; those of a request that was sent again are not the newer ones."""
-    old, new = before.get("_timestamp"), after.get("_timestamp")
+    old, new = before.get(TIME), after.get(TIME)
     late = isinstance(old, (int, float)) and isinstance(new, (int, float)) and new < old
     return {**after, **before} if late else {**before, **after}

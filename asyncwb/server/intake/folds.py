@@ -12,7 +12,6 @@ from asyncwb.wire.rows.values import loads
 from asyncwb.wire.summary.fold import Fold
 
 FOLD: Final = "what the run's summary is folded from"
-_COMPUTED: Final = frozenset(("_step", "_timestamp", "_runtime", "_open"))
 
 
 def read_fold(text: str) -> Fold:
@@ -34,8 +33,8 @@ def summary_event(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         LogTypeError: the summary is nested too deep.
     """
-    wanted = {p: value for p, value in keys.flatten(summary).items() if p not in _COMPUTED}
-    shown = {p: value for p, value in fold.values().items() if p not in _COMPUTED}
+    wanted = {p: value for p, value in keys.flatten(summary).items() if p not in keys.COMPUTED}
+    shown = {p: value for p, value in fold.values().items() if p not in keys.COMPUTED}
     new: dict[str, Any] = {}
     # A path of the fold under which the summary has several values (the ops of `define_metric`)
     # takes them as one: as single values they would stand beside those of the next row.

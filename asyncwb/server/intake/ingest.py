@@ -256,7 +256,7 @@ class _Batch:
         damaged: dict[RunPath, DamagedError] = {}
         for path, record in records.items():
             try:
-                transitions[path] = self._ledger(record, seen)
+                transitions[path] = self._transition(record, seen)
             except DamagedError as error:
                 damaged[path] = error
         for stream in self._streams:
@@ -264,7 +264,7 @@ class _Batch:
         touched = [transition for transition in transitions.values() if transition.touched]
         return _Done(create, touched, [transition.change() for transition in touched])
 
-    def _ledger(self, record: RunRecord, seen: _Seen) -> RunTransition:
+    def _transition(self, record: RunRecord, seen: _Seen) -> RunTransition:
         fold = seen.folds.get(record.path)
         if record.id in seen.texts:
             fold = read_fold(seen.texts[record.id])

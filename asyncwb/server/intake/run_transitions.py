@@ -35,6 +35,7 @@ from typing import Any
 
 from asyncwb.server.http.errors import StreamError
 from asyncwb.server.store.records import NewFrame, RunChange, RunRecord, WriterRecord
+from asyncwb.server.store.texts import storable
 from asyncwb.wire import names
 from asyncwb.wire.ingest import Admission, Presence, admit
 from asyncwb.wire.rows import keys
@@ -450,5 +451,4 @@ def _end_of(record: RunRecord) -> str:
 
 
 def _text(value: str, most: int) -> str:
-    """PostgreSQL's text cannot hold NUL, and UTF-8 no lone surrogates."""
-    return value.replace("\0", "").encode("utf-8", "replace").decode()[:most]
+    return storable(value)[:most]

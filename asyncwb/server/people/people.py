@@ -18,9 +18,10 @@ from aiohttp import web
 from asyncwb.server.http.access import Role
 from asyncwb.server.http.address import base_url
 from asyncwb.server.http.auth import public, require_same_origin
-from asyncwb.server.http.json_body import fields, whole
+from asyncwb.server.http.json_body import fields
 from asyncwb.server.http.login import open_session
 from asyncwb.server.http.pages import page
+from asyncwb.server.http.parameters import whole_number
 from asyncwb.server.http.state import STATE, USER
 from asyncwb.server.http.strict_json import json_response
 from asyncwb.server.people import accounts, teams
@@ -67,13 +68,13 @@ def routes() -> list[web.RouteDef]:
 async def list_users(request: web.Request) -> web.Response:
     """Answer the users whom the viewer sees."""
     query, most = request.query, accounts.MAX_PAGE
-    limit = whole(query.get("limit"), "limit", default=100, most=most, least=1)
+    limit = whole_number(query.get("limit"), "limit", default=100, least=1, most=most)
     found = await accounts.list_users(
         request.app[STATE],
         request[USER],
         search=query.get("q"),
         limit=limit,
-        after=whole(query.get("cursor"), "cursor", default=0, most=2**62),
+        after=whole_number(query.get("cursor"), "cursor", default=0, least=0, most=2**62),
     )
     more = str(found[-1].id) if len(found) == limit else None
     entries = [user_entry(request[USER], user) for user in found]

@@ -33,6 +33,7 @@ from asyncwb.server.store.records import RunPath, RunRecord
 from asyncwb.server.store.runs import edits as store
 from asyncwb.server.store.runs import former_names, sweeps
 from asyncwb.server.store.runs.edits import EditedRun
+from asyncwb.server.store.texts import storable
 from asyncwb.wire import names
 from asyncwb.wire.rows.columns import empty
 from asyncwb.wire.rows.values import dumps, loads
@@ -308,11 +309,11 @@ async def alert(
         ApiError: 403, 404.
     """
     _, run_id = await require_run(state, user, Action.WRITE, path)
-    now, title = state.clock(), edits.text(title)
+    now, title = state.clock(), storable(title)
     async with state.database.transaction() as connection:
         await _locked(connection, run_id)
         last = await store.last_alert(connection, run_id, title)
         if last is not None and now - last < wait:
             return False
-        await store.add_alert(connection, run_id, now, title, edits.text(text), level)
+        await store.add_alert(connection, run_id, now, title, storable(text), level)
     return True

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from asyncwb.server.store.texts import storable
 from asyncwb.wire import names
 from asyncwb.wire.changes import Changes
 from asyncwb.wire.rows import keys
@@ -139,14 +140,14 @@ def changed(edit: Edit, now: float) -> dict[str, Any]:
         EditError: there is no such state.
     """
     columns: dict[str, Any] = {
-        column: text(value)
+        column: storable(value)
         for name, column in _TEXTS.items()
         if (value := getattr(edit, name)) is not None
     }
     if edit.name:
-        columns["name"] = text(edit.name)
+        columns["name"] = storable(edit.name)
     if edit.tags is not None:
-        columns["tags"] = [text(tag) for tag in dict.fromkeys(edit.tags)]
+        columns["tags"] = [storable(tag) for tag in dict.fromkeys(edit.tags)]
     if edit.config is not None:
         columns["config"] = dict(edit.config)
     if edit.state is not None:
@@ -184,8 +185,3 @@ def moved(current: str, wanted: str, now: float) -> dict[str, Any]:
             + "; ".join(f"{' or '.join(old)} to {new}" for new, old in _MOVES.items())
         )
     return entered(wanted, now)
-
-
-def text(value: str) -> str:
-    """Return text that both databases can hold: no NUL, no lone surrogates."""
-    return value.replace("\0", "").encode("utf-8", "replace").decode()

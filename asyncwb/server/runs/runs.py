@@ -25,6 +25,7 @@ from asyncwb.server.http.access import (
 )
 from asyncwb.server.http.address import base_url
 from asyncwb.server.http.errors import ApiError
+from asyncwb.server.http.parameters import whole_number
 from asyncwb.server.http.state import STATE, USER
 from asyncwb.server.http.strict_json import json_response
 from asyncwb.server.intake.folds import FOLD, read_fold
@@ -80,7 +81,7 @@ async def list_runs(request: web.Request) -> web.Response:
     state, match, query = request.app[STATE], request.match_info, request.query
     entity, project = match["entity"], match["project"]
     found = await require_project(state, request[USER], Action.READ, entity, project)
-    limit = number(query.get("limit"), "limit", default=100, most=_MAX_PAGE)
+    limit = whole_number(query.get("limit"), "limit", default=100, least=1, most=_MAX_PAGE)
     if "filters" in query or "order" in query:
         return await _list_queried(request, found.id, limit)
     cursor = query.get("cursor")
@@ -88,7 +89,7 @@ async def list_runs(request: web.Request) -> web.Response:
         found.entity,
         found.name,
         limit=limit + 1,
-        before=number(cursor, "cursor", default=0, most=2**62) if cursor else None,
+        before=whole_number(cursor or None, "cursor", default=None, least=1, most=2**62),
         state=_state(query.get("state")),
         search=query.get("q"),
     )
@@ -239,19 +240,6 @@ def project_entry(project: StoredProject) -> dict[str, Any]:
         "description": project.description,
         "created_at": project.created_at,
     }
-
-
-def number(text: str | None, name: str, *, default: int, most: int) -> int:
-    """Return the whole number, from 1 to `most`, that a query gives, or the default without one.
-
-    Raises:
-        ApiError: 400 for anything else.
-    """
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) <= most:
-        raise ApiError(400, "bad_request", f"{name} must be a whole number from 1 to {most}.")
-    return int(text)
 
 
 def _state(text: str | None) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -59,6 +59,15 @@ _FORMS: Final = (
     "Nothing was started; write --database postgresql://user:password@host:5432/name, or "
     "sqlite:////folder/file.db, or leave it out: the database is then a file in the data folder."
 )
+
+T = TypeVar("T")
+
+
+def batches(items: Collection[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield the items, `size` at a time: a statement takes a bounded number of parameters."""
+    listed = items if isinstance(items, Sequence) else list(items)
+    for start in range(0, len(listed), size):
+        yield listed[start : start + size]
 
 
 class Database:

@@ -6,13 +6,13 @@ backup that began before it still finds the object, until a grace is over and it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from typing import Final
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.schema import dropped_objects
 
 _AT_ONCE: Final = 500
@@ -29,7 +29,7 @@ async def drop(connection: AsyncConnection, names: Collection[str], now: float) 
 async def waiting(connection: AsyncConnection, names: Collection[str]) -> set[str]:
     """Return those of the objects that were dropped and are not collected yet."""
     found: set[str] = set()
-    for some in _chunks(names):
+    for some in batches(names, _AT_ONCE):
         statement = select(dropped_objects.c.name).where(dropped_objects.c.name.in_(some))
         found.update(await connection.scalars(statement))
     return found
@@ -55,12 +55,6 @@ class Dropped:
     async def forget(self, names: Collection[str]) -> None:
         """Take objects off the list that are deleted."""
         async with self._database.transaction() as connection:
-            for some in _chunks(names):
+            for some in batches(names, _AT_ONCE):
                 gone = delete(dropped_objects).where(dropped_objects.c.name.in_(some))
                 await connection.execute(gone)
-
-
-def _chunks(names: Collection[str]) -> Iterator[Sequence[str]]:
-    listed = list(names)
-    for start in range(0, len(listed), _AT_ONCE):
-        yield listed[start : start + _AT_ONCE]

@@ -31,3 +31,8 @@ def stored_path(path: str) -> str:
 def re2_search(pattern: str, text: str | None) -> bool:
     """Tell whether a pattern is found in a stored text; SQLite knows it under this name."""
     return text is not None and bool(searcher(pattern)(original_text(text)))
+
+
+def storable(text: str) -> str:
+    """Return text that both databases can hold: no NUL, no lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -19,6 +19,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncwb.wire.rows.keys import OPEN, STEP, TIME
+
 Kind: TypeAlias = Literal["f", "i", "b", "j"]
 """float64, int64, bool, or any JSON value."""
 
@@ -29,10 +31,6 @@ FLOAT: Final[Kind] = "f"
 INT: Final[Kind] = "i"
 BOOL: Final[Kind] = "b"
 JSON: Final[Kind] = "j"
-
-STEP: Final = "_step"
-TIME: Final = "_timestamp"
-OPEN: Final = "_open"
 
 _WORD_TYPES: Final[dict[Kind, Any]] = {FLOAT: np.float64, INT: np.int64}
 

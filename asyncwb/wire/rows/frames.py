@@ -123,15 +123,15 @@ class Frame:
         return Frame(self.first_seq + count, self.table.slice(rows, self.table.n), kept)
 
 
-class _PerThread(threading.local):
-    """One codec a thread: a shared ZstdCompressor raises ZstdError under two threads."""
+class Codec(threading.local):
+    """A compressor and a decompressor for each thread: one under two threads raises ZstdError."""
 
-    def __init__(self) -> None:
-        self.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+    def __init__(self, level: int) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=level)
         self.decompressor = zstandard.ZstdDecompressor()
 
 
-_codec = _PerThread()
+_codec = Codec(_ZSTD_LEVEL)
 
 
 def encode(first_seq: int, table: Table, events: Sequence[Event] = ()) -> bytes:

@@ -16,6 +16,18 @@ from typing import Any, Final
 
 from asyncwb.errors import LogTypeError
 
+STEP: Final = "_step"
+TIME: Final = "_timestamp"
+"""unix seconds"""
+RUNTIME: Final = "_runtime"
+"""seconds since the run began"""
+OPEN: Final = "_open"
+"""whether the row's step may still get more"""
+SYSTEM: Final = (STEP, TIME, RUNTIME)
+"""what each row has of its own"""
+COMPUTED: Final = frozenset((*SYSTEM, OPEN))
+"""keys that nobody sets: they follow from the rows"""
+
 MAX_DEPTH: Final = 100
 """Levels of nesting that one logged value may have; JSON parsers stop not far above it."""
 

@@ -21,26 +21,13 @@ from numpy.typing import NDArray
 
 from asyncwb.errors import LogTypeError
 from asyncwb.wire.rows import keys
-from asyncwb.wire.rows.columns import (
-    BOOL,
-    FLOAT,
-    INT,
-    JSON,
-    OPEN,
-    STEP,
-    TIME,
-    Column,
-    Kind,
-    Table,
-    empty,
-)
+from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Column, Kind, Table, empty
+from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, SYSTEM, TIME
 from asyncwb.wire.rows.values import INT_MAX, INT_MIN
 
 MAX_COLUMNS: Final = 100_000
 """columns that one table may have"""
 
-_RUNTIME: Final = "_runtime"
-_OWN: Final = frozenset((STEP, TIME, _RUNTIME))
 _FREE_OPEN: Final = f"{OPEN}_"
 _KINDS: Final[dict[type, Kind]] = {float: FLOAT, int: INT, bool: BOOL}
 _DTYPES: Final[dict[Kind, Any]] = {FLOAT: np.float64, INT: np.int64, BOOL: np.bool_}
@@ -86,7 +73,7 @@ def from_rows(
         part = rows if len(where) == len(rows) else [rows[i] for i in where]
         at = np.array(where, dtype=np.int32)
         for name, values in _turned(part):
-            if name in _OWN:
+            if name in SYSTEM:
                 own.take(name, at, values)
             elif name == OPEN:  # which says of our own rows that they are open
                 if _FREE_OPEN not in part[0]:
@@ -128,7 +115,7 @@ class _Own:
             good = [type(v) is int and INT_MIN <= v <= INT_MAX for v in values]
             self._steps[where] = [v if fine else 0 for v, fine in zip(values, good, strict=True)]
             self._has_step[where] = good
-        elif name in (TIME, _RUNTIME):
+        elif name in (TIME, RUNTIME):
             target = self._times if name == TIME else self._runtimes
             target[where] = [float(v) if type(v) in (int, float) else math.nan for v in values]
 

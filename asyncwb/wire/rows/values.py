@@ -30,10 +30,12 @@ Wire: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 
 _LEVELS: Final = 3 * keys.MAX_DEPTH
 """levels of JSON that can be written"""
+NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""how floats are written where JSON has no number for them, as W&B's API does"""
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
 
-_COMPUTED: Final = frozenset(("_step", "_runtime", "_open"))
+_LEFT_OUT: Final = keys.COMPUTED - {keys.TIME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,9 @@ def convert_row(data: Mapping[str, Any]) -> Row:
         kind = type(value)
         if type(key) is not str or key[:1] == "_":
             key = _top_key(key)
-            if key in _COMPUTED:
+            if key in _LEFT_OUT:
                 continue
-            if key == "_timestamp":
+            if key == keys.TIME:
                 timestamp = _timestamp(value)
                 continue
         path = keys.escape(key)
@@ -98,12 +100,12 @@ def _top_key(key: object) -> str:
 
 
 def _timestamp(value: object) -> float:
-    seconds = to_wire(value, "_timestamp")
+    seconds = to_wire(value, keys.TIME)
     if type(seconds) in (int, float) and math.isfinite(seconds):  # type: ignore[arg-type]
         return float(seconds)  # type: ignore[arg-type]
     raise LogTypeError(
         f"_timestamp is a finite number of unix seconds, not {value!r}; the row was not recorded",
-        key="_timestamp",
+        key=keys.TIME,
     )
 
 
@@ -336,4 +338,20 @@ def _normal(value: object, depth: int = 0) -> object:
         return {name: _normal(item, depth + 1) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_normal(item, depth + 1) for item in value]
+    return value
+
+
+def spelled(value: Any) -> Any:
+    """Return a value in which floats that are not finite are spelled, at any level (`NON_FINITE`).
+
+    >>> spelled({"loss": [float("inf"), 0.5]})
+    {'loss': ['Infinity', 0.5]}
+    """
+    match value:
+        case float() if not math.isfinite(value):
+            return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+        case dict():
+            return {key: spelled(item) for key, item in value.items()}
+        case list():
+            return [spelled(item) for item in value]
     return value

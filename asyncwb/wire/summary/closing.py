@@ -8,14 +8,13 @@ column holds of them, by whole columns.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncwb.wire.rows.columns import JSON, OPEN, STEP, Column, Table
-
-RUNTIME: Final = "_runtime"
+from asyncwb.wire.rows.columns import JSON, Column, Table
+from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP
 
 Index = NDArray[np.intp]
 

@@ -41,8 +41,9 @@ from numpy.typing import NDArray
 
 from asyncwb.errors import UsageError
 from asyncwb.wire.rows import keys
-from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, OPEN, STEP, TIME, Kind, Table
-from asyncwb.wire.summary.closing import RUNTIME, Index, Kept, by_path, closing_order, merged_row
+from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Kind, Table
+from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, TIME
+from asyncwb.wire.summary.closing import Index, Kept, by_path, closing_order, merged_row
 from asyncwb.wire.summary.metrics import MetricRule, MetricRules, metric_event
 from asyncwb.wire.summary.reducers import MISSING, Leaf, Rank
 
@@ -51,7 +52,6 @@ VERSION: Final = 2
 
 __all__ = ["VERSION", "Fold", "MetricInfo", "MetricRule", "MetricRules", "metric_event"]
 
-_COMPUTED: Final = frozenset((STEP, TIME, OPEN, RUNTIME))
 _READ: Final = ("start", "summary", "metric", "finish", "leave")
 
 
@@ -121,7 +121,7 @@ class _Streak:
         """Tell the leaves."""
         floats, ints = self.words.view(np.float64).tolist(), self.words.view(np.int64).tolist()
         for i, key in enumerate(self.keys):
-            if key not in _COMPUTED:
+            if key not in keys.COMPUTED:
                 kind: Any = self.kinds[i]
                 leaf = leaf_of(key)
                 leaf.saw(kind, self.count, self.first_step, self.last_step)
@@ -301,7 +301,7 @@ class Fold:
         steps = table.steps
         spans: dict[int, tuple[int, int]] = {}
         for column in table.columns:
-            if column.key in _COMPUTED or not len(column.values):
+            if column.key in keys.COMPUTED or not len(column.values):
                 continue
             span = spans.get(id(column.rows))
             if span is None:
@@ -370,10 +370,10 @@ class Fold:
         # What was logged before and waits: the hand-set value is the newer.
         waiting = list(self._writers.values()) if rank is None else [source]
         for path in deleted if isinstance(deleted, list) else ():
-            if isinstance(path, str) and path not in _COMPUTED:
+            if isinstance(path, str) and path not in keys.COMPUTED:
                 self._delete(path, rank, waiting)
         for path, value in values.items() if isinstance(values, dict) else ():
-            if path not in _COMPUTED and not keys.is_too_deep(value):
+            if path not in keys.COMPUTED and not keys.is_too_deep(value):
                 leaf = self._leaf(path)
                 tops = [w.top for w in waiting if w.row and w.row.pop(path, self) is not self]
                 if rank is None:

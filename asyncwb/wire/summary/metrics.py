@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from asyncwb.errors import ArgumentError
 from asyncwb.wire.rows import keys
+from asyncwb.wire.rows.keys import SYSTEM
 
 OPS: Final = ("min", "max", "mean", "last", "first", "best", "copy", "none")
 """What `summary=` may ask for."""
@@ -221,11 +222,10 @@ class MetricRules:
         except KeyError:
             rule = self.resolve(path)
             step = rule.step_metric if rule is not None and rule.step_sync else None
-            return self._needs.setdefault(path, None if step in _IN_EVERY_ROW else step)
+            return self._needs.setdefault(path, None if step in SYSTEM else step)
 
 
 _ARGUMENTS: Final = ("step_metric", "step_sync", "hidden", "summary", "goal", "overwrite")
-_IN_EVERY_ROW: Final = frozenset(("_step", "_timestamp", "_runtime"))
 
 
 def _rule(event: Mapping[str, Any]) -> MetricRule:

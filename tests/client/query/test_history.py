@@ -13,10 +13,10 @@ import pytest
 
 import asyncwb
 from asyncwb.apis.public import Api, Run
-from asyncwb.client.query.rows import formats as rows_of
 from asyncwb.client.query.rows.json_rows import read_row
 from asyncwb.wire.rows.columns import Column, Table
 from asyncwb.wire.rows.frames import encode
+from asyncwb.wire.rows.values import spelled
 from tests.client.query.test_api import api_of, ingest, settings_of
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import first_frame, rows, start_event
@@ -98,7 +98,7 @@ def test_a_nan_is_spelled_out_on_request(either: Run) -> None:
     assert {row["_step"]: row["val"] for row in scan} == {1: 1, 3: "NaN", 5: 5, 7: 7, 9: 9}
     value = {"a": [math.inf, {"b": -math.inf}], "c": "text", "d": 0.5}
     found = {"a": ["Infinity", {"b": "-Infinity"}], "c": "text", "d": 0.5}
-    assert rows_of.spelled(value) == found
+    assert spelled(value) == found
 
 
 def test_a_scan_gives_every_row_of_a_range(either: Run) -> None:

@@ -19,6 +19,7 @@ from asyncwb.server.http.errors import ApiError
 from asyncwb.server.objects.damage import Missing
 from asyncwb.server.objects.objects import Objects
 from asyncwb.server.store.runs.segments import RunRef
+from asyncwb.wire.rows.keys import SYSTEM
 from tests.fix_server import both_databases
 from tests.server.history_lab import BEGAN, Lab, Row, exactly, merged
 
@@ -70,7 +71,7 @@ def test_rows_of_any_writers_sealed_at_any_points_are_the_model(
         expected = merged(logged)
         assert exactly(await lab.read(run)) == exactly(expected)
         part = [
-            {key: row[key] for key in row if key in keys or key in rows.SYSTEM}
+            {key: row[key] for key in row if key in keys or key in SYSTEM}
             for row in expected
             if (low is None or row["_step"] >= low)
             and (high is None or row["_step"] < high)

@@ -17,8 +17,9 @@ from asyncwb.server.http.state import STATE
 from asyncwb.server.live.feed import Hub
 from asyncwb.server.store.schema import frames
 from asyncwb.wire.ingest import encode_batch
-from asyncwb.wire.rows.columns import FLOAT, INT, JSON, STEP, TIME, Column, Table
+from asyncwb.wire.rows.columns import FLOAT, INT, JSON, Column, Table
 from asyncwb.wire.rows.frames import HEADER_SIZE, decode, encode
+from asyncwb.wire.rows.keys import STEP, TIME
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.ingest_client import (
     EPOCH,

@@ -7,7 +7,8 @@ import numpy as np
 from asyncwb.server.process.fold_cache import FoldCache, weight
 from asyncwb.server.store.records import RunPath, RunRecord
 from asyncwb.server.store.runs.ingest import new_record
-from asyncwb.wire.rows.columns import FLOAT, INT, STEP, Column, Table
+from asyncwb.wire.rows.columns import FLOAT, INT, Column, Table
+from asyncwb.wire.rows.keys import STEP
 from asyncwb.wire.summary.fold import Fold
 
 

@@ -19,8 +19,9 @@ from asyncwb.server.process.run_changes import ROUNDS
 from asyncwb.server.runs import edit_requests
 from asyncwb.server.runs.edits import Edit
 from asyncwb.server.store.records import RunPath
-from asyncwb.wire.rows.columns import FLOAT, INT, STEP, TIME, Column, Table
+from asyncwb.wire.rows.columns import FLOAT, INT, Column, Table
 from asyncwb.wire.rows.frames import encode
+from asyncwb.wire.rows.keys import STEP, TIME
 from asyncwb.wire.summary.fold import Fold
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.ingest_client import EPOCH, Client, connect, first_frame, start_event

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncwb.wire.rows.columns import OPEN, STEP, TIME, concat, empty
+from asyncwb.wire.rows.columns import concat, empty
+from asyncwb.wire.rows.keys import OPEN, STEP, TIME
 from tests.wire.rows_model import Row, rows, table_of, tell, told
 
 

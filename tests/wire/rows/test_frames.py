@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncwb.errors import FrameError
-from asyncwb.wire.rows.columns import STEP, TIME
 from asyncwb.wire.rows.frames import (
     HEADER_SIZE,
     Frame,
@@ -22,6 +21,7 @@ from asyncwb.wire.rows.frames import (
     peek,
     verify,
 )
+from asyncwb.wire.rows.keys import STEP, TIME
 from tests.wire.rows_model import Row, rows, sequence, table_of
 
 _EVENTS = st.dictionaries(st.text(max_size=5), st.integers() | st.text() | st.floats(), max_size=2)

@@ -19,7 +19,7 @@ from typing import Any
 
 from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.rows.download import Download
-from asyncwb.client.query.rows.formats import Names, Selection, as_dicts, matching, spelled
+from asyncwb.client.query.rows.formats import Names, Selection, as_dicts, matching
 from asyncwb.client.query.rows.json_rows import having, picked, read_row
 from asyncwb.client.waiting import wait
 from asyncwb.engine.notices import caution
@@ -28,6 +28,7 @@ from asyncwb.wire import query_documents
 from asyncwb.wire.paths import RunPath
 from asyncwb.wire.rows import frames
 from asyncwb.wire.rows.columns import Table
+from asyncwb.wire.rows.values import spelled
 
 
 class Tables:

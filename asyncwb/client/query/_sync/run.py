@@ -37,7 +37,8 @@ from asyncwb.errors import ArgumentError, CommError, NotFoundError
 from asyncwb.typing import FilePath, JsonObject
 from asyncwb.wire import query_documents
 from asyncwb.wire.changes import Changes
-from asyncwb.wire.rows.columns import STEP, Table
+from asyncwb.wire.rows.columns import Table
+from asyncwb.wire.rows.keys import STEP
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.wandb import unwrap
 

@@ -18,7 +18,7 @@ from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.rows.dataframes import check_format, joined
 from asyncwb.errors import ArgumentError
 from asyncwb.wire.paths import ProjectPath
-from asyncwb.wire.rows.columns import STEP
+from asyncwb.wire.rows.keys import STEP
 from asyncwb.wire.rows.values import dumps
 
 DEFAULT_ORDER: Final = "+created_at"

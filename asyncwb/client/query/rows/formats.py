@@ -7,7 +7,6 @@ logged as `1` and later as `0.5` has one column a kind.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +18,9 @@ from numpy.typing import NDArray
 
 from asyncwb.errors import ArgumentError
 from asyncwb.wire.picking import even, extremes, including
-from asyncwb.wire.rows.columns import FLOAT, INT, JSON, OPEN, STEP, TIME, Column, Table, concat
-from asyncwb.wire.rows.keys import display, escape, shown
+from asyncwb.wire.rows.columns import FLOAT, INT, JSON, Column, Table, concat
+from asyncwb.wire.rows.keys import OPEN, SYSTEM, display, escape, shown
 
-SYSTEM: Final = (STEP, TIME, "_runtime")
 """What every row has."""
 
 _EXACT: Final = 2**53
@@ -211,18 +209,6 @@ def as_dicts(table: Table, names: Names) -> list[dict[str, Any]]:
         for row, value in zip(where, _plain(column), strict=True):
             rows[row][name] = value
     return rows
-
-
-def spelled(value: Any) -> Any:
-    """Return a value with its NaN and infinities as W&B's API spells them, "NaN" and "Infinity"."""
-    match value:
-        case float() if not math.isfinite(value):
-            return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-        case dict():
-            return {name: spelled(item) for name, item in value.items()}
-        case list():
-            return [spelled(item) for item in value]
-    return value
 
 
 @lru_cache(maxsize=64)

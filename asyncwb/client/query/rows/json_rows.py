@@ -6,15 +6,12 @@ floats: a server that speaks JSON has no other way to say them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from asyncwb.client.query.rows.formats import Names
 from asyncwb.wire.rows.keys import is_leaf_mapping
-from asyncwb.wire.rows.values import loads
-
-_SPELLED: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+from asyncwb.wire.rows.values import NON_FINITE, loads
 
 
 def read_row(row: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +30,7 @@ def _flat(row: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
 
 def _restored(value: Any) -> Any:
     if isinstance(value, str):
-        return _SPELLED.get(value, value)
+        return NON_FINITE.get(value, value)
     return [_restored(item) for item in value] if isinstance(value, list) else value
 
 

@@ -19,14 +19,14 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.queries.document import Values
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.schema import field_values, fields, runs, users
 from asyncwb.server.store.texts import stored_path, stored_text
@@ -41,7 +41,6 @@ PATIENCE: Final = 15.0
 _PARAMETERS: Final = 1000
 _AT_ONCE: Final = 500
 """rows of the index that are read or written in one turn of the event loop, some 5 ms"""
-T = TypeVar("T")
 
 
 class IndexBehindError(Exception):
@@ -152,7 +151,7 @@ class Fields:
         async with self._database.connect() as connection:
             known = await numbers_of(connection, project_id, paths)
         unknown = sorted(path for path in paths if path not in known)
-        for some in _portions(unknown):
+        for some in batches(unknown, _AT_ONCE):
             new = [{"project_id": project_id, "path": stored_path(path)} for path in some]
             async with self._database.transaction() as connection:
                 await connection.execute(self._name, new)
@@ -167,10 +166,10 @@ class Fields:
             held = {row[0]: row[1] for row in await connection.execute(_HOLD, {"some": ids})}
             valid = [change for change in changes if held.get(change.run_id) == change.seen]
             for change in valid:
-                for keys_gone in _portions(change.gone):
+                for keys_gone in batches(change.gone, _AT_ONCE):
                     gone = [dict(zip(_GONE, key, strict=True)) for key in keys_gone]
                     await connection.execute(_DELETE, gone)
-                for some in _portions(list(change.new.items())):
+                for some in batches(list(change.new.items()), _AT_ONCE):
                     await connection.execute(self._put, [_row(key, row) for key, row in some])
             if valid:
                 made = [{"made_id": c.run_id, "made_from": c.version} for c in valid]
@@ -183,8 +182,8 @@ async def numbers_of(
     """Return the numbers of those fields of a project that some run has or had, by path."""
     found: dict[str, int] = {}
     names = sorted(paths)
-    for start in range(0, len(names), _PARAMETERS):
-        wanted = {stored_path(path): path for path in names[start : start + _PARAMETERS]}
+    for batch in batches(names, _PARAMETERS):
+        wanted = {stored_path(path): path for path in batch}
         some = {"project": project_id, "some": list(wanted)}
         found.update((wanted[row[1]], row[0]) for row in await connection.execute(_FIELDS, some))
     return found
@@ -309,11 +308,6 @@ def _differences(
         change.new = {key: value for key, value in now.items() if old.get(key) != value}
         changes.append(change)
     return changes
-
-
-def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), _AT_ONCE):
-        yield items[start : start + _AT_ONCE]
 
 
 def _value(

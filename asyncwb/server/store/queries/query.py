@@ -40,7 +40,7 @@ from asyncwb.server.queries.conditions import (
 )
 from asyncwb.server.queries.document import ValueKind
 from asyncwb.server.queries.filters import parse_order
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.queries.fields import Fields, numbers_of
 from asyncwb.server.store.queries.left_out import incomplete, marked, with_sort_values
 from asyncwb.server.store.queries.matching import matching
@@ -221,8 +221,8 @@ _ROWS: Final = (
 
 async def _stored(connection: AsyncConnection, ids: Sequence[int]) -> list[StoredRun]:
     found = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        rows = await connection.execute(_ROWS, {"some": ids[start : start + _AT_ONCE]})
+    for some in batches(ids, _AT_ONCE):
+        rows = await connection.execute(_ROWS, {"some": some})
         for row in rows:
             columns = dict(row._mapping)
             path = RunPath(columns.pop("entity"), columns.pop("project"), columns["run"])

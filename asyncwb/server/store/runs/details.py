@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import func, or_, select
 
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.schema import files, lines, projects, runs, writers
 
@@ -78,7 +78,7 @@ class Details:
         columns = (runs.c.id, projects.c.id, projects.c.entity, projects.c.name, runs.c.run)
         statement = select(*columns).join(projects, projects.c.id == runs.c.project_id)
         async with self._database.connect() as connection:
-            for some in _chunks(list(ids)):
+            for some in batches(ids, _AT_ONCE):
                 rows = await connection.execute(statement.where(runs.c.id.in_(some)))
                 found.update((row[0], (row[1], RunPath(*row[2:]))) for row in rows)
         return found
@@ -86,12 +86,7 @@ class Details:
     async def _pairs(self, statement: Any, key: Any, ids: Collection[int]) -> dict[int, Any]:
         found: dict[int, Any] = {}
         async with self._database.connect() as connection:
-            for some in _chunks(list(ids)):
+            for some in batches(ids, _AT_ONCE):
                 rows = await connection.execute(statement.where(key.in_(some)))
                 found.update((row[0], row[1]) for row in rows)
         return found
-
-
-def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), _AT_ONCE):
-        yield ids[start : start + _AT_ONCE]

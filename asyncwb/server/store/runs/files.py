@@ -6,18 +6,16 @@ is text and nothing else; objects have random names. `None` stands for a file th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.dropped import drop, waiting
 from asyncwb.server.store.schema import files, secrets
-
-T = TypeVar("T")
 
 _AT_ONCE: Final = 500
 """values in one IN (...)"""
@@ -72,8 +70,8 @@ class Files:
             {**plain, "name": name, "mimetype": kind} for name, kind in sorted(mimetypes.items())
         ]
         async with self._database.transaction() as connection:
-            for start in range(0, len(rows), _AT_ONCE):
-                await connection.execute(self._announce, rows[start : start + _AT_ONCE])
+            for some in batches(rows, _AT_ONCE):
+                await connection.execute(self._announce, some)
             return await _named(connection, run_id, list(mimetypes))
 
     async def put(self, file_id: int, content: Content, now: float) -> bool:
@@ -159,8 +157,7 @@ class Files:
         async with self._database.transaction() as connection:
             found = [f for f in await _by_ids(connection, ids) if f.run_id == run_id]
             await drop(connection, [f.object for f in found if f.object is not None], now)
-            for start in range(0, len(found), _AT_ONCE):
-                some = [file.id for file in found[start : start + _AT_ONCE]]
+            for some in batches([file.id for file in found], _AT_ONCE):
                 await connection.execute(delete(files).where(files.c.id.in_(some)))
             return len(found)
 
@@ -168,7 +165,7 @@ class Files:
         """Return those of these objects that some file's bytes are in, or were until lately."""
         known: set[str] = set()
         async with self._database.connect() as connection:
-            for some in _chunks(names):
+            for some in batches(names, _AT_ONCE):
                 held = select(files.c.object).where(files.c.object.in_(some))
                 known |= {row[0] for row in await connection.execute(held)}
             known |= await waiting(connection, names)
@@ -193,7 +190,7 @@ async def _named(
     connection: AsyncConnection, run_id: int, names: Collection[str]
 ) -> list[StoredFile]:
     found: list[StoredFile] = []
-    for some in _chunks(names):
+    for some in batches(names, _AT_ONCE):
         statement = _FILE.where(files.c.run_id == run_id, files.c.name.in_(some))
         found += [StoredFile(*row) for row in await connection.execute(statement)]
     return found
@@ -201,13 +198,7 @@ async def _named(
 
 async def _by_ids(connection: AsyncConnection, ids: Collection[int]) -> list[StoredFile]:
     found: list[StoredFile] = []
-    for some in _chunks(ids):
+    for some in batches(ids, _AT_ONCE):
         rows = await connection.execute(_FILE.where(files.c.id.in_(some)))
         found += [StoredFile(*row) for row in rows]
     return found
-
-
-def _chunks(items: Collection[T]) -> Iterator[Sequence[T]]:
-    listed = list(items)
-    for start in range(0, len(listed), _AT_ONCE):
-        yield listed[start : start + _AT_ONCE]

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import bindparam, delete, exists, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.schema import former_names, projects, runs
 
@@ -44,8 +44,8 @@ async def current(connection: AsyncConnection, names: Collection[Named]) -> dict
     """Return, for each former name among these, the project's name of today."""
     found: dict[Named, Named] = {}
     ordered = sorted(names)
-    for start in range(0, len(ordered), _CHUNK):
-        rows = await connection.execute(_CURRENT, {"some": ordered[start : start + _CHUNK]})
+    for some in batches(ordered, _CHUNK):
+        rows = await connection.execute(_CURRENT, {"some": some})
         found.update(((row[0], row[1]), (row[2], row[3])) for row in rows)
     return found
 
@@ -60,8 +60,8 @@ async def follow(connection: AsyncConnection, paths: Collection[RunPath]) -> dic
     found = await current(connection, {path[:2] for path in paths})
     moved = {path: RunPath(*found[path[:2]], path.run) for path in paths if path[:2] in found}
     left = sorted(path for path in paths if path not in moved)
-    for start in range(0, len(left), _CHUNK):
-        for row in await connection.execute(_LEFT_BEHIND, {"some": left[start : start + _CHUNK]}):
+    for some in batches(left, _CHUNK):
+        for row in await connection.execute(_LEFT_BEHIND, {"some": some}):
             moved[RunPath(row[0], row[1], row[2])] = RunPath(row[3], row[4], row[2])
     return moved
 

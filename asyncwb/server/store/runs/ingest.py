@@ -9,8 +9,8 @@ of its writers, its version grows with it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import (
     Select,
@@ -27,11 +27,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.records import NewFrame, RunChange, RunPath, RunRecord, WriterRecord
 from asyncwb.server.store.schema import frames, projects, runs, writers
-
-T = TypeVar("T")
 
 NEW: Final = 0
 """the id of a run that has no row yet"""
@@ -279,7 +277,7 @@ async def _runs(
     wanted = set(paths)
     keys = [(ids[path[:2]], path.run) for path in sorted(paths) if path[:2] in ids]
     found: dict[RunPath, RunRecord] = {}
-    for chunk in _chunks(keys):
+    for chunk in batches(keys, _CHUNK):
         for row in await connection.execute(statement, {"some": chunk}):
             path = RunPath(*row[:3])
             if path in wanted:  # else the id is another project's by now
@@ -291,7 +289,7 @@ async def _add_writers(connection: AsyncConnection, records: Collection[RunRecor
     # A statement of its own, after the lock: on PostgreSQL a joined row would be the one from
     # before the wait for the lock.
     by_id = {record.id: record for record in records}
-    for chunk in _chunks(list(by_id)):
+    for chunk in batches(by_id, _CHUNK):
         for row in await connection.execute(_WRITERS, {"some": chunk}):
             by_id[row[0]].writers[row[1]] = WriterRecord(*tuple(row)[1:])
 
@@ -300,7 +298,7 @@ async def _project_ids(
     connection: AsyncConnection, names: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], int]:
     ids: dict[tuple[str, str], int] = {}
-    for chunk in _chunks(sorted(names)):
+    for chunk in batches(sorted(names), _CHUNK):
         for entity, name, number in await connection.execute(_PROJECTS, {"some": chunk}):
             ids[entity, name] = number
     return ids
@@ -310,14 +308,9 @@ async def _by_id(
     connection: AsyncConnection, statement: Select[Any], run_ids: Collection[int]
 ) -> dict[int, Any]:
     found: dict[int, Any] = {}
-    for chunk in _chunks(list(run_ids)):
+    for chunk in batches(run_ids, _CHUNK):
         found.update((r[0], r[1]) for r in await connection.execute(statement, {"some": chunk}))
     return found
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
 
 
 def new_record(path: RunPath, now: float) -> RunRecord:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.people.users import TakenError
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.runs import former_names
@@ -190,8 +190,7 @@ class Projects:
 
     async def delete_runs(self, run_ids: Sequence[int], now: float) -> None:
         """Delete runs and all that belongs to them, some hundred in a transaction."""
-        for start in range(0, len(run_ids), _AT_ONCE):
-            some = run_ids[start : start + _AT_ONCE]
+        for some in batches(run_ids, _AT_ONCE):
             async with self._database.transaction() as connection:
                 # The rows first: what is being added to a run is then committed, or refused.
                 locked = select(runs.c.id).where(runs.c.id.in_(some)).order_by(runs.c.id)

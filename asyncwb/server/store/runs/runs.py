@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, func, or_, select
 
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.schema import projects, runs
 
@@ -86,7 +86,7 @@ class Runs:
         """Return the versions of runs by their inner ids, of those that are there."""
         found: dict[int, int] = {}
         async with self._database.connect() as connection:
-            for some in _some(list(ids)):
+            for some in batches(ids, _AT_ONCE):
                 statement = select(runs.c.id, runs.c.version).where(runs.c.id.in_(some))
                 found.update((row[0], row[1]) for row in await connection.execute(statement))
         return found
@@ -116,8 +116,3 @@ def _stored(row: Row[Any]) -> StoredRun:
     columns = dict(row._mapping)
     path = RunPath(columns.pop("entity"), columns.pop("project"), columns["run"])
     return StoredRun(columns["id"], path, columns)
-
-
-def _some(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), _AT_ONCE):
-        yield ids[start : start + _AT_ONCE]

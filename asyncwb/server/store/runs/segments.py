@@ -9,20 +9,18 @@ whatever moment each of its statements sees.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.claims import Claim, Claims, ConflictError, check
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.dropped import drop, waiting
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.schema import SAMPLE, frames, projects, rollups, runs, segments
-
-_T = TypeVar("_T")
 
 _LONGEST_KEY: Final = 500
 _AT_ONCE: Final = 500
@@ -169,7 +167,7 @@ class Segments:
         self, connection: AsyncConnection, ids: Sequence[int]
     ) -> dict[int, bytes]:
         data: dict[int, bytes] = {}
-        for some in _chunks(ids):
+        for some in batches(ids, _AT_ONCE):
             statement = select(frames.c.id, frames.c.data).where(frames.c.id.in_(some))
             data.update((row.id, row.data) for row in await connection.execute(statement))
         return data
@@ -189,8 +187,8 @@ class Segments:
         keys = sorted({key for _, key in stored})
         found: dict[tuple[int, str], bytes] = {}
         async with self._database.connect() as connection:
-            for ids in _chunks(segment_ids):
-                for some in _chunks(keys):
+            for ids in batches(segment_ids, _AT_ONCE):
+                for some in batches(keys, _AT_ONCE):
                     statement = select(rollups.c.segment_id, rollups.c.key, rollups.c.data).where(
                         rollups.c.segment_id.in_(ids),
                         rollups.c.key.in_(some),
@@ -205,7 +203,7 @@ class Segments:
         """Return the encoded samples of segments; one sealed by an older server has none."""
         found: dict[int, bytes] = {}
         async with self._database.connect() as connection:
-            for some in _chunks(segment_ids):
+            for some in batches(segment_ids, _AT_ONCE):
                 statement = select(rollups.c.segment_id, rollups.c.data).where(
                     rollups.c.segment_id.in_(some), rollups.c.key == "", rollups.c.kind == SAMPLE
                 )
@@ -302,7 +300,7 @@ class Segments:
         """Return those of the paths that a segment has, or had until lately."""
         known: set[str] = set()
         async with self._database.connect() as connection:
-            for some in _chunks(paths):
+            for some in batches(paths, _AT_ONCE):
                 statement = select(segments.c.path).where(segments.c.path.in_(some))
                 known.update(await connection.scalars(statement))
             known |= await waiting(connection, paths)
@@ -357,7 +355,7 @@ async def delete_segments(connection: AsyncConnection, ids: Sequence[int], now: 
     Raises:
         ConflictError: some of them are gone.
     """
-    for some in _chunks(ids):
+    for some in batches(ids, _AT_ONCE):
         paths = await connection.scalars(select(segments.c.path).where(segments.c.id.in_(some)))
         await drop(connection, paths.all(), now)
         await connection.execute(delete(rollups).where(rollups.c.segment_id.in_(some)))
@@ -385,8 +383,3 @@ def _indexed(key: str) -> str:
     if len(key) <= _LONGEST_KEY and "\0" not in key:
         return key
     return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
-
-
-def _chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(values), _AT_ONCE):
-        yield values[start : start + _AT_ONCE]
