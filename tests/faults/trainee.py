@@ -32,7 +32,8 @@ class Plan:
     between two rows; `key`: put before every metric's name, so that writers of one run can be told
     apart; `slot`: which counter; `noise`: floats of noise in each row, to fill disks; `forks`:
     children that log beside the parent, each with the next key and slot; `clock`: the seed of a
-    clock that jumps; `after_full`: once rows were dropped and then taken again, log so many more.
+    clock that jumps; `after_full`: once rows were dropped and then taken again, log so many more;
+    `flush_every`: after so many rows wait until they are where they are to go.
     """
 
     counter: str
@@ -47,6 +48,7 @@ class Plan:
     forks: int = 0
     clock: int | None = None
     after_full: int | None = None
+    flush_every: int | None = None
 
     def command(self) -> list[str]:
         """Return the command that does this."""
@@ -89,6 +91,8 @@ def train(run: Any, plan: Plan, counters: Counters, key: str, slot: int) -> None
         run.log(row(key, i, plan.noise))
         i += 1
         counters[slot] = i
+        if plan.flush_every and i % plan.flush_every == 0:
+            run.flush()
         if plan.pace:
             time.sleep(plan.pace)
 
