@@ -99,15 +99,31 @@ class Table:
         return (*numeric, *self.texts)
 
     @cached_property
-    def _by_name(self) -> dict[tuple[str, Kind], Column]:
-        return {(column.key, column.kind): column for column in self.columns}
+    def _places(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Which line of which block has a key and kind. A table may have 100,000 columns, of which
+        most readers want a few: they are not all made."""
+        return {
+            name: (number, index)
+            for number, block in enumerate(self.blocks)
+            for index, name in enumerate(zip(block.keys, block.kinds, strict=True))
+        }
+
+    @cached_property
+    def _texts_by_key(self) -> dict[str, Column]:
+        return {column.key: column for column in self.texts}
 
     def get(self, key: str, kind: Kind) -> Column | None:
         """Return the column of that key and kind, or None."""
-        return self._by_name.get((key, kind))
+        if kind == JSON:
+            return self._texts_by_key.get(key)
+        place = self._places.get((key, kind))
+        return None if place is None else self.blocks[place[0]].column(place[1])
 
     def __contains__(self, key: str) -> bool:
-        return any(column.key == key for column in self.columns)
+        places = self._places
+        return key in self._texts_by_key or any(
+            (key, kind) in places for kind in (FLOAT, INT, BOOL)
+        )
 
     @property
     def keys(self) -> list[str]:
