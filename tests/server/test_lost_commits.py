@@ -8,6 +8,7 @@ is killed before it has the COMMIT; SQLite's driver fails.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
 import sqlite3
@@ -34,6 +35,7 @@ from tests.server.ingest_client import first_frame, head
 
 pytestmark = pytest.mark.anyio
 
+asyncpg: Any = importlib.import_module("asyncpg")
 DENIES: Final = re.compile(r"[Nn]othing (was|of)")
 _MOST: Final = 8
 """commits that one request may make"""
@@ -78,7 +80,6 @@ def _kill(database: Any, backend: int) -> None:
     """Kill a process of PostgreSQL; returns once it is gone."""
 
     async def kill() -> None:
-        asyncpg = pytest.importorskip("asyncpg")
         url = database.url.set(drivername="postgresql")
         connection = await asyncpg.connect(url.render_as_string(hide_password=False))
         try:

@@ -16,6 +16,7 @@ from asyncwb.server.backups import verify
 from asyncwb.server.http.state import STATE
 from asyncwb.server.store import schema
 from asyncwb.server.store.documents import Bytes, DamagedText, read, seal
+from asyncwb.settings import default_entity
 from asyncwb.wire.rows.frames import encode
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.graphql.asking import ask, codes, data
@@ -100,7 +101,7 @@ async def test_a_damaged_document_is_named_and_never_shown(server: ServerHandle)
             assert (info["metrics"] == []) is (column == "fold")
             other = await client.run("r2")
             assert (other["damaged"], other["config"]) == ([], {"lr": 1})
-            listed = (await client.get("projects/root/p/runs"))["runs"]
+            listed = (await client.get(f"projects/{default_entity()}/p/runs"))["runs"]
             assert {one["id"]: one["damaged"] for one in listed} == {
                 "r1": ["summary"] if column == "summary" else [],
                 "r2": [],
@@ -130,7 +131,7 @@ async def test_nothing_is_made_of_a_damaged_document(server: ServerHandle) -> No
         assert second["next"] == 16
         line = json.dumps({"_step": 10, "loss": 1.0})
         files = {"wandb-history.jsonl": {"offset": 0, "content": [line]}}
-        address = "/files/root/p/r1/file_stream"
+        address = f"/files/{default_entity()}/p/r1/file_stream"
         async with client.session.post(address, json={"files": files}) as answer:
             assert (answer.status, await answer.text()) == (503, _Naming("document_damaged"))
         rewind = """mutation { rewindRun(input: {entityName: "root", projectName: "p",
