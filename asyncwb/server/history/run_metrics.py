@@ -23,10 +23,9 @@ from asyncwb.server.http.state import STATE
 from asyncwb.server.intake.folds import FOLD
 from asyncwb.server.objects.damage import require_sound
 from asyncwb.server.runs.runs import run_of
-from asyncwb.wire.rows.columns import JSON
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.metrics import MetricRules
-from asyncwb.wire.summary.reducers import kind_and_count
+from asyncwb.wire.summary.reducers import numbers_in
 
 _MOST: Final = 2**20
 _KEPT: Final = 2**18
@@ -114,9 +113,7 @@ def _drawable(version: int, fold: str, before: Drawable | None) -> Drawable:
     rules = MetricRules(state["rules"])
     counts: dict[str, int] = {}
     for key, leaf in state["leaves"].items():
-        kind, count = kind_and_count(leaf)
-        own = key.startswith("_")
-        if count and kind != JSON and not own and not (rules and _hidden(rules, key)):
+        if key[:1] != "_" and (count := numbers_in(leaf)) and not (rules and _hidden(rules, key)):
             counts[key] = count
     found = Drawable(version, counts)
     if before is not None:

@@ -254,10 +254,11 @@ class Leaf:
         return leaf
 
 
-def kind_and_count(state: list[Any]) -> tuple[Kind, int]:
-    """Return the kind and the number of rows of the leaf that `Leaf.state()` described."""
-    types, count = state[:2]
-    return (_widest(types) if isinstance(types, dict) else _KINDS[types[0]]), count
+def numbers_in(state: list[Any]) -> int:
+    """Return the number of rows of the leaf that `Leaf.state()` described; 0 if it is of JSON."""
+    types = state[0]
+    kind = _KINDS[types[0]] if type(types) is str else _widest(types)
+    return 0 if kind == JSON else state[1]
 
 
 def _widest(types: Iterable[str]) -> Kind:

@@ -36,6 +36,19 @@ test("a key that the server refuses costs no other its chart", async () => {
   loader.close();
 });
 
+test("the first charts are answered even where they fail, and not before any is in sight", async () => {
+  serve("b");
+  const { loader } = load([]);
+  let answered = false;
+  void loader.answered.then(() => (answered = true));
+  loader.news();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(answered).toBe(false);
+  loader.watch({ key: "b", count: 1 }, 10, () => undefined);
+  await loader.answered;
+  loader.close();
+});
+
 test("many keys are asked for at once, but long ones in addresses that a server takes", async () => {
   const asked = serve("none");
   const keys = [..."abcdefghijklmno", "é".repeat(600), "x".repeat(3000), "y".repeat(3000)];

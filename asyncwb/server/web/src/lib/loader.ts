@@ -39,6 +39,9 @@ export class SeriesLoader {
   #closed = false;
   #notBefore = 0;
   #failures = 0;
+  #answer: () => void = () => undefined;
+  /** Kept once the charts that were in sight first have their series, or failed to get them. */
+  readonly answered: Promise<void>;
 
   constructor(
     readonly run: RunPath,
@@ -46,6 +49,7 @@ export class SeriesLoader {
     readonly onTrouble: (error: unknown) => void,
   ) {
     this.#question = question;
+    this.answered = new Promise((resolve) => (this.#answer = resolve));
   }
 
   /** Keeps one visible chart up to date until the returned function is called. */
@@ -105,6 +109,7 @@ export class SeriesLoader {
       if (!this.#abort.signal.aborted && !isAbort(error)) this.#failed(error);
     }
     this.#busy = false;
+    if (dirty.length > 0) this.#answer();
     const more = [...this.#watches].some((watch) => watch.dirty);
     if (more) this.#schedule(this.#notBefore - performance.now());
   }

@@ -2,7 +2,7 @@
 //
 // The stream carries the header's numbers; new metrics have to be asked for again, a little after the
 // run moved, never in a hurry: many metrics take a while. The first of them come ahead of the rest,
-// so that charts need not wait. Config and summary, which may be as large, are asked for and kept
+// which are asked for once the charts in sight are there. Config and summary, which may be as large, are asked for and kept
 // fresh from when somebody looks at them (`showValues`).
 
 import {
@@ -30,6 +30,8 @@ const QUIET_REFRESH = 10_000;
 
 /** More metrics than fit into sight, and few enough to be read, sent and drawn at once. */
 const FIRST_METRICS = 200;
+/** How long the rest of the metrics wait for the first charts: none may be in sight. */
+const CHARTS_FIRST = 1000;
 
 type Values = Pick<RunInfo, "config" | "summary">;
 
@@ -55,6 +57,8 @@ export class LiveRun {
     readonly path: RunPath,
     /** Rows were committed: charts are out of date. */
     readonly onNews: () => void,
+    /** The first charts are there. */
+    readonly charts: Promise<void>,
     /** Whether config and summary are looked at from the start. */
     values: boolean,
   ) {
@@ -123,6 +127,9 @@ export class LiveRun {
       const first = await get<WireMetrics>(path, [["first", FIRST_METRICS]]);
       this.#take(first);
       if (first.key.length === first.total) return;
+      const patience = new Promise((resolve) => setTimeout(resolve, CHARTS_FIRST));
+      await Promise.race([this.charts, patience]);
+      if (this.#closed) return;
     }
     this.#take(await get<WireMetrics>(path));
   }
