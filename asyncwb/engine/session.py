@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from asyncwb.engine.frames.oversized import Aside
 from asyncwb.engine.frames.progress import Progress
@@ -28,9 +28,14 @@ from asyncwb.engine.summary import LocalSummary
 from asyncwb.engine.uploads.saved import FileAccount, Link, Saved
 from asyncwb.errors import EngineStopped, Error
 from asyncwb.settings import Settings
+from asyncwb.typing import JsonObject
 from asyncwb.wire.history import StepRule
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.summary.metrics import MetricRule, MetricRules
+
+if TYPE_CHECKING:  # they bring aiohttp along, which no caller's thread loads
+    from asyncwb.engine.uplink.embedded import Address
+    from asyncwb.engine.uplink.http import Http
 
 T = TypeVar("T")
 
@@ -87,10 +92,54 @@ class RunStatus:
         return self.lag
 
 
+class Worker(Protocol):
+    """What may be asked of the engine's other half, on its own loop: see `engine.worker`."""
+
+    @property
+    def http(self) -> Http:
+        """The connections with the usual timeout."""
+
+    def connections(self, timeout: float) -> Http:
+        """The connections whose requests may take `timeout` seconds."""
+
+    async def address(self, settings: Settings) -> Address:
+        """Find the server that these settings mean, starting the embedded one if need be."""
+
+    async def find_run(self, settings: Settings, head: StreamHead) -> JsonObject | None:
+        """Look for a run that is to be gone on with."""
+
+    async def attach(self, session: Session) -> None:
+        """Start sending (or sealing) what a session logs."""
+
+    async def log_when_room(
+        self, session: Session, data: JsonObject, step: int | None, commit: bool | None
+    ) -> None:
+        """Log a row once the full journal has room."""
+
+    async def upload(self, session: Session) -> None:
+        """Look at a session's saved files."""
+
+    async def flush(self, session: Session, timeout: float) -> bool:
+        """Wait until what was logged so far is acknowledged (offline: sealed on disk)."""
+
+    async def sync(self, session: Session) -> bool:
+        """Force what was logged so far to the disk."""
+
+    async def finish(self, session: Session, timeout: float, *, ends_run: bool) -> Ending:
+        """Send the rest of a closed session and let go of its folder."""
+
+    async def send_others(self, session: Session, timeout: float) -> Others:
+        """Send what other processes left of a session's run."""
+
+
+Work: TypeAlias = Callable[[Worker], Coroutine[Any, Any, T]]
+"""a coroutine function that the engine is to run"""
+
+
 class Submits(Protocol):
     """The engine, as far as a session needs it."""
 
-    def submit(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> Future[T]:
+    def submit(self, work: Work[T]) -> Future[T]:
         """Run `work(worker)` on the engine's loop; never waits."""
 
 
@@ -110,7 +159,7 @@ class Session:
         self,
         settings: Settings,
         head: StreamHead,
-        start: dict[str, Any],
+        start: JsonObject,
         *,
         step: int = 0,
         before: Mapping[str, Any] | None = None,
@@ -134,7 +183,7 @@ class Session:
         self.reopened: Callable[[], None] | None = None
         """called in a forked child once it has become a writer of its own"""
         self._step_metrics: set[str] = set()
-        self._last: dict[str, Any] = {}
+        self._last: JsonObject = {}
         self.folder, self.journal = self._open()
         self.saved = Saved(self.folder)
         self.aside = Aside(self.folder.aside)
@@ -153,7 +202,7 @@ class Session:
             stopping.prepare()
         _live.add(self)
 
-    async def _attach(self, worker: Any) -> None:
+    async def _attach(self, worker: Worker) -> None:
         await worker.attach(self)
 
     def _open(self) -> tuple[RunFolder, Journal]:
@@ -181,7 +230,7 @@ class Session:
         return folder, Journal(folder.journal, max_bytes=settings.journal_max_bytes)
 
     def log_when_room(
-        self, data: dict[str, Any], step: int | None, commit: bool | None
+        self, data: JsonObject, step: int | None, commit: bool | None
     ) -> Future[None]:
         """Hand a row to the engine, which logs it once the full journal has room."""
         row = dict(data)
@@ -192,7 +241,7 @@ class Session:
             done.set_result(None)
         return done
 
-    def define(self, event: dict[str, Any]) -> MetricRule:
+    def define(self, event: JsonObject) -> MetricRule:
         """Take a metric definition, and return the rule that holds for its name from now on."""
         rule = self.rules.define(event)
         self.inbox.event(event)
@@ -210,7 +259,7 @@ class Session:
                 self._last.setdefault(path, last)
             self._step_metrics.add(path)
 
-    def _fill_in(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _fill_in(self, row: JsonObject) -> JsonObject:
         """Add the last value of each step metric that a row's metrics are charted against."""
         for path in self._step_metrics & row.keys():
             self._last[path] = row[path]
@@ -308,7 +357,7 @@ class Session:
 
         `exit_code` None closes this writer and leaves the run to the others that write to it.
         """
-        last: dict[str, Any] = {"t": "leave", "at": time.time()}
+        last: JsonObject = {"t": "leave", "at": time.time()}
         if exit_code is not None:
             last |= {"t": "finish", "exit_code": exit_code}
         self.inbox.close(last)

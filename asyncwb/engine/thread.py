@@ -22,7 +22,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
 
 # Its module registers a hook with the interpreter: impossible once that exits, when the engine's
@@ -30,16 +30,14 @@ from concurrent.futures import Future
 from concurrent.futures.thread import ThreadPoolExecutor
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from asyncwb.engine.process.forks import fork_waits
+from asyncwb.engine.session import Work
 from asyncwb.errors import EngineStopped
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-Work: TypeAlias = Callable[[Any], Coroutine[Any, Any, T]]
-"""a coroutine function of the worker, whose module is imported on the engine's thread only"""
 
 _STOP_TIMEOUT: Final = 5.0
 _MOST_HELPERS: Final = 8
