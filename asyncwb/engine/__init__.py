@@ -7,6 +7,7 @@
     frames/       committed rows -> tables -> frames, as many at once as there are
     uplink/       frames of all runs -> requests to a server, ours or W&B's
     uploads/      the files that a run saves
+    tasks         of the loop: each ends by itself, and is started again where it fails
     upkeep        of the journals: room ahead, nothing old, bytes on the disk
     worker        what runs on the loop: all of the above, and submitted commands
     thread        the thread, its loop, and how the faces talk to them

@@ -9,11 +9,11 @@ only sent from here where that one does not.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+import anyio
 
 from asyncwb.engine.frames.fitting import Fitting
 from asyncwb.engine.frames.outbox import Outbox
@@ -23,6 +23,7 @@ from asyncwb.engine.frames.progress import Progress
 from asyncwb.engine.frames.source import AnewSource, BegunSource, JournalSource, SealedSource
 from asyncwb.engine.journal.folder import Description, RunFolder
 from asyncwb.engine.journal.journal import find_segments
+from asyncwb.engine.tasks import any_of
 from asyncwb.engine.uplink.dialect import Dialects
 from asyncwb.engine.uplink.embedded import Address, Embedded
 from asyncwb.engine.uplink.graphql import ask
@@ -30,7 +31,7 @@ from asyncwb.engine.uplink.http import Http
 from asyncwb.engine.uplink.uplink import Uplink
 from asyncwb.engine.uploads.saved import FileAccount, Saved
 from asyncwb.engine.uploads.uploader import Uploader
-from asyncwb.errors import CommError, Error, FrameError
+from asyncwb.errors import CommError, Error
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.uplink_documents import RUN_STATUS
 
@@ -151,13 +152,15 @@ class _Reporter:
     """What the uplink or the uploader says. `refused`: the key is; nobody who waits helps that."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.refused = anyio.Event()
+        self.refusal = ""
         self.says_retry = False
         self._say = say
 
     def report(self, topic: str, text: str) -> None:
-        if topic == "auth" and not self.refused.done():
-            self.refused.set_result(text)
+        if topic == "auth" and not self.refused.is_set():
+            self.refusal = text
+            self.refused.set()
         elif topic == "unreachable" and not self.says_retry:
             self.says_retry = True
             self._say(text)
@@ -173,7 +176,6 @@ async def _send(
     memory: int,
     patience: float,
 ) -> str | None:
-    refused = reporter.refused
     uplink = Uplink(
         where,
         http,
@@ -184,35 +186,23 @@ async def _send(
     )
     outbox.close()
     uplink.add(outbox)
-    sending = asyncio.ensure_future(uplink.run())
-    settled = asyncio.ensure_future(outbox.settled.wait())
-    ends: set[asyncio.Future[Any]] = {sending, settled, refused}
-    try:
-        while not settled.done():
-            before = outbox.progress.next_seq
-            done, _ = await asyncio.wait(
-                ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED
-            )
-            if sending in done:
-                return _failure(sending)
-            if refused.done():
-                return refused.result()
-            if not done and outbox.progress.next_seq == before:
-                return outbox.progress.error or f"no acknowledgement for {patience:.0f} s"
-        return outbox.progress.refused
-    finally:
-        for task in (sending, settled):
-            task.cancel()
-        await asyncio.gather(sending, settled, return_exceptions=True)
+    async with anyio.create_task_group() as group:
+        group.start_soon(uplink.run)
+        problem = await _until_settled(outbox, reporter, patience)
+        group.cancel_scope.cancel()
+    return problem
 
 
-def _failure(task: asyncio.Task[None]) -> str:
-    error = task.exception()
-    if isinstance(error, (FrameError, CommError, Error)):
-        return error.message
-    if error is not None:
-        raise error
-    return "the uplink stopped"
+async def _until_settled(outbox: Outbox, reporter: _Reporter, patience: float) -> str | None:
+    while not outbox.settled.is_set():
+        before = outbox.progress.next_seq
+        with anyio.move_on_after(patience) as waiting:
+            await any_of(outbox.settled.wait, reporter.refused.wait)
+        if reporter.refused.is_set():
+            return reporter.refusal
+        if waiting.cancelled_caught and outbox.progress.next_seq == before:
+            return outbox.progress.error or f"no acknowledgement for {patience:.0f} s"
+    return outbox.progress.refused
 
 
 class Files:
@@ -255,7 +245,7 @@ class Files:
         try:
             if not self._saved.read():
                 return None
-            async with asyncio.timeout(self._patience):
+            with anyio.fail_after(self._patience):
                 self._run_path = self._run_path or await self._find_run()
         except (Error, TimeoutError) as error:
             return str(error) or "the server does not say whether it has the run"
@@ -271,29 +261,29 @@ class Files:
             retry=True,
         )
         uploader.end(for_now=self._live)
-        sending = asyncio.ensure_future(uploader.run())
         try:
-            problem = await self._wait(uploader, account, {sending, reporter.refused})
+            async with anyio.create_task_group() as group:
+                group.start_soon(uploader.run)
+                problem = await self._wait(uploader, account, reporter)
+                group.cancel_scope.cancel()
         finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
             self.sent = uploader.sent
         failed = [f"{name}: {reason}" for name, reason in sorted(account.failed.items())]
         more = f" (and {len(failed) - 1} more files)" if len(failed) > 1 else ""
         return problem or (f"{failed[0]}{more}" if failed else None)
 
     async def _wait(
-        self, uploader: Uploader, account: FileAccount, ends: set[asyncio.Future[Any]]
+        self, uploader: Uploader, account: FileAccount, reporter: _Reporter
     ) -> str | None:
         """Wait until all is sent; returns why it is not, where this gives up."""
         while True:
             left = uploader.active_at + self._patience - time.monotonic()
-            done, _ = await asyncio.wait(
-                ends, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
-            )
-            for end in done:
-                result = end.result()
-                return result if isinstance(result, str) else None
+            with anyio.move_on_after(max(0.0, left)):
+                await any_of(uploader.settled.wait, reporter.refused.wait)
+            if reporter.refused.is_set():
+                return reporter.refusal
+            if uploader.settled.is_set():
+                return None
             if time.monotonic() >= uploader.active_at + self._patience:
                 return account.error or f"no file has arrived for {self._patience:.0f} s"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+import anyio
+
 from asyncwb.engine.drain import drain
 from asyncwb.engine.journal.folder import Description, RunFolder, folders_of
 from asyncwb.engine.process.ending import Others
@@ -78,12 +80,12 @@ async def _send(
     folder: RunFolder, where: Address | Embedded, http: Http, settings: Settings, deadline: float
 ) -> tuple[str | None, int]:
     """Send one folder, whose lock is held; returns why it is not all there, and rows lost."""
-    left = deadline - asyncio.get_running_loop().time()
+    left = deadline - anyio.current_time()
     if left <= 0:
         folder.unlock()
         return "there was no time left", 0
     try:
-        async with asyncio.timeout(left):
+        with anyio.fail_after(left):
             drained = await drain(
                 folder,
                 where,

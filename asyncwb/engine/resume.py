@@ -11,6 +11,8 @@ import asyncio
 from typing import Any
 from urllib.parse import quote
 
+import anyio
+
 from asyncwb.engine.drain import drain
 from asyncwb.engine.neighbours import folders_left
 from asyncwb.engine.notices import Notices
@@ -45,12 +47,12 @@ async def find_run(
     """
     patience = settings.init_timeout
     try:
-        async with asyncio.timeout(patience):
+        with anyio.fail_after(patience):
             address = where if isinstance(where, Address) else await where.find_or_start()
             dialect = await dialects.of(address, http)
         if settings.resume != "never":
             await _send_what_is_left(where, http, dialects, settings, head)
-        async with asyncio.timeout(patience):
+        with anyio.fail_after(patience):
             ask = _ask_wandb if dialect is Dialect.WANDB else _ask
             return await ask(http, address, head)
     except TimeoutError as error:
@@ -68,7 +70,7 @@ async def _send_what_is_left(
     for folder, described in await asyncio.to_thread(folders_left, settings, head):
         try:
             # A process that is at work on it may log faster than this reads.
-            async with asyncio.timeout(None if folder.lock() else patience):
+            with anyio.fail_after(None if folder.lock() else patience):
                 drained = await drain(
                     folder,
                     where,

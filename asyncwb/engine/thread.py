@@ -50,6 +50,9 @@ class Helpers(ThreadPoolExecutor):
     it; what comes when none can be started waits for its turn. For one submitting thread. It is a
     `ThreadPoolExecutor` by name only, since a loop takes no other one as its default.
 
+    It serves `asyncio.to_thread`. anyio's own threads cannot: they are no daemons, so that the
+    interpreter's exit would wait for them before it calls what finishes the runs.
+
     Mutable state: `_jobs`, `_started` (how many threads), `_idle` (of these, waiting for a job).
     """
 
@@ -136,9 +139,9 @@ class Engine:
                 future.set_exception(EngineStopped())
                 return future
             self._waiting.append((work, future))
-            loop = self._loop
+            loop, worker = self._loop, self._worker
         if loop is not None:
-            loop.call_soon_threadsafe(self._drain)
+            loop.call_soon_threadsafe(worker.look)
         return future
 
     def stop(self) -> None:
@@ -154,6 +157,7 @@ class Engine:
         try:
             with fork_waits():
                 worker_module = importlib.import_module("asyncwb.engine.worker")
+                worker_module.load()
             worker_module.run(self._run, self._helpers)
         except BaseException as error:  # whoever waits is told, and nobody waits for ever
             self._end(error)
@@ -171,17 +175,12 @@ class Engine:
     async def _run(self, worker: Any) -> None:
         with self._lock:
             self._worker, self._loop = worker, worker.loop
-        self._drain()
-        await worker.run()
+        await worker.run(self._next)
 
-    def _drain(self) -> None:
-        assert self._worker is not None
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    return
-                work, future = self._waiting.popleft()
-            self._worker.start(work(self._worker), future)
+    def _next(self) -> tuple[Work[Any], Future[Any]] | None:
+        """Take what was submitted first; None where nothing waits."""
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
 
 
 def _stopped_by(error: BaseException | None) -> EngineStopped:

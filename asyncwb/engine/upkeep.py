@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
 
 from asyncwb.engine.journal.checks import NEGATIVE
 from asyncwb.engine.session import Session
@@ -29,14 +31,14 @@ class Upkeep:
     Mutable state: `_under_way`, the sessions for which the disk works, or is waited for.
     """
 
-    def __init__(self, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
-        self._spawn = spawn
-        self._disk = asyncio.Semaphore(_AT_ONCE)
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+        self._disk = anyio.CapacityLimiter(_AT_ONCE)
         self._under_way: set[Session] = set()
 
     def look(self, session: Session) -> None:
         """See what a journal needs, and have it done; never waits."""
-        now = asyncio.get_running_loop().time()
+        now = anyio.current_time()
         session.inbox.flush_deferred()
         session.progress.mark(session.inbox.next_seq, now)
         _warn(session)
@@ -48,7 +50,7 @@ class Upkeep:
             session.next_sync = now + max(wait, _SYNC_AT_LEAST)
         if needs_sync or _needs_room(session):
             self._under_way.add(session)
-            self._spawn(self._care(session, needs_sync))
+            self._group.start_soon(self._care, session, needs_sync)
 
     async def _care(self, session: Session, needs_sync: bool) -> None:
         try:

@@ -14,7 +14,10 @@ import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, cast
+
+import anyio
 
 from asyncwb.descriptors import fill_standard_descriptors
 from asyncwb.engine.frames.offline import Sealer
@@ -26,7 +29,8 @@ from asyncwb.engine.neighbours import send_others
 from asyncwb.engine.notices import Notices
 from asyncwb.engine.process.ending import Ending, Others
 from asyncwb.engine.resume import find_run
-from asyncwb.engine.session import Session
+from asyncwb.engine.session import Session, Work
+from asyncwb.engine.tasks import Task, Tasks, any_of
 from asyncwb.engine.upkeep import INTERVAL, Upkeep, sync
 from asyncwb.engine.uplink.dialect import Dialects
 from asyncwb.engine.uplink.embedded import Address, Embedded
@@ -54,6 +58,12 @@ def _say(session: Session, topic: str, text: str) -> None:
     session.notices.warn_once(topic, text, advise=topic != "aside")
 
 
+def _failed(session: Session, what: str, error: Exception) -> None:
+    """Say that a task of a session's failed in a way that has no name here."""
+    session.progress.error = f"{what} failed ({type(error).__name__}: {error})"
+    session.notices.warn_once(what, f"{session.progress.error}; it is tried again.")
+
+
 def new_loop() -> asyncio.AbstractEventLoop:
     """Return the loop that the engine runs on."""
     fill_standard_descriptors()  # libuv aborts a process that closes one of them
@@ -79,6 +89,24 @@ def _loop_for_forks(uvloop: Any) -> asyncio.AbstractEventLoop:
     return cast("asyncio.AbstractEventLoop", Loop())
 
 
+def load() -> None:
+    """Import what anyio imports when it is first used; to be called while a fork waits."""
+
+    async def use() -> None:
+        anyio.CapacityLimiter(1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.Event().wait)
+            with anyio.move_on_after(0):
+                await anyio.sleep_forever()
+            group.cancel_scope.cancel()
+
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(use())
+    finally:
+        loop.close()
+
+
 def run(main: Callable[[Worker], Coroutine[Any, Any, None]], helpers: ThreadPoolExecutor) -> None:
     """Run `main` with a worker on a loop of its own, until it returns.
 
@@ -86,16 +114,16 @@ def run(main: Callable[[Worker], Coroutine[Any, Any, None]], helpers: ThreadPool
     impossible at the interpreter's exit.
     """
 
-    async def start() -> None:
-        await main(Worker())
+    async def work() -> None:
+        async with Worker() as worker:
+            await main(worker)
 
     loop = new_loop()
     loop.set_default_executor(helpers)
     loop.set_exception_handler(_tell)
     try:
-        loop.run_until_complete(start())
+        loop.run_until_complete(work())
     finally:
-        loop.run_until_complete(_cancel_the_rest())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
@@ -107,27 +135,42 @@ def _tell(_loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
     Notices().warn(f"the logging engine: {what['message']}\n{shown}".rstrip())
 
 
-async def _cancel_the_rest() -> None:
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
-
-
 class Worker:
-    """Everything that the engine's loop does; made and touched on that loop only."""
+    """Everything that the engine's loop does; made, entered and touched on that loop only.
+
+    Leaving it cancels what is under way, then lets go of the connections.
+    """
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.stopping = asyncio.Event()
+        self.stopping = anyio.Event()
         self.sessions: dict[Session, Outbox] = {}
         self._uplinks: dict[tuple[Any, ...], Uplink] = {}
-        self._uploads: dict[Session, tuple[Uploader, asyncio.Task[None]]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._uploads: dict[Session, tuple[Uploader, Task]] = {}
+        self._group = anyio.create_task_group()
+        self._tasks = Tasks(self._group)
+        self._submitted = anyio.Event()
         self._https: dict[float, Http] = {}
         self._dialects = Dialects()
         self._embedded: dict[tuple[Path, float], Embedded] = {}
-        self._upkeep = Upkeep(self._spawn)
+        self._upkeep = Upkeep(self._group)
+
+    async def __aenter__(self) -> Worker:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._group.cancel_scope.cancel()
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        finally:
+            for http in self._https.values():
+                await http.close()
 
     @property
     def http(self) -> Http:
@@ -140,49 +183,51 @@ class Worker:
             self._https[timeout] = Http(timeout)
         return self._https[timeout]
 
-    async def run(self) -> None:
-        """Care for the journals until told to stop."""
+    async def run(self, submitted: Callable[[], tuple[Work[Any], Future[Any]] | None]) -> None:
+        """Do what is submitted, and care for the journals, until told to stop.
+
+        Args:
+            submitted: gives what is to be done next, None where there is nothing; `look` says
+                that there may be something.
+        """
+        self._group.start_soon(self._do_submitted, submitted)
+        while not self.stopping.is_set():
+            for session in list(self.sessions):
+                try:
+                    self._upkeep.look(session)
+                    session.obey_stop()
+                except Exception as error:  # must not die: the other runs need it
+                    session.notices.warn_once("care", f"the journal is not well: {error!r}.")
+            with anyio.move_on_after(INTERVAL):
+                await self.stopping.wait()
+
+    def look(self) -> None:
+        """Look for what was submitted; for a callback of the loop."""
+        self._submitted.set()
+
+    async def _do_submitted(
+        self, submitted: Callable[[], tuple[Work[Any], Future[Any]] | None]
+    ) -> None:
+        while True:
+            self._submitted = anyio.Event()
+            while (next_one := submitted()) is not None:
+                work, future = next_one
+                self._group.start_soon(self._do, work, future)
+            await self._submitted.wait()
+
+    async def _do(self, work: Work[Any], future: Future[Any]) -> None:
+        """Do what was submitted and hand its outcome to the waiting thread."""
+        if not future.set_running_or_notify_cancel():
+            return
         try:
-            while not self.stopping.is_set():
-                for session in list(self.sessions):
-                    try:
-                        self._upkeep.look(session)
-                        session.obey_stop()
-                    except Exception as error:  # must not die: the other runs need it
-                        session.notices.warn_once("care", f"the journal is not well: {error!r}.")
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.stopping.wait(), INTERVAL)
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            for http in self._https.values():
-                await http.close()
-
-    def start(self, work: Coroutine[Any, Any, Any], future: Future[Any]) -> None:
-        """Run a submitted coroutine and hand its outcome to the waiting thread."""
-
-        async def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                work.close()
-                return
-            try:
-                result = await work
-            except asyncio.CancelledError:
-                future.set_exception(EngineStopped())
-                raise
-            except BaseException as error:  # whoever submitted it is told, whatever it is
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        self._spawn(run())
-
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+            result = await work(self)
+        except anyio.get_cancelled_exc_class():
+            future.set_exception(EngineStopped())
+            raise
+        except BaseException as error:  # whoever submitted it is told, whatever it is
+            future.set_exception(error)
+        else:
+            future.set_result(result)
 
     async def attach(self, session: Session) -> None:
         """Start sending (or sealing) what a session logs."""
@@ -205,7 +250,9 @@ class Worker:
         )
         self.sessions[session] = outbox
         if session.settings.mode == "offline":
-            self._spawn(Sealer(session.folder, outbox).run(session.settings.flush_interval))
+            sealer = Sealer(session.folder, outbox)
+            seal = functools.partial(sealer.run, session.settings.flush_interval)
+            self._tasks.start(seal, functools.partial(_failed, session, "sealing"))
         else:
             session.progress.moved.append(lambda _: self._greet(session))
             self.uplink(session).add(outbox)
@@ -225,7 +272,7 @@ class Worker:
         settings = session.settings
         target = (settings.base_url, settings.api_key, settings.data_dir, settings.http_timeout)
         if target not in self._uplinks:
-            self._uplinks[target] = Uplink(
+            uplink = self._uplinks[target] = Uplink(
                 self._where(settings),
                 self.connections(settings.http_timeout),
                 flush_interval=settings.flush_interval,
@@ -233,7 +280,7 @@ class Worker:
                 memory=settings.memory_max_bytes,
                 dialects=self._dialects,
             )
-            self._spawn(self._uplinks[target].run())
+            self._tasks.start(uplink.run, uplink.failed)
         return self._uplinks[target]
 
     async def upload(self, session: Session) -> None:
@@ -252,7 +299,8 @@ class Worker:
                 say=session.notices.warn_once,
             )
             progress.moved.append(lambda _: uploader.meet())
-            self._uploads[session] = uploader, self._spawn(uploader.run())
+            failed = functools.partial(_failed, session, "sending files")
+            self._uploads[session] = uploader, self._tasks.start(uploader.run, failed)
         self._uploads[session][0].look_soon()
 
     async def _finish_uploads(self, session: Session, deadline: float) -> bool:
@@ -261,9 +309,10 @@ class Worker:
             return True
         uploader, task = self._uploads.pop(session)
         if session.progress.run_path is not None:  # if not, there is no run that could have them
-            await asyncio.wait({task}, timeout=max(0.0, deadline - self.loop.time()))
+            with anyio.move_on_after(max(0.0, deadline - anyio.current_time())):
+                await task.over.wait()
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await task.over.wait()
         return uploader.settled.is_set()
 
     async def flush(self, session: Session, timeout: float) -> bool:
@@ -272,7 +321,7 @@ class Worker:
         outbox = self.sessions.get(session)
         if outbox is None:  # finished: what has not arrived is no longer sent from here
             return session.progress.next_seq >= goal
-        done = asyncio.Event()
+        done = anyio.Event()
 
         def moved(next_seq: int) -> None:
             if next_seq >= goal:
@@ -280,18 +329,12 @@ class Worker:
 
         session.progress.moved.append(moved)
         moved(session.progress.next_seq)
-        settled = asyncio.ensure_future(outbox.settled.wait())
-        reached = asyncio.ensure_future(done.wait())
         try:
-            with outbox.hurry():
+            with outbox.hurry(), anyio.move_on_after(timeout):
                 self._wake()
-                await asyncio.wait(
-                    {settled, reached}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-                )
+                await any_of(outbox.settled.wait, done.wait)
             return done.is_set()
         finally:
-            settled.cancel()
-            reached.cancel()
             session.progress.moved.remove(moved)
 
     async def sync(self, session: Session) -> bool:
@@ -302,13 +345,13 @@ class Worker:
 
     async def finish(self, session: Session, timeout: float, *, ends_run: bool) -> Ending:
         """Send the rest of a closed session and let go of its folder; then see to the others."""
-        deadline = self.loop.time() + timeout
+        deadline = anyio.current_time() + timeout
         complete = await self._finish(session, timeout, deadline)
         # Before the others are sent: a W&B server takes one writer at a time.
         await asyncio.to_thread(session.release, complete=complete)
         if not ends_run:
             return Ending(complete)
-        left = deadline - self.loop.time() if complete else 0.0
+        left = deadline - anyio.current_time() if complete else 0.0
         return Ending(complete, await self.send_others(session, left))
 
     async def send_others(self, session: Session, timeout: float) -> Others:
@@ -322,7 +365,7 @@ class Worker:
             settings,
             session.head,
             since=session.opened_at,
-            deadline=self.loop.time() + timeout,
+            deadline=anyio.current_time() + timeout,
         )
 
     async def _finish(self, session: Session, timeout: float, deadline: float) -> bool:
@@ -332,8 +375,8 @@ class Worker:
         if session in self._uploads:
             self._uploads[session][0].end()
         self._wake()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(outbox.settled.wait(), timeout)
+        with anyio.move_on_after(timeout):
+            await outbox.settled.wait()
         if session.progress.next_seq < session.inbox.next_seq:
             await asyncio.to_thread(session.journal.trim, session.progress.next_seq)
             await self.sync(session)  # what stays here shall be on the disk
@@ -368,7 +411,7 @@ class Worker:
         self, session: Session, data: dict[str, Any], step: int | None, commit: bool | None
     ) -> None:
         """Log a row once the full journal has room; past the deadline it is dropped, counted."""
-        room = asyncio.Event()
+        room = anyio.Event()
 
         def moved(_next_seq: int) -> None:
             session.journal.trim(session.progress.next_seq)
@@ -379,12 +422,11 @@ class Worker:
         patience = 0.0 if session.overflowing else session.settings.overflow_timeout
         try:
             hurry = contextlib.nullcontext() if outbox is None else outbox.hurry()
-            async with asyncio.timeout(patience):
-                with hurry:
-                    self._wake()
-                    while not session.inbox.log(data, step, commit):
-                        room.clear()
-                        await room.wait()
+            with anyio.fail_after(patience), hurry:
+                self._wake()
+                while not session.inbox.log(data, step, commit):
+                    room = anyio.Event()
+                    await room.wait()
             session.overflowing = False
         except TimeoutError:
             session.overflowing = True

@@ -357,7 +357,8 @@ def test_a_server_whose_folder_was_deleted_is_told_again_what_the_run_is(
 
 _IMPORTS = """
 import sys, threading
-import asyncwb.engine.worker  # what the engine's thread imports before a fork may go on
+import asyncwb.engine.worker
+asyncwb.engine.worker.load()  # what the engine's thread imports before a fork may go on
 
 late = []
 

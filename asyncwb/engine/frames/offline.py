@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import anyio
+
 from asyncwb.engine.frames.outbox import Outbox
 from asyncwb.engine.journal.folder import RunFolder
 from asyncwb.engine.journal.sealed import SealedFile
@@ -37,7 +39,7 @@ class Sealer:
         outbox = self._outbox
         while not outbox.settled.is_set():
             if not outbox.fill():
-                await asyncio.sleep(0.005 if outbox.urgent else interval)
+                await anyio.sleep(0.005 if outbox.urgent else interval)
                 continue
             while outbox.fill(_AT_ONCE):
                 pass
@@ -47,7 +49,7 @@ class Sealer:
                 await asyncio.to_thread(self._append, frames)
             except OSError as error:  # a full disk: the rows stay in the journal
                 outbox.progress.error = f"cannot seal into {self._folder.sealed}: {error}"
-                await asyncio.sleep(1.0)
+                await anyio.sleep(1.0)
                 continue
             outbox.progress.error = None
             outbox.acknowledge(end)
@@ -62,4 +64,4 @@ class Sealer:
         for _ in range(max(1, round(_GATHER / interval))):
             if self._outbox.urgent:
                 return
-            await asyncio.sleep(interval)
+            await anyio.sleep(interval)

@@ -7,12 +7,13 @@ input or output over the network: the uplink takes frames from it and tells it w
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
+
+import anyio
 
 from asyncwb.engine.frames.fitting import cut, set_aside
 from asyncwb.engine.frames.oversized import Aside
@@ -72,7 +73,7 @@ class Outbox:
         """topics that concern all runs of an uplink, of which this one's user knows"""
         self._say = say
         self.progress = progress
-        self.settled = asyncio.Event()
+        self.settled = anyio.Event()
         """set once nothing more will be sent: all is acknowledged, or refused."""
         self.closed = False
         self._hurries = 0

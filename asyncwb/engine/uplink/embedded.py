@@ -12,7 +12,6 @@ it has proved to hold the folder's secret (`wire.proof`), on each connection.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import subprocess
@@ -21,6 +20,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import anyio
 
 from asyncwb.engine.process.forks import fork_waits
 from asyncwb.engine.uplink.http import Http, NoAnswer
@@ -62,13 +63,19 @@ class Address:
 
 
 class Embedded:
-    """The server of one data folder; one object of this serves all who need it on a loop."""
+    """The server of one data folder; one object of this serves all who need it on a loop.
+
+    Mutable state, guarded by `_turn`: `_outcome`, the last search's address or failure, and when
+    it came (monotonic); `_child`, the server that was started last, and until when it may take.
+    """
 
     def __init__(self, folder: Path, http: Http, *, idle_timeout: float) -> None:
         self._folder = folder
         self._http = http
         self._idle_timeout = idle_timeout
-        self._search: asyncio.Task[Address] | None = None
+        self._turn = anyio.Lock()
+        self._outcome: tuple[float, Address | CommError] | None = None
+        self._child: tuple[subprocess.Popen[bytes], float] | None = None
 
     async def find(self) -> Address | None:
         """Return the address of the running server, None where none answers."""
@@ -96,27 +103,36 @@ class Embedded:
         Raises:
             CommError: it cannot be started, or does not answer in time; its log says why.
         """
-        if self._search is None or self._search.done():
-            self._search = asyncio.ensure_future(self._find_or_start())
-            self._search.add_done_callback(_mark_retrieved)
-        return await asyncio.shield(self._search)
+        asked = time.monotonic()
+        async with self._turn:
+            if self._outcome is None or self._outcome[0] < asked:
+                found = await self._find_or_start()
+                self._outcome = time.monotonic(), found
+            outcome = self._outcome[1]
+        if isinstance(outcome, Address):
+            return outcome
+        raise CommError(outcome.message)
 
-    async def _find_or_start(self) -> Address:
+    async def _find_or_start(self) -> Address | CommError:
         address = await self.find()
         if address is not None:
             return address
-        child = self._start()
-        deadline = time.monotonic() + START_TIMEOUT
+        # Where there is one, whoever started it has not waited for it.
+        if self._child is None or time.monotonic() >= self._child[1]:
+            self._child = self._start(), time.monotonic() + START_TIMEOUT
+        child, deadline = self._child
+        why = f"did not answer within {START_TIMEOUT:.0f} s"
         while time.monotonic() < deadline:
             address = await self.find()
             if address is not None:
+                self._child = None
                 return address
             if child.poll() not in (None, 0):
-                raise CommError(f"the embedded server could not be started: {self._log_tail()}")
-            await asyncio.sleep(_POLL)
-        raise CommError(
-            f"the embedded server did not answer within {START_TIMEOUT:.0f} s: {self._log_tail()}"
-        )
+                why = "could not be started"
+                break
+            await anyio.sleep(_POLL)
+        self._child = None
+        return CommError(f"the embedded server {why}: {self._log_tail()}")
 
     def _start(self) -> subprocess.Popen[bytes]:
         make_private_folder(self._folder)
@@ -145,9 +161,3 @@ class Embedded:
             text = ""
         last = [line for line in text.splitlines() if line.strip()]
         return last[-1] if last else f"see {self._folder / 'server.log'}"
-
-
-def _mark_retrieved(search: asyncio.Task[Address]) -> None:
-    """Keep asyncio from reporting a failure of which nobody waits to hear any longer."""
-    if not search.cancelled():
-        search.exception()

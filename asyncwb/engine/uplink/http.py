@@ -21,6 +21,7 @@ from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
+import anyio
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -30,7 +31,7 @@ from asyncwb.version import __version__
 from asyncwb.wire import proof
 from asyncwb.wire.rows.values import loads
 
-_FAILURES: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+_FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError)
 _PIECE: Final = 256 * 2**10
 _WARNED: Final = 2**20
 """bytes: aiohttp warns of larger bodies that are plain bytes, and a warning may be an error"""
@@ -58,7 +59,7 @@ class _Connector(aiohttp.TCPConnector):
         secret = _secrets.get((req.url.host, req.url.port))
         if secret is not None:
             try:
-                async with asyncio.timeout(_PROOF_TIMEOUT):
+                with anyio.fail_after(_PROOF_TIMEOUT):
                     await _have_proved(made, req.url.host, req.url.port, secret)
             except BaseException:
                 made.close()
@@ -220,24 +221,23 @@ class Http:
             NoAnswer: the server could not be reached, or did not take it all.
             OSError: the file cannot be read, or became shorter.
         """
-        pieces = await asyncio.to_thread(_Pieces, body, moved)
-        sending = asyncio.ensure_future(self._put(url, pieces, headers))
+
+        def taken(size: int) -> None:
+            patience.deadline = anyio.current_time() + 2 * self._timeout
+            if moved is not None:
+                moved(size)
+
+        pieces = await asyncio.to_thread(_Pieces, body, taken)
+        patience = anyio.move_on_after(2 * self._timeout)
         try:
-            while True:
-                left = pieces.left
-                # Once all is sent, aiohttp's own timeout waits for the answer.
-                await asyncio.wait({sending}, timeout=2 * self._timeout)
-                if sending.done():
-                    return await sending
-                if pieces.left == left:
-                    raise NoAnswer(f"no answer from {_origin(url)}: it takes no more bytes")
+            # Once all is sent, aiohttp's own timeout waits for the answer.
+            with patience:
+                return await self._put(url, pieces, headers)
         except NoAnswer:
             if pieces.error is not None:
                 raise pieces.error from None
             raise
-        finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+        raise NoAnswer(f"no answer from {_origin(url)}: it takes no more bytes")
 
     async def _put(self, url: str, pieces: _Pieces, headers: Mapping[str, str]) -> Reply:
         more = {**headers, "Content-Length": str(pieces.left)}
@@ -301,7 +301,7 @@ class _Pieces:
     Mutable state: `left` (bytes), `error` (why it could not be read to its end).
     """
 
-    def __init__(self, body: IO[bytes], moved: Callable[[int], None] | None) -> None:
+    def __init__(self, body: IO[bytes], moved: Callable[[int], None]) -> None:
         at = body.tell()
         self.left = body.seek(0, SEEK_END) - at
         self.error: OSError | None = None
@@ -317,8 +317,7 @@ class _Pieces:
                     raise OSError("it became shorter while it was sent")
                 yield piece
                 self.left -= len(piece)
-                if self._moved is not None:
-                    self._moved(len(piece))
+                self._moved(len(piece))
         except OSError as error:
             self.error = error
             raise

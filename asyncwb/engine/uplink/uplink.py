@@ -28,12 +28,15 @@ clients let them: the time between two heartbeats.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from asyncwb.engine.frames.outbox import Outbox
 from asyncwb.engine.frames.oversized import TINY, too_large
@@ -77,14 +80,40 @@ _TURN: Final = 1.0
 """seconds after which a writer that waits for another one looks again."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Request:
-    """A batch on its way, since `started` (monotonic time); `follows` another unanswered one."""
+    """A batch on its way, since `started` (monotonic time); `follows` another unanswered one.
 
-    batch: Batch
-    answers: asyncio.Task[list[Answer]]
-    started: float
-    follows: bool
+    Mutable state: `over`, set once there are answers, or a failure, or it was called back.
+    """
+
+    def __init__(self, batch: Batch, *, follows: bool) -> None:
+        self.batch = batch
+        self.follows = follows
+        self.started = time.monotonic()
+        self.over = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._answers: list[Answer] = []
+        self._failure: Exception | None = None
+
+    async def run(self, send: Callable[[Batch], Awaitable[list[Answer]]]) -> None:
+        """Be sent; whoever asks for the answers is told what went wrong."""
+        try:
+            with self._scope:
+                self._answers = await send(self.batch)
+        except Exception as error:
+            self._failure = error
+        finally:
+            self.over.set()
+
+    def call_back(self) -> None:
+        """Send it no further; nobody will ask for its answers."""
+        self._scope.cancel()
+
+    def answers(self) -> list[Answer]:
+        """Return the answers once it is over, or raise what went wrong."""
+        if self._failure is not None:
+            raise self._failure
+        return self._answers
 
 
 class Uplink:
@@ -109,7 +138,8 @@ class Uplink:
         dialects: Dialects | None = None,
     ) -> None:
         self.outboxes: list[Outbox] = []
-        self.wake = asyncio.Event()
+        self.wake = anyio.Event()
+        self._sending: TaskGroup | None = None
         self._where = where
         self._address = where if isinstance(where, Address) else None
         self._http = http
@@ -137,19 +167,21 @@ class Uplink:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        try:
+        async with anyio.create_task_group() as self._sending:
             while True:
                 try:
                     await self._turn()
                 except Exception as error:  # must not die: nothing is lost, and it is said
                     await self._give_up()
-                    reason = f"sending failed ({type(error).__name__}: {error})"
-                    for box in self.outboxes:
-                        box.progress.error = reason
-                    self._say("failed", f"{reason}; it is tried again.")
+                    self.failed(error)
                     await self._pause(self._backoff.next_wait(), urgent=False)
-        finally:
-            await self._give_up()
+
+    def failed(self, error: Exception) -> None:
+        """Say that something went wrong that has no name here."""
+        reason = f"sending failed ({type(error).__name__}: {error})"
+        for box in self.outboxes:
+            box.progress.error = reason
+        self._say("failed", f"{reason}; it is tried again.")
 
     async def _turn(self) -> None:
         batch = self._collect() if self._may_send else []
@@ -159,7 +191,7 @@ class Uplink:
             await self._pause(max(self._flush_interval, _IDLE))
             return
         await self._work_while_sending()
-        if self._requests[0].answers.done():
+        if self._requests[0].over.is_set():
             await self._finish(self._requests.popleft())
 
     @property
@@ -170,15 +202,16 @@ class Uplink:
     def _start(self, batch: Batch) -> None:
         for box, frames in batch:
             box.send(frames)
-        answers = asyncio.ensure_future(self._send(batch))
-        follows = bool(self._requests)
-        self._requests.append(_Request(batch, answers, time.monotonic(), follows))
+        request = _Request(batch, follows=bool(self._requests))
+        self._requests.append(request)
+        assert self._sending is not None
+        self._sending.start_soon(request.run, self._send)
 
     async def _finish(self, request: _Request) -> None:
         """Apply the answers to the oldest request; wait where more need not be sent at once."""
         batch = request.batch
         try:
-            answers = request.answers.result()
+            answers = request.answers()
         except Undelivered as error:
             judged = error.verdict
             self._doubt()
@@ -225,23 +258,23 @@ class Uplink:
             for box, _ in batch:
                 box.unsend()
         for request in requests:
-            request.answers.cancel()
-        await asyncio.gather(*(r.answers for r in requests), return_exceptions=True)
+            request.call_back()
+        for request in requests:
+            await request.over.wait()
 
     async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
         """Wait, at most until someone is in a hurry (unless we wait because the server is)."""
         if seconds <= 0:
-            await asyncio.sleep(0)
+            await checkpoint()
             return
         if urgent:
-            self.wake.clear()
+            if self.wake.is_set():
+                self.wake = anyio.Event()
             now = time.monotonic()
             if any(box.urgent and box.not_before <= now for box in self.outboxes):
                 seconds = min(seconds, 0.005)
-        try:
-            await asyncio.wait_for(self.wake.wait() if urgent else asyncio.Event().wait(), seconds)
-        except TimeoutError:
-            return
+        with anyio.move_on_after(seconds):
+            await (self.wake.wait() if urgent else anyio.sleep_forever())
 
     def _collect(self) -> Batch:
         """Take what is ready, turn by turn, so that a busy run does not starve the others."""
@@ -322,18 +355,19 @@ class Uplink:
 
     async def _work_while_sending(self) -> None:
         """Make the next frames until a request is answered, or another one may be sent."""
-        first = self._requests[0].answers
-        await asyncio.sleep(0)
-        while not first.done() and not (self._may_send and self._has_plenty):
+        first = self._requests[0].over
+        await checkpoint()
+        while not first.is_set() and not (self._may_send and self._has_plenty):
             before = sum(box.waiting for box in self.outboxes)
             for box in self.outboxes:
-                if first.done():
+                if first.is_set():
                     return
                 if sum(b.size for b in self.outboxes) < self._memory:
                     box.fill(self._max_request)
-                    await asyncio.sleep(0)
+                    await checkpoint()
             if sum(box.waiting for box in self.outboxes) - before < _WORTH:
-                await asyncio.wait({first}, timeout=_GATHER)
+                with anyio.move_on_after(_GATHER):
+                    await first.wait()
 
     async def _resolve(self) -> Address:
         if self._address is None:

@@ -26,6 +26,8 @@ from typing import Any, Final
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
+from anyio.lowlevel import checkpoint
+
 from asyncwb.engine.frames.outbox import Outbox
 from asyncwb.engine.frames.oversized import TINY, too_large
 from asyncwb.engine.frames.source import Prepared
@@ -220,7 +222,7 @@ class Conversation:
                 continue
             for part in _parts(decode(prepared.data)):
                 self._outgoing.extend(translation.feed(part))
-                await asyncio.sleep(0)
+                await checkpoint()
         pending = self._box.pending
         if self._box.ended and (not pending or pending[-1].end_seq <= translation.next_seq):
             self._outgoing.extend(translation.lines.close())

@@ -23,14 +23,16 @@ acknowledged the run's first frame: a file belongs to a run that exists.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urljoin
+
+import anyio
+from anyio.abc import TaskGroup
 
 from asyncwb.engine.uplink.embedded import Address
 from asyncwb.engine.uplink.graphql import Declined, ask, nonsense, problem_of
@@ -108,7 +110,7 @@ class Uploader:
         say: Callable[[str, str], None],
         retry: bool = False,
     ) -> None:
-        self.settled = asyncio.Event()
+        self.settled = anyio.Event()
         """set once the run has ended and nothing is left to be sent"""
         self.sent = 0
         """uploads that the server has taken"""
@@ -123,11 +125,12 @@ class Uploader:
         self._say = say
         self._retry = retry
         self._address: Address | None = None
-        self._wake = asyncio.Event()
-        self._slots = asyncio.Semaphore(_BESIDE)
+        self._wake = anyio.Event()
+        self._slots = anyio.CapacityLimiter(_BESIDE)
+        self._sending: TaskGroup | None = None
         self._backoff = Backoff(random=random.random)
         self._queue: deque[SavedFile] = deque()
-        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._busy: set[str] = set()
         self._notes: dict[str, Mark] = {}
         self._tries: dict[str, _Tries] = {}
         self._over: set[str] = set()
@@ -159,28 +162,26 @@ class Uploader:
     async def run(self) -> None:
         """Send until cancelled, or settled."""
         try:
-            while not self.settled.is_set():
-                self._wake.clear()
-                try:
-                    pause = await self._turn()
-                except Exception as error:  # must not die: nothing is lost, and it is said
-                    self._fail(f"sending files failed ({type(error).__name__}: {error})")
-                    pause = self._backoff.next_wait()
-                if not self.settled.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), pause)
+            async with anyio.create_task_group() as self._sending:
+                await self._send_until_settled()
         finally:
-            await self._leave()
+            try:
+                with anyio.CancelScope(shield=True):  # it has arrived, and is not to be sent again
+                    await self._write_notes()
+            finally:
+                self._saved.let_go()
 
-    async def _leave(self) -> None:
-        """Stop what is on its way, and note what has arrived."""
-        for task in self._busy.values():
-            task.cancel()
-        try:
-            await asyncio.gather(*self._busy.values(), return_exceptions=True)
-            await self._write_notes()
-        finally:
-            self._saved.let_go()
+    async def _send_until_settled(self) -> None:
+        while not self.settled.is_set():
+            self._wake = anyio.Event()
+            try:
+                pause = await self._turn()
+            except Exception as error:  # must not die: nothing is lost, and it is said
+                self._fail(f"sending files failed ({type(error).__name__}: {error})")
+                pause = self._backoff.next_wait()
+            if not self.settled.is_set():
+                with anyio.move_on_after(pause):
+                    await self._wake.wait()
 
     async def _turn(self) -> float:
         """Do what can be done now; returns seconds to wait, unless something happens."""
@@ -347,17 +348,19 @@ class Uploader:
             reason = "the server has no place for a file of this name"
             self._give_up(file, self._saved.seen(file.name), reason)
             return
-        task = asyncio.ensure_future(self._send(file, url, headers))
-        self._busy[file.name] = task
-
-        def ended(_: Any) -> None:
-            del self._busy[file.name]
-            self._wake.set()
-
-        task.add_done_callback(ended)
+        assert self._sending is not None
+        self._busy.add(file.name)
+        self._sending.start_soon(self._send, file, url, headers)
 
     async def _send(self, file: SavedFile, url: str, headers: list[str]) -> None:
         """Send one file and draw the conclusions."""
+        try:
+            await self._put(file, url, headers)
+        finally:
+            self._busy.discard(file.name)
+            self._wake.set()
+
+    async def _put(self, file: SavedFile, url: str, headers: list[str]) -> None:
         async with self._slots:
             began = time.monotonic()
             try:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import shutil
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import anyio
 import pytest
 
 from asyncwb.cli.native import ask
@@ -121,3 +124,58 @@ async def test_a_question_that_is_passed_on_to_the_server_is_answered_in_vain(
         with pytest.raises(NoAnswer, match="not the server of this data folder"):
             await http.request("POST", address.url, key=address.key, data=b"the rows")
     assert len(heard) == 1
+
+
+def _program(folder: Path, code: str) -> tuple[str, Path]:
+    """Make a program that stands for Python; returns it, and where it notes its starts."""
+    program, starts = folder / "python", folder / "starts"
+    program.write_text(f"#!/bin/sh\necho started >> {starts}\n{code}\n")
+    program.chmod(0o755)
+    return str(program), starts
+
+
+async def test_those_who_wait_together_start_one_server_and_share_its_failure(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, starts = _program(tmp_path, "echo no disk >&2; exit 1")
+    monkeypatch.setattr(sys, "executable", program)
+    embedded = Embedded(tmp_path / "data", http, idle_timeout=1.0)
+    said = []
+
+    async def search() -> None:
+        with pytest.raises(CommError, match="could not be started: no disk") as caught:
+            await embedded.find_or_start()
+        said.append(caught.value)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(search)
+    assert len(said) == 5
+    assert starts.read_text() == "started\n"
+    await search()
+    assert starts.read_text() == "started\n" * 2, "who asks later has another try"
+
+
+async def test_a_server_that_somebody_started_and_did_not_wait_for_is_waited_for_by_the_next(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    os.mkfifo(started)
+    os.mkfifo(gate)
+    program, starts = _program(tmp_path, f"echo up > {started}; read x < {gate}; exit 1")
+    monkeypatch.setattr(sys, "executable", program)
+    embedded = Embedded(tmp_path / "data", http, idle_timeout=1.0)
+    async with anyio.create_task_group() as group:
+        group.start_soon(embedded.find_or_start)
+        await anyio.to_thread.run_sync(started.read_text)
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+
+        async def search() -> None:
+            with pytest.raises(CommError, match="could not be started"):
+                await embedded.find_or_start()
+
+        group.start_soon(search)
+        await anyio.to_thread.run_sync(gate.write_text, "go\n")
+    assert starts.read_text() == "started\n"
