@@ -105,7 +105,7 @@ def test_what_cannot_be_sent_is_said_to_the_row(
     found = re.search(r"(\d+) rows of \d other process\w* that logged .* asyncwb sync (.*)", err)
     assert found is not None, err
     assert found[1] == "200"
-    own = re.search(r"The data is in (\S+);", err)
+    own = re.search(r"rows have arrived.*The data is in (\S+);", err)
     assert own is not None
     folders = [Path(path) for path in [own[1], *found[2].split()]]
     assert sorted(folders) == sorted((data_folder / "runs").iterdir())

@@ -36,7 +36,7 @@ def test_the_trainees_clock_jumps(
 def test_the_servers_clock_jumps(
     lab: Lab, start_server: Callable[..., ServerHandle], seed: int, tally: Tally
 ) -> None:
-    clock = JumpingClock(seed, every=4)
+    clock = JumpingClock(seed, every=2)
     server = start_server(clock=clock)
     target = Target(server.url, server.api_key)
     lab.train(target, "run", rows=2_000, pace=0.0005).end()
