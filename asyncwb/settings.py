@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from asyncwb.errors import ConfigError, SettingsError
 from asyncwb.private import make_private_folder, write_private
-from asyncwb.typing import Mode, Overflow, Resume, StepPolicy
+from asyncwb.typing import JsonObject, Mode, Overflow, Resume, StepPolicy
 from asyncwb.wire import names
 
 _log = logging.getLogger("asyncwb")
@@ -45,7 +45,7 @@ _FALSE: Final = frozenset(("0", "false", "no", "off", "n", "f"))
 class _Kind:
     says: str
     check: Callable[[Any], Any]
-    parse: Callable[[str], Any] = str
+    parse: Callable[[str], object] = str
     secret: bool = False  # a message must not repeat the value
 
 
@@ -62,7 +62,7 @@ def _name(kind: names.Kind) -> _Kind:
 
 
 def _text(longest: int) -> _Kind:
-    def check(value: Any) -> Any:
+    def check(value: object) -> object:
         return _require(isinstance(value, str) and len(value) <= longest, value)
 
     return _Kind(f"a text of at most {longest} characters", check)
@@ -75,7 +75,7 @@ def _one_of(*choices: str, also: Mapping[object, str | None] | None = None) -> _
         **dict(zip(choices, choices, strict=True)),
     }
 
-    def check(value: Any) -> str | None:
+    def check(value: object) -> str | None:
         return spellings[value] if value in spellings else _refuse()
 
     return _Kind("one of " + ", ".join(choices), check)
@@ -90,7 +90,7 @@ def _seconds(*, zero: str = "") -> _Kind:
     return _Kind("a number of seconds > 0" + (f" (or 0: {zero})" if zero else ""), check, float)
 
 
-def _check_bytes(value: Any) -> Any:
+def _check_bytes(value: object) -> object:
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+)\s*([KMGT]iB)?", value.strip(), re.IGNORECASE)
         value = int(match[1]) * _SIZES[(match[2] or "").upper()] if match else _refuse()
@@ -113,7 +113,7 @@ def _check_url(value: Any) -> str | None:
     return str(_require(fits, value)).rstrip("/")
 
 
-def _check_key(value: Any) -> Any:
+def _check_key(value: object) -> object:
     ok = isinstance(value, str) and re.fullmatch(r"[!-~]+", value)
     return _require(bool(ok), value)
 
@@ -233,7 +233,7 @@ class Settings:
     @classmethod
     def resolve(
         cls,
-        overrides: Mapping[str, Any] | Settings | None = None,
+        overrides: Mapping[str, object] | Settings | None = None,
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> Settings:
@@ -304,7 +304,7 @@ def _login_name() -> str:
         return ""
 
 
-def read_credentials(data_dir: Path) -> dict[str, dict[str, Any]]:
+def read_credentials(data_dir: Path) -> dict[str, JsonObject]:
     """Read what `asyncwb login` stored: `{base_url: {"key": str, "default": bool}}`.
 
     A missing file is an empty answer; one that is no such object raises ConfigError.
@@ -321,7 +321,7 @@ def read_credentials(data_dir: Path) -> dict[str, dict[str, Any]]:
     raise ConfigError(_unreadable(path, "it is not an object of objects"))
 
 
-def write_credentials(data_dir: Path, credentials: Mapping[str, Mapping[str, Any]]) -> Path:
+def write_credentials(data_dir: Path, credentials: Mapping[str, Mapping[str, object]]) -> Path:
     """Replace the stored credentials in one step, readable by their owner alone; give the path."""
     make_private_folder(data_dir)
     path = data_dir / "credentials.json"
@@ -329,7 +329,7 @@ def write_credentials(data_dir: Path, credentials: Mapping[str, Mapping[str, Any
     return path
 
 
-def _checked(name: str, value: Any, where: str) -> Any:
+def _checked(name: str, value: object, where: str) -> object:
     kind: _Kind = _TABLE[name]["kind"]
     if value is None and Settings.__dataclass_fields__[name].default is None:
         return None
@@ -362,7 +362,7 @@ def _closest(name: str, names: Iterable[str]) -> str:
 
 
 # Where values come from: each source gives (where, name, value), strongest source first.
-_Said = tuple[str, str, Any]
+_Said = tuple[str, str, object]
 
 
 def _from_environ(environ: Mapping[str, str]) -> list[_Said]:
@@ -376,7 +376,7 @@ def _from_environ(environ: Mapping[str, str]) -> list[_Said]:
     return said
 
 
-def _parsed(kind: _Kind, text: str) -> Any:
+def _parsed(kind: _Kind, text: str) -> object:
     try:
         return kind.parse(text)
     except ValueError:
@@ -410,7 +410,7 @@ def _from_files(environ: Mapping[str, str], cwd: Path) -> list[_Said]:
     return said
 
 
-def _from_login(settings: Settings) -> dict[str, Any]:
+def _from_login(settings: Settings) -> JsonObject:
     """Give the stored key for the server in use, and that server where none was named."""
     stored = read_credentials(settings.data_dir)
     url = settings.base_url

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from asyncwb.engine.frames.oversized import Aside
 from asyncwb.engine.frames.progress import Progress
@@ -20,6 +20,7 @@ from asyncwb.engine.process.ending import Ending
 from asyncwb.engine.session import RunStatus
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings
+from asyncwb.typing import JsonObject
 from asyncwb.wire.history import StepRule
 from asyncwb.wire.rows.values import convert_row
 from asyncwb.wire.stream import StreamHead
@@ -34,7 +35,7 @@ class DisabledSession:
     Mutable state, guarded by `_lock`: the step rule, the last values, `_closed`.
     """
 
-    def __init__(self, settings: Settings, head: StreamHead, start: dict[str, Any]) -> None:
+    def __init__(self, settings: Settings, head: StreamHead, start: JsonObject) -> None:
         self.settings = settings
         self.head = head
         self.notices = Notices(silent=True)
@@ -45,14 +46,14 @@ class DisabledSession:
         self.files = Path(gettempdir())
         self.aside = Aside(self.files)
         self._lock = threading.RLock()  # a signal handler may log in the middle of log()
-        self._values: dict[str, Any] = {}
+        self._values: JsonObject = {}
         self.accepted = 0
         self.unwritten: tuple[()] = ()
         self._closed = False
         del start
 
     def log(
-        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
+        self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
     ) -> bool:
         row = convert_row(data)
         with self._lock:
@@ -64,7 +65,7 @@ class DisabledSession:
         return True
 
     def log_when_room(
-        self, data: dict[str, Any], step: int | None, commit: bool | None
+        self, data: JsonObject, step: int | None, commit: bool | None
     ) -> Future[None]:
         self.log(data, step, commit)
         return _done(None)
@@ -75,7 +76,7 @@ class DisabledSession:
     def count_dropped(self, reason: str, rows: int = 1) -> None:
         raise AssertionError("nothing is dropped where nothing is kept")
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: JsonObject) -> None:
         with self._lock:
             self._check_open()
             if event["t"] == "summary":
@@ -83,11 +84,11 @@ class DisabledSession:
                 for path in event["delete"]:
                     self._values.pop(path, None)
 
-    def define(self, event: dict[str, Any]) -> MetricRule:
+    def define(self, event: JsonObject) -> MetricRule:
         self.event(event)
         return self.rules.define(event)
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> JsonObject:
         with self._lock:
             return dict(self._values)
 

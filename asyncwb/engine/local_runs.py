@@ -13,6 +13,7 @@ from asyncwb.engine.frames.pipeline import FoundSegments, Reader
 from asyncwb.engine.frames.source import JournalSource, SealedSource
 from asyncwb.engine.journal.folder import RunFolder, folders_of
 from asyncwb.settings import Settings
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.frames import Frame, decode
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.summary.fold import Fold
@@ -20,13 +21,13 @@ from asyncwb.wire.summary.fold import Fold
 _ATTRS: Final = ("name", "tags", "notes", "group", "job_type")
 
 
-def read_local(settings: Settings, head: StreamHead) -> dict[str, Any] | None:
+def read_local(settings: Settings, head: StreamHead) -> JsonObject | None:
     """Read the run's folders; None where there is none. Blocks while it reads every row.
 
     Returns "last_step", "config", "fold" (its state), "name", "tags", "notes", "group" and
     "job_type", as `resume.find_run` does. What cannot be read is passed over: `sync` tells of it.
     """
-    fold, config, attrs, found = Fold(), dict[str, Any](), dict[str, Any](), False
+    fold, config, attrs, found = Fold(), dict[str, object](), dict[str, object](), False
     for folder, described in folders_of(settings.runs_dir, head.project, head.run):
         if described.entity != head.entity and None not in (described.entity, head.entity):
             continue
@@ -49,7 +50,7 @@ def _frames(folder: RunFolder) -> Iterator[Frame]:
         yield decode(prepared.data, max_raw=prepared.raw)
 
 
-def _tell(event: Mapping[str, Any], config: dict[str, Any], attrs: dict[str, Any]) -> None:
+def _tell(event: Mapping[str, Any], config: JsonObject, attrs: JsonObject) -> None:
     match event.get("t"):
         case "start":
             config |= event.get("config") or {}

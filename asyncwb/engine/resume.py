@@ -23,6 +23,7 @@ from asyncwb.engine.uplink.speaker import Undelivered
 from asyncwb.engine.uplink.wandb import find
 from asyncwb.errors import AuthenticationError, CommError, Error
 from asyncwb.settings import Settings
+from asyncwb.typing import JsonObject
 from asyncwb.wire.retry import Action
 from asyncwb.wire.rows.keys import flatten
 from asyncwb.wire.rows.values import NON_FINITE, loads
@@ -35,7 +36,7 @@ async def find_run(
     dialects: Dialects,
     settings: Settings,
     head: StreamHead,
-) -> dict[str, Any] | None:
+) -> JsonObject | None:
     """Send what is left of a run on this machine, then ask the server; None where it has none.
 
     Returns the run's "last_step", "config", "summary" (by path), "fold" (its state, from a server
@@ -95,7 +96,7 @@ async def _send_what_is_left(
             )
 
 
-async def _ask(http: Http, address: Address, head: StreamHead) -> dict[str, Any] | None:
+async def _ask(http: Http, address: Address, head: StreamHead) -> JsonObject | None:
     entity = head.entity
     if entity is None:
         entity = str((await _get(http, address, "/api/v1/viewer")).json()["entity"])
@@ -103,7 +104,7 @@ async def _ask(http: Http, address: Address, head: StreamHead) -> dict[str, Any]
     reply = await _get(http, address, f"/api/v1/runs/{path}?fold=true")
     if reply.status == 404:
         return None
-    found: dict[str, Any] = _restored(reply.json())
+    found: JsonObject = _restored(reply.json())
     fold = loads(str(found.get("fold", "{}")).encode())
     return {**found, "summary": flatten(found.get("summary") or {}), "fold": fold}
 
@@ -129,7 +130,7 @@ def _restored(value: Any) -> Any:
     return value
 
 
-async def _ask_wandb(http: Http, address: Address, head: StreamHead) -> dict[str, Any] | None:
+async def _ask_wandb(http: Http, address: Address, head: StreamHead) -> JsonObject | None:
     try:
         existing = await find(http, address, head)
     except Undelivered as error:

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 from asyncwb.engine.frames.oversized import Aside
 from asyncwb.engine.frames.progress import Progress
@@ -132,7 +132,7 @@ class Worker(Protocol):
         """Send what other processes left of a session's run."""
 
 
-Work: TypeAlias = Callable[[Worker], Coroutine[Any, Any, T]]
+Work: TypeAlias = Callable[[Worker], Coroutine[object, object, T]]
 """a coroutine function that the engine is to run"""
 
 
@@ -162,7 +162,7 @@ class Session:
         start: JsonObject,
         *,
         step: int = 0,
-        before: Mapping[str, Any] | None = None,
+        before: Mapping[str, object] | None = None,
         engine: Callable[[], Submits],
     ) -> None:
         check_event(start)  # before there is a folder

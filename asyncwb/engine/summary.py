@@ -13,6 +13,8 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from asyncwb.typing import JsonObject
+
 if TYPE_CHECKING:
     from asyncwb.engine.journal.journal import Journal
     from asyncwb.wire.rows.frames import Frame
@@ -50,7 +52,7 @@ class LocalSummary:
         with self._lock:
             self._take(frame)
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> JsonObject:
         """Return the summary with every row logged so far, by path."""
         # numpy comes with this module: a process that never reads its summary need not have it.
         pipeline = importlib.import_module("asyncwb.engine.frames.pipeline")

@@ -30,11 +30,16 @@ from concurrent.futures import Future
 from concurrent.futures.thread import ThreadPoolExecutor
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from asyncwb.engine.process.forks import fork_waits
 from asyncwb.engine.session import Work
 from asyncwb.errors import EngineStopped
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from asyncwb.engine.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,7 +108,7 @@ class Helpers(ThreadPoolExecutor):
 class Engine:
     """Runs coroutines on the engine's loop; from any thread, in the order of submission.
 
-    Mutable state, guarded by `_lock`: `_waiting` (submitted before the loop ran), `_worker`.
+    Mutable state, guarded by `_lock`: `_waiting` (submitted, not begun), `_worker`, `_loop`.
     """
 
     _current: Engine | None = None
@@ -113,8 +118,8 @@ class Engine:
         self.pid = os.getpid()
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Work[Any], Future[Any]]] = deque()
-        self._worker: Any = None
-        self._loop: Any = None
+        self._worker: Worker | None = None
+        self._loop: AbstractEventLoop | None = None
         self._stopped = False
         self._helpers = Helpers()  # now: a program may end before the engine's imports have
         self._thread = threading.Thread(target=self._main, name="asyncwb-engine", daemon=True)
@@ -140,7 +145,7 @@ class Engine:
                 return future
             self._waiting.append((work, future))
             loop, worker = self._loop, self._worker
-        if loop is not None:
+        if loop is not None and worker is not None:
             loop.call_soon_threadsafe(worker.look)
         return future
 
@@ -172,12 +177,12 @@ class Engine:
         for _, future in waiting:
             future.set_exception(_stopped_by(error))
 
-    async def _run(self, worker: Any) -> None:
+    async def _run(self, worker: Worker) -> None:
         with self._lock:
             self._worker, self._loop = worker, worker.loop
         await worker.run(self._next)
 
-    def _next(self) -> tuple[Work[Any], Future[Any]] | None:
+    def _next(self) -> tuple[Work[object], Future[object]] | None:
         """Take what was submitted first; None where nothing waits."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None

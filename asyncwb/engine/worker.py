@@ -39,6 +39,7 @@ from asyncwb.engine.uplink.uplink import Uplink
 from asyncwb.engine.uploads.uploader import Uploader
 from asyncwb.errors import EngineStopped
 from asyncwb.settings import Settings
+from asyncwb.typing import JsonObject
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.summary.fold import Fold
 
@@ -107,7 +108,9 @@ def load() -> None:
         loop.close()
 
 
-def run(main: Callable[[Worker], Coroutine[Any, Any, None]], helpers: ThreadPoolExecutor) -> None:
+def run(
+    main: Callable[[Worker], Coroutine[object, object, None]], helpers: ThreadPoolExecutor
+) -> None:
     """Run `main` with a worker on a loop of its own, until it returns.
 
     `helpers` do what would block the loop. An `asyncio.Runner` would start a thread to end them:
@@ -145,7 +148,7 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self.stopping = anyio.Event()
         self.sessions: dict[Session, Outbox] = {}
-        self._uplinks: dict[tuple[Any, ...], Uplink] = {}
+        self._uplinks: dict[tuple[object, ...], Uplink] = {}
         self._uploads: dict[Session, tuple[Uploader, Task]] = {}
         self._group = anyio.create_task_group()
         self._tasks = Tasks(self._group)
@@ -183,7 +186,9 @@ class Worker:
             self._https[timeout] = Http(timeout)
         return self._https[timeout]
 
-    async def run(self, submitted: Callable[[], tuple[Work[Any], Future[Any]] | None]) -> None:
+    async def run(
+        self, submitted: Callable[[], tuple[Work[object], Future[object]] | None]
+    ) -> None:
         """Do what is submitted, and care for the journals, until told to stop.
 
         Args:
@@ -206,7 +211,7 @@ class Worker:
         self._submitted.set()
 
     async def _do_submitted(
-        self, submitted: Callable[[], tuple[Work[Any], Future[Any]] | None]
+        self, submitted: Callable[[], tuple[Work[object], Future[object]] | None]
     ) -> None:
         while True:
             self._submitted = anyio.Event()
@@ -215,7 +220,7 @@ class Worker:
                 self._group.start_soon(self._do, work, future)
             await self._submitted.wait()
 
-    async def _do(self, work: Work[Any], future: Future[Any]) -> None:
+    async def _do(self, work: Work[object], future: Future[object]) -> None:
         """Do what was submitted and hand its outcome to the waiting thread."""
         if not future.set_running_or_notify_cancel():
             return
@@ -388,7 +393,7 @@ class Worker:
         sent = await self._finish_uploads(session, deadline)
         return sent and session.progress.next_seq >= session.inbox.next_seq
 
-    async def find_run(self, settings: Settings, head: StreamHead) -> dict[str, Any] | None:
+    async def find_run(self, settings: Settings, head: StreamHead) -> JsonObject | None:
         """Look for a run that is to be gone on with: see `resume.find_run`, offline `local`."""
         if settings.mode == "offline":
             return await asyncio.to_thread(read_local, settings, head)
@@ -408,7 +413,7 @@ class Worker:
         return self._embedded[key]
 
     async def log_when_room(
-        self, session: Session, data: dict[str, Any], step: int | None, commit: bool | None
+        self, session: Session, data: JsonObject, step: int | None, commit: bool | None
     ) -> None:
         """Log a row once the full journal has room; past the deadline it is dropped, counted."""
         room = anyio.Event()

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import Final, TypeGuard
 
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 
 _ABSENT: Final = object()
@@ -24,12 +25,12 @@ _ABSENT: Final = object()
 class Changes:
     """Values to set, by path, and paths to delete."""
 
-    set: Mapping[str, Any]
+    set: Mapping[str, object]
     delete: tuple[str, ...] = ()
 
     @classmethod
     def between(
-        cls, old: Mapping[str, Any], new: Mapping[str, Any], assigned: Collection[str] = ()
+        cls, old: Mapping[str, object], new: Mapping[str, object], assigned: Collection[str] = ()
     ) -> Changes:
         """Return what makes `old` become `new`; lists and typed mappings change as a whole.
 
@@ -46,7 +47,7 @@ class Changes:
         return cls({path: value for path, value in found if value is not _ABSENT}, gone)
 
     @classmethod
-    def from_json(cls, value: Any) -> Changes:
+    def from_json(cls, value: object) -> Changes:
         """Read what `as_json` wrote; raises ValueError for what is none."""
         if isinstance(value, Mapping) and value.keys() <= {"set", "delete"}:
             values, gone = value.get("set", {}), value.get("delete", [])
@@ -55,14 +56,14 @@ class Changes:
                 return cls(values, tuple(gone))
         raise ValueError('changes are {"set": {path: value}, "delete": [path]}')
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Return it as a JSON object."""
         return {"set": dict(self.set), "delete": list(self.delete)}
 
     def __bool__(self) -> bool:
         return bool(self.set or self.delete)
 
-    def applied(self, tree: Mapping[str, Any]) -> dict[str, Any]:
+    def applied(self, tree: Mapping[str, object]) -> JsonObject:
         """Return a tree with these changes; it shares with the old one what did not change.
 
         What stands in the way of a path, a number say, gives way; what is to be deleted and is
@@ -81,7 +82,7 @@ class Changes:
         return result
 
 
-def same(one: Any, other: Any) -> bool:
+def same(one: object, other: object) -> bool:
     """Tell whether two JSON values are the same; NaN is itself, True is not 1, and 1.0 is 1."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
@@ -93,8 +94,8 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
-) -> Iterator[tuple[str, Any]]:
+    old: Mapping[str, object], new: Mapping[str, object], prefix: str
+) -> Iterator[tuple[str, object]]:
     for key in old.keys() - new.keys():
         yield prefix + keys.escape(key), _ABSENT
     for key, value in new.items():
@@ -105,11 +106,11 @@ def _differences(
             yield path, value
 
 
-def _is_level(value: Any) -> TypeGuard[Mapping[str, Any]]:
+def _is_level(value: object) -> TypeGuard[Mapping[str, object]]:
     return isinstance(value, Mapping) and not keys.is_leaf_mapping(value)
 
 
-def _delete(tree: dict[str, Any], path: tuple[str, ...]) -> None:
+def _delete(tree: JsonObject, path: tuple[str, ...]) -> None:
     at = tree
     for key in path[:-1]:
         below = at.get(key)

@@ -27,6 +27,7 @@ from enum import Enum
 from typing import Any, Final
 
 from asyncwb.errors import BatchError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.frames import FrameInfo
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.stream import Presence, StreamHead
@@ -136,7 +137,7 @@ def decode_batch(body: bytes | memoryview) -> list[Stream]:
     return streams
 
 
-def _stream_head(entry: dict[str, Any]) -> StreamHead:
+def _stream_head(entry: JsonObject) -> StreamHead:
     entity = entry["entity"]
     return StreamHead(
         None if entity is None else _text(entity),
@@ -147,7 +148,7 @@ def _stream_head(entry: dict[str, Any]) -> StreamHead:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Return a name; whether there can be such a one, `wire.names` says of each stream."""
     if not isinstance(value, str):
         raise ValueError(f"{str(value)[:40]!r} is no name")
@@ -163,7 +164,7 @@ def _writer(value: Any) -> str:
     return str(value)
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r} is no size")
     return value

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from asyncwb.errors import UsageError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.columns import Table
 from asyncwb.wire.rows.frames import Frame
@@ -66,9 +67,9 @@ class Existing:
     lines: int
     last_step: int | None
     started_at: float | None
-    config: dict[str, Any]
-    summary: dict[str, Any]
-    about: dict[str, Any]
+    config: JsonObject
+    summary: JsonObject
+    about: JsonObject
     logged: bool
 
 
@@ -106,8 +107,8 @@ def _json(value: Any) -> Any:
 
 
 def wire_config(
-    config: Mapping[str, Any], metrics: list[dict[str, Any]], about: Mapping[str, Any]
-) -> dict[str, Any]:
+    config: Mapping[str, object], metrics: list[JsonObject], about: Mapping[str, object]
+) -> JsonObject:
     """Wrap a config as W&B sends it.
 
     `metrics` are `metric_items`; `about` is the start event, which knows the versions. The key
@@ -124,7 +125,7 @@ def wire_config(
     return {**wrapped, OWN: {"value": own}}
 
 
-def unwrap(config: Mapping[str, Any]) -> dict[str, Any]:
+def unwrap(config: Mapping[str, Any]) -> JsonObject:
     """Return a config of W&B's form as a plain one; what is not wrapped stays as it is."""
     return {key: value["value"] if _is_wrapped(value) else value for key, value in config.items()}
 
@@ -133,12 +134,12 @@ def _is_wrapped(value: Any) -> bool:
     return isinstance(value, dict) and "value" in value and value.keys() <= {"value", "desc"}
 
 
-def wrap(config: Mapping[str, Any]) -> dict[str, Any]:
+def wrap(config: Mapping[str, Any]) -> JsonObject:
     """Return a plain config in W&B's form."""
     return {key: {"value": value, "desc": None} for key, value in config.items()}
 
 
-def plain_config(document: Mapping[str, Any]) -> dict[str, Any]:
+def plain_config(document: Mapping[str, object]) -> JsonObject:
     """Unwrap a config of W&B's; its own part is left out."""
     return {key: value for key, value in unwrap(document).items() if key != OWN}
 
@@ -162,7 +163,7 @@ def smaller_config(text: str) -> str | None:
 # Metric definitions.
 
 
-def metric_items(rules: MetricRules, logged: Iterable[str] = ()) -> list[dict[str, Any]]:
+def metric_items(rules: MetricRules, logged: Iterable[str] = ()) -> list[JsonObject]:
     """Write metric definitions as items of `_wandb.m`.
 
     Globs are written as such and once more for each key of `logged` that they cover, since older
@@ -181,8 +182,8 @@ def metric_items(rules: MetricRules, logged: Iterable[str] = ()) -> list[dict[st
 
 def _item(
     name: str, event: Mapping[str, Any] | None, numbers: Mapping[str, int], *, defined: bool
-) -> dict[str, Any]:
-    item: dict[str, Any] = {"2" if name.endswith("*") else "1": name}
+) -> JsonObject:
+    item: JsonObject = {"2" if name.endswith("*") else "1": name}
     if event is None:
         return item
     if event["step_metric"]:
@@ -196,14 +197,14 @@ def _item(
     return {number: value for number, value in item.items() if value != []}
 
 
-def metric_events(items: Iterable[Any]) -> list[dict[str, Any]]:
+def metric_events(items: Iterable[Any]) -> list[JsonObject]:
     """Read items of `_wandb.m` back as metric events; what cannot be read is passed over."""
     listed = list(items)
     found = (_event(item, listed) for item in listed if isinstance(item, dict))
     return [event for event in found if event is not None]
 
 
-def _event(item: Mapping[str, Any], items: list[Any]) -> dict[str, Any] | None:
+def _event(item: Mapping[str, object], items: list[object]) -> JsonObject | None:
     name = item.get("1") or item.get("2")
     flags, numbers, goal = item.get("6"), item.get("7"), item.get("8")
     event = {
@@ -228,7 +229,7 @@ def _event(item: Mapping[str, Any], items: list[Any]) -> dict[str, Any] | None:
 _OP_NUMBERS: Final = range(1, len(_OPS) + 1)
 
 
-def _step_metric(item: Mapping[str, Any], items: list[Any]) -> str | None:
+def _step_metric(item: Mapping[str, object], items: list[object]) -> str | None:
     number, name = item.get("5"), item.get("4")
     if isinstance(number, int) and 1 <= number <= len(items):
         named = items[number - 1]
@@ -251,7 +252,7 @@ class HistoryLines:
     def __init__(self) -> None:
         self.started_at: float | None = None
         self._top = -1
-        self._open: dict[str, Any] | None = None
+        self._open: JsonObject | None = None
 
     @property
     def holds(self) -> bool:
@@ -279,7 +280,7 @@ class HistoryLines:
         if row is not None:
             yield self._line(row)
 
-    def _line(self, row: dict[str, Any]) -> str:
+    def _line(self, row: JsonObject) -> str:
         at = row[TIME]
         if self.started_at is None:
             self.started_at = at
@@ -287,7 +288,7 @@ class HistoryLines:
         runtime = max(0.0, at - self.started_at)
         return dumps({**keys.nest(user), STEP: row[STEP], RUNTIME: runtime, TIME: at}).decode()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """Return all of it as JSON."""
         return {"started_at": self.started_at, "top": self._top, "open": self._open}
 
@@ -320,11 +321,11 @@ class Translation:
     exit_code: int | None = None
     lines: HistoryLines = field(default_factory=HistoryLines)
     fold: Fold = field(default_factory=Fold)
-    attributes: dict[str, Any] = field(default_factory=dict)
-    _about: dict[str, Any] = field(default_factory=dict)
-    _config: dict[str, Any] = field(default_factory=dict)
+    attributes: JsonObject = field(default_factory=dict)
+    _about: JsonObject = field(default_factory=dict)
+    _config: JsonObject = field(default_factory=dict)
     _told: str = ""
-    _told_attributes: dict[str, Any] = field(default_factory=dict)
+    _told_attributes: JsonObject = field(default_factory=dict)
     _is_known: bool = False
 
     @classmethod
@@ -381,7 +382,7 @@ class Translation:
         self._config.update(event.get("config") or {})
         self.attributes.update(start_attributes(event))
 
-    def take_update(self) -> dict[str, Any] | None:
+    def take_update(self) -> JsonObject | None:
         """Return the variables of the `UpsertBucket` that is due; None where nothing changed.
 
         Put them back with `untake` where it could not be sent.
@@ -396,7 +397,7 @@ class Translation:
         self.attributes, self._told = {}, text
         return variables
 
-    def untake(self, variables: Mapping[str, Any]) -> None:
+    def untake(self, variables: Mapping[str, object]) -> None:
         """Have what was not sent told again; what changed since wins."""
         kept = {name: value for name, value in variables.items() if name != "config"}
         self.attributes = {**kept, **self.attributes}
@@ -419,7 +420,7 @@ class Translation:
             values[RUNTIME] = max(0.0, values[TIME] - self.lines.started_at)
         return dumps(keys.nest(values)).decode()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """Return all of it as JSON (NaN may be in it: use `values.dumps`)."""
         return {
             "next_seq": self.next_seq,
@@ -456,7 +457,7 @@ class Translation:
         )
 
 
-def start_attributes(event: Mapping[str, Any]) -> dict[str, Any]:
+def start_attributes(event: Mapping[str, Any]) -> JsonObject:
     """Return what a start event says of its run, as variables of `UpsertBucket`."""
     given = {
         "displayName": event.get("name"),
@@ -468,7 +469,7 @@ def start_attributes(event: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _changed(event: Mapping[str, Any]) -> dict[str, Any]:
+def _changed(event: Mapping[str, object]) -> JsonObject:
     """An attrs event as variables; what is taken away is told as empty, since null means as is."""
     changed = {theirs: event[ours] or "" for ours, theirs in _TEXTS.items() if ours in event}
     if event.get("name"):
@@ -492,12 +493,12 @@ def post_body(
 
     `offset` is the number of the first of `lines`; `exit_code` says that the run is complete.
     """
-    files: dict[str, Any] = {}
+    files: JsonObject = {}
     if lines:
         files[HISTORY] = {"offset": offset, "content": lines}
     if summary is not None:
         files[SUMMARY] = {"offset": 0, "content": [summary]}
-    body: dict[str, Any] = {"files": files} if files else {}
+    body: JsonObject = {"files": files} if files else {}
     if exit_code is not None:
         body |= {"complete": True, "exitcode": exit_code}
     return dumps(body)

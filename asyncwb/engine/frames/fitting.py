@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from asyncwb.engine.frames.oversized import Aside
 from asyncwb.engine.frames.source import Prepared, Source, prepare, stand_in
@@ -42,7 +42,7 @@ def set_aside(prepared: Prepared, aside: Aside, why: str) -> Prepared:
         OSError: the disk does not take it.
     """
     frame = decode(prepared.data, max_raw=prepared.raw)
-    content: list[Any] = [*frame.table.iter_rows(), *(event for _, event in frame.events)]
+    content: list[object] = [*frame.table.iter_rows(), *(event for _, event in frame.events)]
     aside.put(f"{prepared.first_seq:012d}", content[0], why)
     # The server counts it as lost; here it is not, it lies in its file.
     return replace(stand_in(prepared.first_seq, 1, "too_large"), lost=0)

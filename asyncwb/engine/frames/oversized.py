@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from asyncwb.engine.journal import durable
 from asyncwb.wire.rows.values import dumps
@@ -30,7 +30,7 @@ class Aside:
         self.count = 0
         self._why = ""
 
-    def put(self, name: str, content: Any, why: str, *, counts: bool = True) -> Path:
+    def put(self, name: str, content: object, why: str, *, counts: bool = True) -> Path:
         """Write something into a file, which is on the disk when this returns.
 
         Args:

@@ -34,6 +34,7 @@ from asyncwb.engine.journal.records import (
 )
 from asyncwb.engine.journal.segment import DATA_START, Segment
 from asyncwb.errors import JournalCorrupt
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Block, Column, Kind, Table
 from asyncwb.wire.rows.columns import empty as empty_table
 from asyncwb.wire.rows.frames import Event, Frame
@@ -72,7 +73,7 @@ class _JsonRow:
     time: float
     step: int
     open: bool
-    values: dict[str, Any]
+    values: JsonObject
     n: ClassVar[int] = 1
 
 
@@ -381,7 +382,7 @@ def _interleaved(columns: Iterable[Column], n: int) -> Iterator[Column]:
             continue
         rows = np.concatenate([part.rows for part in parts if part.rows is not None])
         order = np.argsort(rows, kind="stable")
-        values: Any
+        values: object
         if kind == JSON:
             joined = [value for part in parts for value in part.values]
             values = [joined[i] for i in order.tolist()]
@@ -423,7 +424,7 @@ def _schema_blocks(scan: _Scan) -> Iterator[Block]:
 
 
 def _json_columns(scan: _Scan) -> list[Column]:
-    found: dict[tuple[str, Any], tuple[list[int], list[Any]]] = {}
+    found: dict[tuple[str, object], tuple[list[int], list[object]]] = {}
     at = 0
     for piece in scan.pieces:
         if isinstance(piece, _JsonRow):
@@ -438,7 +439,7 @@ def _json_columns(scan: _Scan) -> list[Column]:
 _TYPES: Final[dict[Any, Any]] = {FLOAT: np.float64, INT: np.int64, BOOL: np.bool_}
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return {float: FLOAT, int: INT, bool: BOOL}.get(type(value), JSON)
 
 

@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from asyncwb.engine.frames.pipeline import Reader
 from asyncwb.engine.journal.kept_events import KeptEvents
 from asyncwb.engine.journal.sealed import SealedFrames
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import empty
 from asyncwb.wire.rows.frames import Frame, FrameInfo, decode, encode_lost, peek
 
@@ -66,7 +67,7 @@ class JournalSource:
         self,
         reader: Reader,
         seen: Callable[[Frame], None] | None = None,
-        unwritten: Callable[[], tuple[Sequence[dict[str, Any]], int]] | None = None,
+        unwritten: Callable[[], tuple[Sequence[JsonObject], int]] | None = None,
         kept: KeptEvents | None = None,
         *,
         leaves_gaps: bool = False,

@@ -23,12 +23,13 @@ import time
 from dataclasses import asdict, dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from asyncwb.descriptors import fill_standard_descriptors
 from asyncwb.engine.journal import durable
 from asyncwb.errors import Error
 from asyncwb.private import make_private_folder
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.stream import StreamHead
 
@@ -143,7 +144,7 @@ class RunFolder:
             durable.force_path(self.path)
             self._is_synced = True
 
-    def read_synced(self) -> dict[str, Any]:
+    def read_synced(self) -> JsonObject:
         """Return what `synced.json` says: {server url: next sequence number}."""
         try:
             synced = loads((self.path / "synced.json").read_bytes())
@@ -158,19 +159,19 @@ class RunFolder:
         fresh.write_bytes(dumps(synced))
         fresh.replace(self.path / "synced.json")
 
-    def read_translated(self, base_url: str) -> dict[str, Any] | None:
+    def read_translated(self, base_url: str) -> JsonObject | None:
         """Return what `write_translated` left for a server; None: nothing, or it is damaged."""
         translated = self._read_all_translated().get(base_url)
         return translated if isinstance(translated, dict) else None
 
-    def _read_all_translated(self) -> dict[str, Any]:
+    def _read_all_translated(self) -> JsonObject:
         try:
             translated = loads((self.path / "wandb.json").read_bytes())
         except (OSError, ValueError):
             return {}
         return translated if isinstance(translated, dict) else {}
 
-    def write_translated(self, base_url: str, state: dict[str, Any]) -> None:
+    def write_translated(self, base_url: str, state: JsonObject) -> None:
         """Note how a W&B server has this writer's data; on the disk when this returns.
 
         Raises:

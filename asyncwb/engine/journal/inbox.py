@@ -39,6 +39,7 @@ from asyncwb.engine.journal.records import (
 from asyncwb.engine.journal.segment import Segment
 from asyncwb.engine.journal.writer_lock import WriterLock
 from asyncwb.errors import JournalFull, StepError, UsageError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.history import STEP_MIN, StepRule, check_step
 from asyncwb.wire.rows.keys import COMPUTED
 from asyncwb.wire.rows.values import convert_row, dumps
@@ -55,7 +56,7 @@ _RETRY_DISK: Final = 1.0
 _NOT_FAST: Final = (KeyError, TypeError, AttributeError, RuntimeError, struct.error)
 
 
-_Row: TypeAlias = tuple[dict[str, Any], int | None, bool | None]
+_Row: TypeAlias = tuple[JsonObject, int | None, bool | None]
 """the arguments of `log()`; beside it, in the queue of what was deferred, events"""
 
 
@@ -79,7 +80,7 @@ class Inbox:
         *,
         overflow: str = "block",
         clock: Callable[[], float] = time.time,
-        known: Mapping[str, Any] | None = None,
+        known: Mapping[str, object] | None = None,
     ) -> None:
         self.rule = rule
         self.kept = KeptEvents(known or {})
@@ -107,12 +108,12 @@ class Inbox:
         self._capacity = 0
         self._count = 0
         self._events = 0
-        self._first: dict[str, Any] | None = None
-        self._deferred: deque[_Row | dict[str, Any]] = deque()
+        self._first: JsonObject | None = None
+        self._deferred: deque[_Row | JsonObject] = deque()
         self._owed: Counter[str] = Counter()
-        self._late: list[dict[str, Any]] = []
+        self._late: list[JsonObject] = []
         self._no_room = ""
-        self._fill_in: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self._fill_in: Callable[[JsonObject], JsonObject] | None = None
         self._disk_retry_at = 0.0
 
     @property
@@ -129,7 +130,7 @@ class Inbox:
         return journaled + len(self._late) if self.closed else journaled
 
     @property
-    def unwritten(self) -> Sequence[dict[str, Any]]:
+    def unwritten(self) -> Sequence[JsonObject]:
         """Once closed, the events that found no place in the journal: the disk is full.
 
         They are the last of all, and have the numbers up to `next_seq`.
@@ -145,7 +146,7 @@ class Inbox:
         return bool(self._deferred or self._late)
 
     def log(
-        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
+        self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
     ) -> bool:
         """Take a row. False: the journal is full and the policy says that the caller waits.
 
@@ -211,7 +212,7 @@ class Inbox:
         finally:
             lock.push(None)
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: JsonObject) -> None:
         """Take an event (config, summary, finish, ...); it may exceed the journal's bound.
 
         Raises:
@@ -231,7 +232,7 @@ class Inbox:
         finally:
             self._lock.give()
 
-    def close(self, last: dict[str, Any] | None = None) -> None:
+    def close(self, last: JsonObject | None = None) -> None:
         """Take one last event, then refuse everything; calling it again does nothing."""
         if not self._lock.take():
             self._wait_for_lock()
@@ -270,7 +271,7 @@ class Inbox:
         finally:
             self._lock.give()
 
-    def fill_rows(self, fill_in: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def fill_rows(self, fill_in: Callable[[JsonObject], JsonObject]) -> None:
         """Pass every row through `fill_in` from now on, which ends the fast path."""
         taken = self._lock.take()
         if not taken and not is_reentered(self, _HOLDERS, sys._getframe(1)):
@@ -287,7 +288,7 @@ class Inbox:
         """Tell whether the caller is a signal handler (or a finaliser) inside a call of this."""
         return self._lock.is_taken and is_reentered(self, _HOLDERS, sys._getframe(1))
 
-    def after_fork(self, reopen: Callable[[], Journal], first: dict[str, Any]) -> None:
+    def after_fork(self, reopen: Callable[[], Journal], first: JsonObject) -> None:
         """In a forked child: let go of the parent's journal; the next row opens one of its own.
 
         `reopen` makes that journal, `first` is the first event in it.
@@ -308,12 +309,12 @@ class Inbox:
 
     # With the lock from here on.
 
-    def _append(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> bool:
+    def _append(self, data: Mapping[str, object], step: int | None, commit: bool | None) -> bool:
         self._check_open()
         self._flush_deferred()
         return self._take(data, step, commit)
 
-    def _take(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> bool:
+    def _take(self, data: Mapping[str, object], step: int | None, commit: bool | None) -> bool:
         schema = self._schema(data)
         text, stamped = b"", None
         if schema is None or self._fill_in is not None:
@@ -340,7 +341,7 @@ class Inbox:
             self._drop_for(error)
         return True
 
-    def _schema(self, data: Mapping[str, Any]) -> Schema | None:
+    def _schema(self, data: Mapping[str, object]) -> Schema | None:
         """The row's schema, or None where it is not all plain numbers that fit 64 bits."""
         try:
             shape = (tuple(data), tuple(map(type, data.values())))
@@ -367,7 +368,7 @@ class Inbox:
             self._schemas[keys] = self._last = schema
             self._last_keys = [*keys]
 
-    def _put_event(self, event: dict[str, Any]) -> None:
+    def _put_event(self, event: JsonObject) -> None:
         record = pack_text(EVENT, 0, self._now(), 0, check_event(event))
         if not self._make_room(len(record), force=True):
             self._late.append(event)
@@ -472,7 +473,7 @@ class Inbox:
         self.disk_error = error
         self._drop(why_no_room(error))
 
-    def _defer(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+    def _defer(self, data: Mapping[str, object], step: int | None, commit: bool | None) -> None:
         """Keep a row that comes in the middle of another; a bad one is refused here and now."""
         self._check_open()
         check_row(len(dumps(convert_row(data).values)))

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import dumps, loads
 
 _ENDS: Final = ("finish", "leave")
@@ -39,29 +40,29 @@ class KeptEvents:
         self._lock = threading.Lock()
         self._parts: dict[_Place, tuple[int, bytes]] = {}
 
-    def note(self, seq: int, event: Mapping[str, Any]) -> None:
+    def note(self, seq: int, event: Mapping[str, object]) -> None:
         """Keep an event that was journaled under this number."""
         encoded = [(place, dumps(part)) for place, part in _parts(seq, event)]
         with self._lock:
             for place, text in encoded:
                 self._parts[place] = (seq, text)
 
-    def between(self, first: int, end: int) -> list[tuple[int, dict[str, Any]]]:
+    def between(self, first: int, end: int) -> list[tuple[int, JsonObject]]:
         """Return (number, event) of what was said from number `first` on, below `end`, in order."""
         with self._lock:
             parts = [part for part in self._parts.values() if first <= part[0] < end]
-        events: dict[int, dict[str, Any]] = {}
+        events: dict[int, JsonObject] = {}
         for seq, text in sorted(parts):
             events[seq] = _joined(events.get(seq), loads(text))
         return [(seq, self.anew(event)) for seq, event in events.items()]
 
-    def joining(self) -> dict[str, Any] | None:
+    def joining(self) -> JsonObject | None:
         """Return the start of another writer of the run: what the run is by now, which gives way
         where the server has been told of it. None where nothing was said yet.
 
         For a forked child, in which no other thread changes anything: the lock is not taken.
         """
-        start: dict[str, Any] | None = None
+        start: JsonObject | None = None
         for _, text in sorted(self._parts.values()):
             event = loads(text)
             if event["t"] == "start":
@@ -74,7 +75,7 @@ class KeptEvents:
                     start["config"].pop(key, None)
         return None if start is None else {**start, "joins": True, "resume": "allow"}
 
-    def anew(self, event: dict[str, Any]) -> dict[str, Any]:
+    def anew(self, event: JsonObject) -> JsonObject:
         """Return an event for a server that had the run and has lost it: the run is made, whatever
         its `resume` said, and has what it had before this process went on with it."""
         if event.get("t") != "start":
@@ -90,7 +91,7 @@ class KeptEvents:
         }
 
 
-def _parts(seq: int, event: Mapping[str, Any]) -> Iterator[tuple[_Place, dict[str, Any]]]:
+def _parts(seq: int, event: Mapping[str, Any]) -> Iterator[tuple[_Place, JsonObject]]:
     """Give each thing that an event says by itself, under the place where the next word on it
     replaces it."""
     kind = event["t"]
@@ -112,7 +113,7 @@ def _parts(seq: int, event: Mapping[str, Any]) -> Iterator[tuple[_Place, dict[st
         yield (kind,), dict(event)
 
 
-def _joined(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
+def _joined(one: JsonObject | None, other: JsonObject) -> JsonObject:
     """Put two parts of one event together."""
     if one is None:
         return other

@@ -22,7 +22,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from xxhash import xxh3_64_digest
 
@@ -72,7 +72,7 @@ class Schema:
 
     __slots__ = ("define", "front", "number", "open_front", "pack", "size", "types")
 
-    def __init__(self, number: int, data: Mapping[str, Any]) -> None:
+    def __init__(self, number: int, data: Mapping[str, object]) -> None:
         """Make the schema of a row; raises KeyError where a value is no plain number."""
         self.number = number
         self.types = [*map(type, data.values())]

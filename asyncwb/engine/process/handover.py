@@ -22,15 +22,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from asyncwb.settings import Settings
+
+if TYPE_CHECKING:
+    import subprocess
 
 _SUFFIX: Final = ".run"
 _PATIENCE: Final = 60.0
 """seconds that the uploader waits for an acknowledgement, before it looks for the server again"""
 
-started: Final[list[Any]] = []
+started: Final[list[subprocess.Popen[bytes]]] = []
 """the uploaders that this process has started; kept, since collecting a live Popen is a warning"""
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from asyncwb.engine.uplink.embedded import Address
 from asyncwb.engine.uplink.http import Http, Reply
 from asyncwb.engine.uplink.speaker import Undelivered
 from asyncwb.errors import CommError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.retry import Action, verdict, wandb_verdict
 from asyncwb.wire.rows.values import dumps, loads
 
@@ -22,10 +22,10 @@ async def ask(
     http: Http,
     address: Address,
     document: str,
-    variables: Mapping[str, Any],
+    variables: Mapping[str, object],
     *,
     conflict_is_final: bool = True,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Send a document and return its data.
 
     Raises:
@@ -57,7 +57,7 @@ def judge(reply: Reply, *, conflict_is_final: bool = True) -> None:
         raise Undelivered(judged)
 
 
-def answered(reply: Reply, address: Address) -> dict[str, Any]:
+def answered(reply: Reply, address: Address) -> JsonObject:
     """Return the JSON object of a success; raises Undelivered where it is none."""
     try:
         answer = reply.json()
@@ -85,11 +85,11 @@ def problem_of(reply: Reply) -> str:
     return _text(said.get("error")) or _first(said.get("errors"))
 
 
-def _first(errors: Any) -> str:
+def _first(errors: object) -> str:
     return _text(errors[0]) if isinstance(errors, list) and errors else ""
 
 
-def _text(error: Any) -> str:
+def _text(error: object) -> str:
     if isinstance(error, dict):
         error = error.get("message")
     return error if isinstance(error, str) else ""

@@ -268,7 +268,7 @@ class Http:
         if data is not None and content_type:
             headers["Content-Type"] = content_type
         headers |= more or {}
-        body: Any = data
+        body: object = data
         if isinstance(data, bytes) and len(data) > _WARNED:
             body = BytesIO(data)
         try:

@@ -19,6 +19,7 @@ from asyncwb.engine.uplink.speaker import (
     no_such_run,
 )
 from asyncwb.errors import CommError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.ingest import CONTENT_TYPE, TURN_HEADER, encode_batch
 from asyncwb.wire.retry import Action, verdict
 from asyncwb.wire.stream import Presence, StreamHead
@@ -83,7 +84,7 @@ def _answers(reply: Reply, batch: Batch, heads: list[StreamHead], address: Addre
         raise Undelivered(verdict(None, error=reason, now=time.time())) from error
 
 
-def _answer(stream: dict[str, Any], head: StreamHead, first: bool, address: Address) -> Answer:
+def _answer(stream: JsonObject, head: StreamHead, first: bool, address: Address) -> Answer:
     """Read the word on one stream; `first`: it was sent from its beginning."""
     error = stream.get("error")
     if error is None:

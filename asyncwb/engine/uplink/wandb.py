@@ -45,6 +45,7 @@ from asyncwb.engine.uplink.speaker import (
     Waits,
     no_such_run,
 )
+from asyncwb.typing import JsonObject
 from asyncwb.wire.retry import SLOW, Action, Verdict, rate_limit_wait
 from asyncwb.wire.rows.frames import Frame, decode
 from asyncwb.wire.rows.keys import STEP
@@ -136,7 +137,7 @@ class Conversation:
         self._box = box
         self._translation: Translation | None = None
         self._outgoing: deque[str] = deque()
-        self._saved: dict[str, Any] = {}
+        self._saved: JsonObject = {}
         self._run = ("", "", "")
         self._stop = False
         self._wait = 0.0
@@ -200,7 +201,7 @@ class Conversation:
             translation.count = existing.lines
         return translation
 
-    async def _upsert(self, variables: Mapping[str, Any]) -> None:
+    async def _upsert(self, variables: Mapping[str, object]) -> None:
         head = self._box.head
         entity, project, name = self._run if self._run[2] else (head.entity, head.project, head.run)
         who = {"name": name, "project": project, "entity": entity}
@@ -334,7 +335,7 @@ class Conversation:
         if reached != (translation.next_seq, translation.count):
             await self._keep({"translation": translation.state(), "sent": translation.count})
 
-    async def _keep(self, state: dict[str, Any]) -> None:
+    async def _keep(self, state: JsonObject) -> None:
         folder = self._box.folder
         try:
             if folder is not None and not self._box.settled.is_set():
@@ -360,7 +361,7 @@ async def find(http: Http, address: Address, head: StreamHead) -> Existing | Non
         raise nonsense(address, f"the state of a run without {error}") from error
 
 
-def _check_resume(start: Mapping[str, Any], existing: Existing | None, head: StreamHead) -> None:
+def _check_resume(start: Mapping[str, object], existing: Existing | None, head: StreamHead) -> None:
     resume, exists = start.get("resume"), existing is not None and existing.logged
     path = f"{head.project}/{head.run}"
     if resume == "must" and not exists:
@@ -371,7 +372,7 @@ def _check_resume(start: Mapping[str, Any], existing: Existing | None, head: Str
         raise _Stop(Refused(f"{reason}, or use resume='allow'"))
 
 
-def _start_of(frames: Sequence[Prepared]) -> Mapping[str, Any]:
+def _start_of(frames: Sequence[Prepared]) -> Mapping[str, object]:
     if frames and frames[0].first_seq == 0:
         for _, event in decode(frames[0].data).events[:1]:
             return event if event.get("t") == "start" else {}

@@ -22,10 +22,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from asyncwb.engine.journal.folder import RunFolder
 from asyncwb.errors import Error
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import dumps, loads
 
 Policy: TypeAlias = Literal["live", "now", "end"]
@@ -257,7 +258,7 @@ class Saved:
             self._path.with_name(part).unlink(missing_ok=True)
 
 
-def _plain(file: SavedFile) -> dict[str, Any]:
+def _plain(file: SavedFile) -> JsonObject:
     return {
         "policy": file.policy,
         "asked": file.asked,
@@ -266,7 +267,7 @@ def _plain(file: SavedFile) -> dict[str, Any]:
     }
 
 
-def _parsed(told: dict[str, dict[str, Any]]) -> dict[str, SavedFile]:
+def _parsed(told: dict[str, JsonObject]) -> dict[str, SavedFile]:
     return {
         name: SavedFile(
             name,

@@ -85,7 +85,7 @@ async def save(chunks: AsyncIterator[bytes], target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-async def _on_disk(target: Path, do: Callable[..., T], *args: Any) -> T:
+async def _on_disk(target: Path, do: Callable[..., T], *args: object) -> T:
     """Do it on a thread; an error of the disk must not pass for one of the connection."""
     try:
         return await asyncio.to_thread(do, *args)

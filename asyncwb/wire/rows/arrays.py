@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from asyncwb.typing import JsonObject
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -18,13 +20,13 @@ LIST_LIMIT: Final = 32
 """Numeric arrays with more elements than this are logged as histograms."""
 BINS: Final = 32
 
-UNKNOWN: Final[Any] = object()
+UNKNOWN: Final[object] = object()
 """What `to_plain` answers where a value is no array."""
 
 _FLOAT_MAX: Final = sys.float_info.max
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: object) -> object:
     """Turn an array, a numpy scalar or a tensor into Python scalars, lists or a histogram.
 
     Blocks for a tensor on a device until it is copied to the host. Elements of object arrays come
@@ -60,7 +62,7 @@ def _torch_to_host(tensor: Any) -> Any:
         return tensor.float().numpy()
 
 
-def _from_scalar(value: np.generic) -> Any:
+def _from_scalar(value: np.generic) -> object:
     if value.dtype.kind in "Mm":
         return _microseconds(value).item()
     plain = value.item()
@@ -87,7 +89,7 @@ def _microseconds(value: Any) -> Any:
     return value.astype(f"{value.dtype.kind}8[us]")
 
 
-def histogram(array: NDArray[Any]) -> dict[str, Any]:
+def histogram(array: NDArray[Any]) -> JsonObject:
     """Count an array's finite values in 32 bins of one width: `{"_type", "bins", "values"}`.
 
     `bins` are the 33 edges, `values` the 32 counts. Arrays whose values are all equal get a range

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.keys import OPEN, STEP, TIME
 
 Kind: TypeAlias = Literal["f", "i", "b", "j"]
@@ -161,7 +162,7 @@ class Table:
             flags[slice(None) if column.rows is None else column.rows] = column.values
         return flags
 
-    def _dense(self, key: str, kind: Kind) -> Any:
+    def _dense(self, key: str, kind: Kind) -> object:
         column = self.get(key, kind)
         if column is None or column.rows is not None:
             raise ValueError(f"a table needs {key!r} in every row")
@@ -221,7 +222,7 @@ class Table:
             return self
         return Table.from_columns(self.n, [c for c in self.columns if c.key != OPEN])
 
-    def iter_rows(self) -> Iterator[dict[str, Any]]:
+    def iter_rows(self) -> Iterator[JsonObject]:
         """Yield each row as a dict of Python values, absent keys left out."""
         dense = [c for c in self.columns if c.rows is None]
         sparse = [c for c in self.columns if c.rows is not None]
@@ -231,7 +232,7 @@ class Table:
         if not sparse:
             yield from rows
             return
-        extra: list[list[tuple[str, Any]]] = [[] for _ in range(self.n)]
+        extra: list[list[tuple[str, object]]] = [[] for _ in range(self.n)]
         for column in sparse:
             values = column.values if column.kind == JSON else column.values.tolist()
             assert column.rows is not None
@@ -308,7 +309,7 @@ def _moved(column: Column, order: NDArray[np.intp], place: Rows) -> Column | Non
     return _column(column.key, column.kind, values, rows, len(order))
 
 
-def _column(key: str, kind: Kind, values: Any, rows: Rows, n: int) -> Column:
+def _column(key: str, kind: Kind, values: object, rows: Rows, n: int) -> Column:
     return Column(key, kind, values, None if len(rows) == n else rows.astype(np.int32))
 
 
@@ -373,7 +374,7 @@ def _concat_columns(tables: Sequence[Table], total: int) -> Iterator[Column]:
             parts.setdefault((column.key, column.kind), []).append((column, offset, table.n))
         offset += table.n
     for (key, kind), found in parts.items():
-        values: Any
+        values: object
         if kind == JSON:
             values = [value for column, _, _ in found for value in column.values]
         else:

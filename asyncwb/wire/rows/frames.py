@@ -21,17 +21,18 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
 from asyncwb.errors import FrameError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import JSON, Block, Column, Rows, Table, Words, empty
 from asyncwb.wire.rows.values import dumps, loads
 
-Event: TypeAlias = tuple[int, dict[str, Any]]
+Event: TypeAlias = tuple[int, JsonObject]
 """(row position, what happened just before that row)."""
 
 MAGIC: Final = b"AWF1"
@@ -136,8 +137,8 @@ _codec = Codec(_ZSTD_LEVEL)
 
 def encode(first_seq: int, table: Table, events: Sequence[Event] = ()) -> bytes:
     """Encode rows and events as one frame; about 0.2 us a row of ten floats."""
-    blocks: list[dict[str, Any]] = []
-    texts: list[dict[str, Any]] = []
+    blocks: list[JsonObject] = []
+    texts: list[JsonObject] = []
     payload: list[bytes | Words] = []
     for block in table.blocks:
         blocks.append({"k": block.keys, "t": block.kinds, "r": _put_rows(block.rows, payload)})
@@ -242,7 +243,7 @@ class _Reader:
         self.raw = raw
         self.info = info
         self.at = _SIZE.size + size
-        self.directory: dict[str, Any] = loads(self._checked(raw[_SIZE.size : self.at], size))
+        self.directory: JsonObject = loads(self._checked(raw[_SIZE.size : self.at], size))
 
     def frame(self) -> Frame:
         n = self.info.rows
@@ -263,7 +264,7 @@ class _Reader:
             raise ValueError("its events are out of order")
         return Frame(self.info.first_seq, table, ordered)
 
-    def _position(self, at: Any) -> int:
+    def _position(self, at: object) -> int:
         if not isinstance(at, int) or not 0 <= at <= self.info.rows:
             raise ValueError(f"an event stands at row {at!r}")
         return at
@@ -278,7 +279,7 @@ class _Reader:
             raise ValueError("it ends early")
         return data
 
-    def _rows(self, count: Any) -> tuple[int, Rows | None]:
+    def _rows(self, count: object) -> tuple[int, Rows | None]:
         n = self.info.rows
         if count is None:
             return n, None
@@ -289,7 +290,7 @@ class _Reader:
             raise ValueError("a column's rows are out of order")
         return count, rows
 
-    def _block(self, entry: dict[str, Any]) -> Block:
+    def _block(self, entry: JsonObject) -> Block:
         keys, kinds = tuple(_string(key) for key in entry["k"]), _string(entry["t"])
         if len(keys) != len(kinds) or not set(kinds) <= set("fib"):
             raise ValueError(f"a block has {len(keys)} keys of kinds {kinds[:20]!r}")
@@ -297,7 +298,7 @@ class _Reader:
         words = _unshuffle(self._take(8 * count * len(keys)), len(keys), count)
         return Block(keys, kinds, words, rows)
 
-    def _text(self, entry: dict[str, Any]) -> Column:
+    def _text(self, entry: JsonObject) -> Column:
         count, rows = self._rows(entry["r"])
         values = loads(self._take(entry["s"]))
         if not isinstance(values, list) or len(values) != count:
@@ -305,7 +306,7 @@ class _Reader:
         return Column(_string(entry["k"]), JSON, values, rows)
 
 
-def _string(value: Any) -> str:
+def _string(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a key")
     return value

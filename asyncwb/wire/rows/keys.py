@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Final
 
 from asyncwb.errors import LogTypeError
+from asyncwb.typing import JsonObject
 
 STEP: Final = "_step"
 TIME: Final = "_timestamp"
@@ -99,12 +100,12 @@ def matches(pattern: str, path: str) -> bool:
     return path[:1] != "_" and path.startswith(pattern[:-1])
 
 
-def is_leaf_mapping(value: Mapping[Any, Any]) -> bool:
+def is_leaf_mapping(value: Mapping[object, object]) -> bool:
     """Tell whether a mapping is one value (a histogram, a media file) and not a level of keys."""
     return isinstance(value.get("_type"), str)
 
 
-def flatten(mapping: Mapping[Any, Any], parent: str = "") -> dict[str, Any]:
+def flatten(mapping: Mapping[Any, Any], parent: str = "") -> JsonObject:
     """Turn nested mappings into `{path: leaf}`, each path below `parent` where that is given.
 
     Costs well under a microsecond a key where nothing is nested. An empty mapping contributes
@@ -123,7 +124,7 @@ def flatten(mapping: Mapping[Any, Any], parent: str = "") -> dict[str, Any]:
         raise too_deep(parent) from None
 
 
-def nest(values: Mapping[str, Any]) -> dict[str, Any]:
+def nest(values: Mapping[str, object]) -> JsonObject:
     """Turn `{path: leaf}` into nested dicts: the reverse of `flatten`; the leaves are shared.
 
     Where a path is both a leaf and a parent (`a` and `a.b`), the leaf stays under its name and
@@ -132,7 +133,7 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     >>> nest({"loss": 0.5, "val.acc": 1})
     {'loss': 0.5, 'val': {'acc': 1}}
     """
-    tree: dict[str, Any] = {}
+    tree: JsonObject = {}
     for path, value in values.items():
         names = split(path)
         at, depth = tree, 0
@@ -143,7 +144,9 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _leaves(mapping: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+def _leaves(
+    mapping: Mapping[object, object], prefix: str, depth: int
+) -> Iterator[tuple[str, object]]:
     for key, value in mapping.items():
         path = prefix + escape(key if type(key) is str else segment(key, prefix))
         if isinstance(value, Mapping) and not is_leaf_mapping(value):
@@ -154,7 +157,7 @@ def _leaves(mapping: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tup
             yield path, value
 
 
-def is_too_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
+def is_too_deep(value: object, levels: int = MAX_DEPTH) -> bool:
     """Tell whether mappings and lists are nested in more than `levels`, the outermost counted.
 
     What contains itself is.

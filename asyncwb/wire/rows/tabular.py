@@ -43,13 +43,13 @@ class Converted:
     began: float | None
 
 
-def lacks_steps(rows: Iterable[Mapping[str, Any]]) -> bool:
+def lacks_steps(rows: Iterable[Mapping[str, object]]) -> bool:
     """Tell whether any row has no step of its own."""
     return any(type(row.get(STEP)) is not int for row in rows)
 
 
 def from_rows(
-    rows: Sequence[Mapping[str, Any]], *, next_step: int = 0, now: float = 0.0
+    rows: Sequence[Mapping[str, object]], *, next_step: int = 0, now: float = 0.0
 ) -> Converted:
     """Turn rows of JSON values into a table.
 
@@ -84,7 +84,7 @@ def from_rows(
     return Converted(Table.from_columns(len(rows), columns), own.began())
 
 
-def _shapes(rows: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[int]]:
+def _shapes(rows: Sequence[Mapping[str, object]]) -> Iterable[Sequence[int]]:
     """Group the rows that have the same keys, in whatever order: W&B's client shuffles them."""
     found: dict[frozenset[str], list[int]] = {}
     for i, row in enumerate(rows):
@@ -92,7 +92,7 @@ def _shapes(rows: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[int]]:
     return found.values()
 
 
-def _turned(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Sequence[Any]]]:
+def _turned(rows: Sequence[Mapping[str, object]]) -> Iterable[tuple[str, Sequence[object]]]:
     """Turn rows of the same keys into columns."""
     names = tuple(rows[0])
     if len(names) == 1:
@@ -139,9 +139,9 @@ class _Cells:
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self._found: dict[tuple[str, Kind], list[tuple[Where, Any]]] = {}
+        self._found: dict[tuple[str, Kind], list[tuple[Where, object]]] = {}
 
-    def take(self, path: str, where: Where, values: Sequence[Any]) -> None:
+    def take(self, path: str, where: Where, values: Sequence[object]) -> None:
         types = set(map(type, values))
         if dict in types:
             self._spread(path, where, values)
@@ -152,7 +152,7 @@ class _Cells:
 
     def _spread(self, path: str, where: Where, values: Sequence[Any]) -> None:
         """Take the leaves of nested objects apart from what is one value."""
-        leaves: dict[str, tuple[list[int], list[Any]]] = {}
+        leaves: dict[str, tuple[list[int], list[object]]] = {}
         for at, value in zip(where.tolist(), values, strict=True):
             level = type(value) is dict and not keys.is_leaf_mapping(value)
             for name, leaf in keys.flatten(value, path).items() if level else ((path, value),):
@@ -162,7 +162,7 @@ class _Cells:
         for name, (rows, found) in leaves.items():
             self._sort(name, np.array(rows, dtype=np.int32), found)
 
-    def _sort(self, path: str, where: Where, values: Sequence[Any]) -> None:
+    def _sort(self, path: str, where: Where, values: Sequence[object]) -> None:
         """Take values of several types apart."""
         kinds = [_KINDS.get(type(value), JSON) for value in values]
         for kind in dict.fromkeys(kinds):
@@ -206,7 +206,7 @@ def _joined(pieces: Sequence[tuple[Where, Any]], kind: Kind) -> tuple[Where, Any
     return where[order], np.concatenate([values for _, values in pieces])[order]
 
 
-def check_depth(value: Any, path: str, depth: int = 0) -> None:
+def check_depth(value: object, path: str, depth: int = 0) -> None:
     """Refuse a JSON value that is nested deeper than `keys.MAX_DEPTH`.
 
     Raises:

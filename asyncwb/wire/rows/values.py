@@ -22,10 +22,11 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from asyncwb.errors import LogTypeError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.arrays import UNKNOWN, to_plain
 
-Wire: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
+Wire: TypeAlias = "bool | int | float | str | list[object] | JsonObject | None"
 """One JSON value; floats may be NaN or infinite, ints fit 64 bits."""
 
 _LEVELS: Final = 3 * keys.MAX_DEPTH
@@ -42,7 +43,7 @@ _LEFT_OUT: Final = keys.COMPUTED - {keys.TIME}
 class Row:
     """One logged row: its values by path, and the time that the user gave it (unix seconds)."""
 
-    values: dict[str, Any]
+    values: JsonObject
     timestamp: float | None = None
 
 
@@ -63,7 +64,7 @@ def convert_row(data: Mapping[str, Any]) -> Row:
             f"log() takes a mapping of names to values, not {type(data).__name__}; "
             'nothing was recorded, log {"name": value}'
         )
-    values: dict[str, Any] = {}
+    values: JsonObject = {}
     timestamp: float | None = None
     for key, value in data.items():
         kind = type(value)
@@ -109,7 +110,7 @@ def _timestamp(value: object) -> float:
     )
 
 
-def to_wire(value: Any, key: str) -> Wire:
+def to_wire(value: object, key: str) -> Wire:
     """Turn one logged value into JSON; `key` is its path, for the error message.
 
     Blocks for a tensor on a device until it is copied to the host. What becomes of what:
@@ -164,7 +165,7 @@ def _convert(value: Any, key: str, depth: int) -> Wire:
     return _convert_known(value, key, depth)
 
 
-def _convert_known(value: Any, key: str, depth: int) -> Wire:
+def _convert_known(value: object, key: str, depth: int) -> Wire:
     if isinstance(value, Enum):
         return _convert(value.value, key, depth + 1)
     if isinstance(value, str):
@@ -189,7 +190,7 @@ def _convert_known(value: Any, key: str, depth: int) -> Wire:
     return _convert_foreign(value, key, depth)
 
 
-def _convert_foreign(value: Any, key: str, depth: int) -> Wire:
+def _convert_foreign(value: object, key: str, depth: int) -> Wire:
     if callable(value):
         name, module = getattr(value, "__qualname__", None), getattr(value, "__module__", None)
         if isinstance(name, str):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import JSON, Column, Table
 from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP
 
@@ -74,10 +75,10 @@ class Kept:
             self._found[where] = None if ends.all() else np.flatnonzero(ends)
         return self._found[where]
 
-    def mixed(self, columns: list[Column]) -> tuple[list[Any], list[int]]:
+    def mixed(self, columns: list[Column]) -> tuple[list[object], list[int]]:
         """Weave the columns of one key, one a kind, into one list of values and their steps."""
         label = np.arange(self._table.n) if self._label is None else self._label
-        by_row: dict[int, Any] = {}
+        by_row: dict[int, object] = {}
         for column in columns:
             rows = range(self._table.n) if column.rows is None else column.rows.tolist()
             plain = column.values if column.kind == JSON else column.values.tolist()
@@ -132,9 +133,9 @@ def by_path(table: Table) -> Iterable[tuple[str, list[Column]]]:
     return found.items()
 
 
-def merged_row(table: Table) -> dict[str, Any]:
+def merged_row(table: Table) -> JsonObject:
     """Return the rows of one step as one: of each key the value logged last."""
-    row: dict[str, Any] = {}
+    row: JsonObject = {}
     for path, columns in by_path(table):
         last = max(columns, key=lambda c: table.n if c.rows is None else int(c.rows[-1]))
         value = last.values[-1]

@@ -40,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncwb.errors import UsageError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Kind, Table
 from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, TIME
@@ -76,7 +77,7 @@ class _Writer:
     name: str
     started_at: float = 0.0  # unix, where its first word said so
     top: int = -1  # its largest step
-    row: dict[str, Any] | None = None  # the open row at that step
+    row: JsonObject | None = None  # the open row at that step
 
     def rank(self, step: int) -> Rank:
         """Return the place of a value that it logged at a step."""
@@ -153,7 +154,7 @@ class Fold:
         """How many values it holds."""
         return len(self._leaves)
 
-    def begin_with(self, values: Mapping[str, Any], step: int | None) -> None:
+    def begin_with(self, values: Mapping[str, object], step: int | None) -> None:
         """Go on from a summary (flat, by path) up to a step, of which no more is known.
 
         Of what `define_metric` computes, min, max, best, first and last go on from there once the
@@ -186,7 +187,7 @@ class Fold:
     def apply(
         self,
         table: Table,
-        events: Iterable[tuple[int, Mapping[str, Any]]] = (),
+        events: Iterable[tuple[int, Mapping[str, object]]] = (),
         writer: str = "",
     ) -> None:
         """Take in rows and events of one writer, in order; writers may come in any order.
@@ -328,7 +329,7 @@ class Fold:
                 del self._leaves[f"{path}.{op}"]
                 leaf.go_on(op, rule.goal, told)
 
-    def _writer(self, name: str, first: Mapping[str, Any] | None = None) -> _Writer:
+    def _writer(self, name: str, first: Mapping[str, object] | None = None) -> _Writer:
         """Return a writer; a new one started when its first event says."""
         source = self._writers.get(name)
         if source is None:
@@ -343,7 +344,7 @@ class Fold:
 
     # Events.
 
-    def _event(self, event: Mapping[str, Any], writer: str) -> None:
+    def _event(self, event: Mapping[str, object], writer: str) -> None:
         self._tell()
         kind = event["t"]
         source = self._writer(writer, event)
@@ -361,7 +362,7 @@ class Fold:
         elif kind in ("finish", "leave"):
             self._close(source)
 
-    def _set(self, event: Mapping[str, Any], source: _Writer) -> None:
+    def _set(self, event: Mapping[str, object], source: _Writer) -> None:
         """Change values by hand; without the writer's step, whatever was there before gives way."""
         values, deleted, step = event.get("set"), event.get("delete"), event.get("step")
         rank: Rank | None = None
@@ -393,7 +394,7 @@ class Fold:
 
     # Reading.
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Return the summary as the user sees it: nested dicts, `{op: value}` where ops are asked.
 
         Where a path is both a value and a parent (`a` and `a.b`), the value stays under its name
@@ -401,7 +402,7 @@ class Fold:
         """
         return keys.nest(self.values())
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> JsonObject:
         """Return the summary by path, flat; otherwise as `as_dict`."""
         leaves, step = self._now()
         shown = {}
@@ -441,7 +442,7 @@ class Fold:
             if leaf.count
         }
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """Return all of it as JSON (NaN and infinities may be in it: use `values.dumps`)."""
         self._tell()
         places = {name: place for place, name in enumerate(self._writers)}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from asyncwb.errors import ArgumentError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.keys import SYSTEM
 
@@ -57,7 +58,7 @@ class MetricRule:
         """Whether the summary leaves the metric out."""
         return "none" in self.ops
 
-    def event(self) -> dict[str, Any]:
+    def event(self) -> JsonObject:
         """Return the event that defines exactly this rule."""
         return {
             "t": "metric",
@@ -80,7 +81,7 @@ def metric_event(
     summary: str | Sequence[str] | None = None,
     goal: str | None = None,
     overwrite: bool | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Check the arguments of `define_metric` and return the event for them.
 
     `name` and `step_metric` are paths (a "." inside one key is written `\\.`); `summary` is a
@@ -122,7 +123,7 @@ def _check_name(name: object) -> None:
 
 def _check_ops(summary: object) -> tuple[str, ...]:
     if isinstance(summary, str):
-        names: list[Any] = [op.strip().lower() for op in summary.split(",") if op.strip()]
+        names: list[object] = [op.strip().lower() for op in summary.split(",") if op.strip()]
     elif isinstance(summary, (list, tuple)):
         names = list(summary)
     else:
@@ -150,7 +151,7 @@ class MetricRules:
     # syncs: whether any rule inserts step metrics; a caller may skip missing_steps() while False.
     __slots__ = ("_explicit", "_globs", "_needs", "_resolved", "syncs")
 
-    def __init__(self, events: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, events: Iterable[Mapping[str, object]] = ()) -> None:
         self._explicit: dict[str, MetricRule] = {}
         self._globs: dict[str, MetricRule] = {}
         self._resolved: dict[str, MetricRule | None] = {}
@@ -205,7 +206,7 @@ class MetricRules:
         wanted = dict.fromkeys(step for path in names if (step := self._step_of(path)))
         return [step for step in wanted if step not in names]
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[JsonObject]:
         """Return events that define the same rules from scratch."""
         return [rule.event() for rule in self._all()]
 

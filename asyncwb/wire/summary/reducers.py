@@ -17,11 +17,12 @@ from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Kind
 from asyncwb.wire.summary.closing import Ends
 from asyncwb.wire.summary.metrics import MetricRule
 
-MISSING: Final[Any] = object()
+MISSING: Final[object] = object()
 """Stands where there is no value, since None can be one."""
 
 Order: TypeAlias = tuple[float, str]
@@ -71,9 +72,9 @@ class Leaf:
         self.first_step = 0
         self.last_step = 0
         self.explicit = False
-        self.last: Any = MISSING
+        self.last: object = MISSING
         self.rank = _NEVER
-        self.stats: dict[str, Any] = {}
+        self.stats: JsonObject = {}
 
     def copy(self) -> Leaf:
         """Return a leaf to fold values into, in place of this one."""
@@ -83,7 +84,7 @@ class Leaf:
         twin.stats = dict(self.stats)
         return twin
 
-    def put(self, value: Any, rank: Rank) -> None:
+    def put(self, value: object, rank: Rank) -> None:
         """Take in a last value, unless there is a later one."""
         if rank >= self.rank:
             self.last, self.rank = value, rank
@@ -105,11 +106,13 @@ class Leaf:
             else:
                 self._keep_min(told.last)
 
-    def _put_first(self, value: Any, rank: Rank) -> None:
+    def _put_first(self, value: object, rank: Rank) -> None:
         if "first" not in self.stats or rank < tuple(self.stats["first_at"]):
             self.stats |= {"first": value, "first_at": list(rank)}
 
-    def saw(self, kind: Kind, count: int, low: int, high: int, values: Sequence[Any] = ()) -> None:
+    def saw(
+        self, kind: Kind, count: int, low: int, high: int, values: Sequence[object] = ()
+    ) -> None:
         """Count rows that hold the key, at steps from `low` to `high`; `values` of other JSON."""
         for name, n in _json_types(values).items() if kind == JSON else ((kind, count),):
             known = name in self.types or len(self.types) < _MAX_TYPES
@@ -145,7 +148,7 @@ class Leaf:
             self._add(float(numbers.sum(dtype="float64")), len(numbers))
 
     def fold_list(
-        self, values: list[Any], steps: list[int], order: Order, rule: MetricRule | None
+        self, values: list[object], steps: list[int], order: Order, rule: MetricRule | None
     ) -> None:
         """Take in JSON values of one writer, in the order in which it logged them."""
         held = [at for at, value in enumerate(values) if value is not None]
@@ -179,13 +182,13 @@ class Leaf:
         self.stats["sum"] = self.stats.get("sum", 0.0) + total
         self.stats["n"] = self.stats.get("n", 0) + count
 
-    def set(self, value: Any, rank: Rank) -> None:
+    def set(self, value: object, rank: Rank) -> None:
         """Set the value by hand; what has a later place stands, but for the ops."""
         self.put(value, rank)
         self.explicit = True
         self.stats = {}
 
-    def replace(self, value: Any, rank: Rank) -> None:
+    def replace(self, value: object, rank: Rank) -> None:
         """Set the value by hand, whatever is there."""
         self.rank = _NEVER
         self.set(value, rank)
@@ -213,7 +216,7 @@ class Leaf:
         shown = {op: value for op, value in found.items() if value is not MISSING}
         return shown or MISSING
 
-    def _op(self, op: str, goal: str | None) -> Any:
+    def _op(self, op: str, goal: str | None) -> object:
         if op == "last":
             return self.last
         if op == "mean":
@@ -265,7 +268,7 @@ def _widest(types: Iterable[str]) -> Kind:
     return max((_KINDS[name[0]] for name in types), key=_WIDTH.__getitem__)
 
 
-def _json_types(values: Sequence[Any]) -> Mapping[str, int]:
+def _json_types(values: Sequence[object]) -> Mapping[str, int]:
     found: Counter[str] = Counter()
     for kind, count in Counter(map(type, values)).items():
         if kind is dict:
@@ -275,7 +278,7 @@ def _json_types(values: Sequence[Any]) -> Mapping[str, int]:
     return found
 
 
-def _dict_type(value: Mapping[str, Any]) -> str:
+def _dict_type(value: Mapping[str, object]) -> str:
     name = value.get("_type")
     return JSON + (name[:_LONGEST_TYPE] if isinstance(name, str) else "map")
 
