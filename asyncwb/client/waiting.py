@@ -19,3 +19,20 @@ async def wait_async(future: Future[T]) -> T:
 def wait(future: Future[T]) -> T:
     """Block until the engine has done it; a signal's exception comes through."""
     return future.result()
+
+
+def of_ones_own(future: Future[T]) -> Future[T]:
+    """Return a future that ends as this one does: cancelling it cancels nobody else's."""
+    mine: Future[T] = Future()
+
+    def copy(done: Future[T]) -> None:
+        if not mine.set_running_or_notify_cancel():
+            return
+        error = done.exception()
+        if error is None:
+            mine.set_result(done.result())
+        else:
+            mine.set_exception(error)
+
+    future.add_done_callback(copy)
+    return mine

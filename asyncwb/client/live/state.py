@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from asyncwb.client.live.config import Config
 from asyncwb.client.live.summary import Summary
+from asyncwb.client.waiting import of_ones_own
 from asyncwb.engine.process.ending import Ending, Others
 from asyncwb.engine.session import Session
 from asyncwb.errors import ArgumentError, SettingsError, UsageError
@@ -142,7 +143,7 @@ class RunState:
             self._quiet = bool(quiet)
             under_way.append(self)
             self._ending = self.session.finish(exit_code, timeout)
-        return None if self._ending is None else _follow(self._ending)
+        return None if self._ending is None else of_ones_own(self._ending)
 
     def forget_ending(self) -> None:
         """In a forked child: the parent's engine is not here, and nobody may wait for it."""
@@ -271,22 +272,6 @@ under_way: Final[list[RunState]] = []
 """runs that have begun to finish, and of which it is not said yet how it went"""
 with_others: Final[list[RunState]] = []
 """finished runs that other processes were at work on still"""
-
-
-def _follow(future: Future[Ending]) -> Future[Ending]:
-    """Return a future of one's own: cancelling it cancels nobody else's."""
-    mine: Future[Ending] = Future()
-
-    def copy(done: Future[Ending]) -> None:
-        if mine.set_running_or_notify_cancel():
-            error = done.exception()
-            if error is None:
-                mine.set_result(done.result())
-            else:
-                mine.set_exception(error)
-
-    future.add_done_callback(copy)
-    return mine
 
 
 def _left_behind(others: Others) -> str:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Generic, TypeVar, overload
 
 from asyncwb.client.query.requests.query import Page
-from asyncwb.client.waiting import wait_async
+from asyncwb.client.waiting import of_ones_own, wait_async
 from asyncwb.typing import JsonObject
 
 T = TypeVar("T")
@@ -138,7 +138,8 @@ class AsyncPages(Generic[T]):
             ahead = self._fetch_ahead()
             if ahead is None:
                 return
-            page = await wait_async(ahead)
+            # Several tasks may wait for it, of which one is cancelled.
+            page = await wait_async(of_ones_own(ahead))
             if ahead is self._ahead:  # the first of several tasks that wait for it takes it in
                 self._ahead = None
                 self._objects += map(self._make, page.entries)

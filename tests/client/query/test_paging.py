@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import Future
 from typing import Any
 
+import anyio
 import pytest
+from anyio import wait_all_tasks_blocked
 
 from asyncwb.client.query._sync.paging import Pages
 from asyncwb.client.query.paging import AsyncPages
@@ -132,13 +133,19 @@ def _fail_first(shelf: Shelf, cursor: str | None) -> Future[Page]:
 async def test_tasks_share_a_page_and_one_of_them_may_leave() -> None:
     shelf = Shelf(held=True)
     pages = AsyncPages(shelf.fetch, number)
-    first, second, gone = (asyncio.create_task(pages.get(0)) for _ in range(3))
-    await asyncio.sleep(0)
-    assert shelf.asked == [None]
-    shelf.futures[0].set_running_or_notify_cancel()  # as the engine does when it begins
-    gone.cancel()
-    await asyncio.wait([gone])
-    shelf.release()
-    assert (await first, await second) == (0, 0)
+    found = []
+
+    async def read() -> None:
+        found.append(await pages.get(0))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(read)
+        await wait_all_tasks_blocked()
+        with anyio.move_on_after(0):
+            await read()
+        assert shelf.asked == [None]
+        shelf.release()
+    assert found == [0, 0]
     assert pages.objects == [0, 1]
     assert shelf.asked == [None]
