@@ -16,7 +16,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "asyncwb"
-FOR_EVERYONE = {"descriptors", "errors", "printable", "private", "settings", "typing", "version"}
+FOR_EVERYONE = {
+    "descriptors",
+    "errors",
+    "printable",
+    "private",
+    "settings",
+    "tasks",
+    "typing",
+    "version",
+}
 
 _WIRE = {"wire", "wire.rows", "wire.summary"}
 _ENGINE = {f"engine.{room}" for room in ("journal", "frames", "uplink", "uploads", "process")}
@@ -29,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "printable": set(),
     "private": set(),
     "settings": {"wire"},
+    "tasks": set(),
     "version": set(),
     # The language.
     "wire.rows": set(),

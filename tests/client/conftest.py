@@ -19,6 +19,18 @@ Ask = Callable[[str], Any]
 """`ask("runs/{entity}/p/r1")` gets JSON from the server; None where there is no such thing."""
 
 
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(("trio", {}), id="trio"),
+    ]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Run what awaits a face under every loop that a program may have."""
+    return request.param
+
+
 @pytest.fixture
 def to_server(server: ServerHandle) -> Settings:
     """Settings of a run that logs to the server under test, and is done with it soon."""

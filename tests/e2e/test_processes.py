@@ -64,22 +64,72 @@ def test_a_run_that_nobody_finishes_ends_with_its_process(
     assert err.count("Traceback") == ("boom" in ending)
 
 
-def test_a_finish_that_was_cancelled_is_waited_for_at_the_end(script: Script, ask: Ask) -> None:
+_LOOPS = {
+    "asyncio": "import asyncio\nasyncio.run(main())",
+    "uvloop": "import uvloop\nuvloop.run(main())",
+    "trio": "import trio\ntrio.run(main)",
+}
+
+
+@pytest.mark.parametrize("loop", _LOOPS)
+def test_a_finish_that_was_cancelled_is_waited_for_at_the_end(
+    script: Script, ask: Ask, loop: str
+) -> None:
     code = """
-import asyncio, asyncwb
+import anyio, asyncwb
 async def main():
     run = await asyncwb.init_async()
     for i in range(100):
         await run.log({"i": i})
-    finish = asyncio.ensure_future(run.finish(7))
-    await asyncio.sleep(0)
-    finish.cancel()
-asyncio.run(main())
+    with anyio.move_on_after(0):
+        await run.finish(7)
 """
-    _, err = end(script(code))
+    _, err = end(script(code + _LOOPS[loop]))
     info = ask("runs/{entity}/p/r")
     assert (info["rows"], info["state"], info["exit_code"]) == (100, "failed", 7)
     assert err.count("finished: 100 rows, all acknowledged.") == 1
+
+
+@pytest.mark.parametrize(("ending", "exit_code"), [("", 0), ("raise ValueError('boom')", 1)])
+@pytest.mark.parametrize("loop", _LOOPS)
+def test_a_run_that_a_loop_left_open_is_finished_at_the_end(
+    script: Script, ask: Ask, loop: str, ending: str, exit_code: int
+) -> None:
+    code = f"""
+import asyncwb.aio as asyncwb
+async def main():
+    await asyncwb.init()
+    for i in range(100):
+        await asyncwb.log({{"i": i}})
+    {ending}
+"""
+    _, err = end(script(code + _LOOPS[loop]), exit_code)
+    info = ask("runs/{entity}/p/r")
+    state = "failed" if exit_code else "finished"
+    assert (info["rows"], info["state"], info["exit_code"]) == (100, state, exit_code)
+    assert "100 rows, all acknowledged." in err
+
+
+@pytest.mark.parametrize("loop", _LOOPS)
+def test_ctrl_c_in_a_block_ends_its_run_and_the_program(
+    script: Script, ask: Ask, loop: str
+) -> None:
+    code = """
+import sys, anyio, asyncwb
+async def main():
+    async with asyncwb.init_async() as run:
+        await run.log({"i": 0})
+        print("ready", flush=True)
+        await anyio.sleep_forever()
+"""
+    process = script(code + _LOOPS[loop])
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, err = end(process, -signal.SIGINT)
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["state"]) == (1, "failed")
+    assert "1 row, all acknowledged." in err
 
 
 def test_ctrl_c_is_exit_code_255(script: Script, ask: Ask) -> None:

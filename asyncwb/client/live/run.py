@@ -20,7 +20,7 @@ from asyncwb.client.live.at_exit import exit_code_of
 from asyncwb.client.live.config import Config, ConfigStatic
 from asyncwb.client.live.state import RunState, check_exit_code, check_timeout
 from asyncwb.client.live.summary import Summary
-from asyncwb.client.waiting import wait_async
+from asyncwb.client.waiting import in_thread, shielded_after, wait_async
 from asyncwb.engine.session import RunStatus, Session
 from asyncwb.engine.uploads.saved import Policy
 from asyncwb.errors import EngineStopped, UsageError
@@ -228,11 +228,8 @@ class AsyncRun:
         Source: https://docs.wandb.ai/ref/python/sdk/classes/run (`save`).
         """
         # sync: return self._state.save(glob_str, base_path, policy, glob)
-        # sync: drop
-        import asyncio  # 17 ms that the sync face need not wait for
-
         work = self._state.save  # sync: drop
-        return await asyncio.to_thread(work, glob_str, base_path, policy, glob)  # sync: drop
+        return await in_thread(work, glob_str, base_path, policy, glob)  # sync: drop
 
     def status(self) -> RunStatus:
         """Count rows accepted, acknowledged and dropped, the server's lag, and saved files.
@@ -376,7 +373,10 @@ class AsyncRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.finish(exit_code_of(error))
+        # sync: self.finish(exit_code_of(error))
+        # sync: drop
+        with shielded_after(error):  # what cancelled the block shall not cancel its end
+            await self.finish(exit_code_of(error))
 
     def __repr__(self) -> str:
         state = "finished" if self._state.finished else "running"

@@ -7,7 +7,6 @@ Source: https://docs.wandb.ai/ref/python/public-api/file and `files`.
 
 from __future__ import annotations
 
-import asyncio  # sync: drop
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from asyncwb.client.query.attributes import Attrs
 from asyncwb.client.query.paging import AsyncPages
 from asyncwb.client.query.requests.pages import of_files, pages
 from asyncwb.client.query.requests.query import Asker, Connection
-from asyncwb.client.waiting import wait_async
+from asyncwb.client.waiting import in_thread, wait_async
 from asyncwb.engine.uploads.transfer import place_in
 from asyncwb.errors import ArgumentError
 from asyncwb.typing import FilePath
@@ -99,7 +98,7 @@ class AsyncFile(Attrs):
         client = self._client if api is None else api.client
         await wait_async(client.download(self._attrs["url"], target))
         # sync: return _open(target)
-        return await asyncio.to_thread(_open, target)  # sync: drop
+        return await in_thread(_open, target)  # sync: drop
 
     async def delete(self) -> None:
         """Delete the file on the server.

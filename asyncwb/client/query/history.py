@@ -12,8 +12,7 @@ The sync face is generated from this file.
 
 from __future__ import annotations
 
-import asyncio  # sync: drop
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -21,7 +20,7 @@ from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.rows.download import Download
 from asyncwb.client.query.rows.formats import Names, Selection, as_dicts, matching
 from asyncwb.client.query.rows.json_rows import having, picked, read_row
-from asyncwb.client.waiting import wait_async
+from asyncwb.client.waiting import in_thread, wait_async
 from asyncwb.engine.notices import caution
 from asyncwb.errors import CommError
 from asyncwb.wire import query_documents
@@ -65,7 +64,7 @@ class AsyncTables:
                 return None
             self._ahead = download.next()
             self._failed = False
-            return await asyncio.to_thread(self._decode, batch)  # sync: return self._decode(batch)
+            return await in_thread(self._decode, batch)  # sync: return self._decode(batch)
 
     def close(self) -> None:
         """Give the connection back; never waits."""
@@ -177,9 +176,9 @@ class AsyncHistoryScan:
         self._selection = selection
         self._page_size = page_size
         self._nan_as_string = nan_as_string
-        self._rows: AsyncIterator[dict[str, Any]] | None = None
+        self._rows: AsyncGenerator[dict[str, Any], None] | None = None
 
-    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+    async def __aiter__(self) -> AsyncGenerator[dict[str, Any], None]:
         if not await wait_async(self._connection.native()):
             pages = AsyncRowPages(self._connection, self._path, self._selection, self._page_size)
             while (rows := await pages.next()) is not None:

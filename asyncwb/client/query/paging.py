@@ -6,7 +6,7 @@ works on the last one. The sync face is generated from this file.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar, overload
 
@@ -73,12 +73,12 @@ class AsyncPages(Generic[T]):
         await self._load(1)
         return self._objects[0] if self._objects else None
 
-    def __aiter__(self) -> AsyncIterator[T]:
+    def __aiter__(self) -> AsyncGenerator[T, None]:
         """Iterate from the first entry on; `next` begins anew, too."""
         self._index = 0
         return self._each()
 
-    async def _each(self) -> AsyncIterator[T]:
+    async def _each(self) -> AsyncGenerator[T, None]:
         at = 0
         while at < len(self._objects) or self._more:
             if at == len(self._objects):

@@ -9,7 +9,6 @@ Source: https://docs.wandb.ai/ref/python/public-api/run.
 
 from __future__ import annotations
 
-import asyncio  # sync: drop
 import secrets
 import string
 from collections.abc import Awaitable, Sequence, Set
@@ -30,7 +29,7 @@ from asyncwb.client.query.rows.exports import DownloadHistoryResult
 from asyncwb.client.query.rows.formats import Sampler, Selection, as_dicts, check_names
 from asyncwb.client.query.rows.json_rows import having, picked, read_row
 from asyncwb.client.query.run_fields import TEXTS, AsyncRunFields
-from asyncwb.client.waiting import wait_async
+from asyncwb.client.waiting import in_thread, wait_async
 from asyncwb.engine.notices import caution
 from asyncwb.engine.uploads.transfer import named_below
 from asyncwb.errors import ArgumentError, CommError, NotFoundError
@@ -266,7 +265,7 @@ class AsyncPublicRun(AsyncRunFields):
             rows = list(picked(rows, names))
         if pandas and has_pandas():
             # sync: return pandas_frame(rows, names)
-            return await asyncio.to_thread(pandas_frame, rows, names)  # sync: drop
+            return await in_thread(pandas_frame, rows, names)  # sync: drop
         if pandas:
             caution("pandas is not installed: these are dicts, no DataFrame")
         return as_dicts(rows, names) if isinstance(rows, Table) else rows

@@ -7,8 +7,8 @@ Source: https://docs.wandb.ai/ref/python/public-api/runs.
 
 from __future__ import annotations
 
-import asyncio  # sync: drop
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from asyncwb.client.query.paging import AsyncPages
@@ -17,6 +17,7 @@ from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.rows.dataframes import check_format, joined
 from asyncwb.client.query.run import AsyncPublicRun
 from asyncwb.errors import ArgumentError
+from asyncwb.tasks import gather
 from asyncwb.wire.paths import ProjectPath
 from asyncwb.wire.rows.keys import STEP
 from asyncwb.wire.rows.values import dumps
@@ -87,7 +88,7 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
         # sync: for run in self.objects: run.load()
         # sync: drop
         for at in range(0, len(self.objects), _AT_ONCE):
-            await asyncio.gather(*(run.load() for run in self.objects[at : at + _AT_ONCE]))
+            await gather([run.load for run in self.objects[at : at + _AT_ONCE]])
 
     async def histories(
         self,
@@ -123,8 +124,8 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
         # sync: drop
         for at in range(0, await self.len(), _AT_ONCE):
             runs = await self.get(slice(at, at + _AT_ONCE))
-            reads = (run.history(samples, keys, x_axis, False, stream) for run in runs)
-            found += zip((run.id for run in runs), await asyncio.gather(*reads), strict=True)
+            reads = [partial(run.history, samples, keys, x_axis, False, stream) for run in runs]
+            found += zip((run.id for run in runs), await gather(reads), strict=True)
         return joined(found, format)
 
     def __repr__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
 import asyncwb
 from asyncwb.client.live._sync.run import Run
@@ -282,7 +282,7 @@ async def test_an_exception_in_the_block_is_exit_code_1(to_server: Settings, ask
     with pytest.raises(ZeroDivisionError):
         async with asyncwb.init_async("p", id="r", settings=to_server):
             raise ZeroDivisionError
-    info = await asyncio.to_thread(ask, "runs/{entity}/p/r")
+    info = await to_thread.run_sync(ask, "runs/{entity}/p/r")
     assert (info["state"], info["exit_code"]) == ("failed", 1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import subprocess
@@ -10,7 +9,10 @@ import sys
 import threading
 from collections.abc import Callable
 
+import anyio
 import pytest
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
 
 import asyncwb
 import asyncwb.aio as aio
@@ -35,25 +37,42 @@ def test_without_a_run_every_call_says_what_to_do() -> None:
     assert asyncwb.run is None
 
 
+class Meeting:
+    """Lets so many tasks go on once all of them are there."""
+
+    def __init__(self, tasks: int) -> None:
+        self._missing = tasks
+        self._all_there = anyio.Event()
+
+    async def wait(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self._all_there.set()
+        await self._all_there.wait()
+
+
 @pytest.mark.anyio
 async def test_concurrent_tasks_each_have_their_run() -> None:
-    together = asyncio.Barrier(5)
+    begun, logged = Meeting(5), Meeting(5)
+    found = {}
 
-    async def train(n: int) -> tuple[str, int, dict[str, int]]:
+    async def train(n: int) -> None:
         async with aio.init(project="p", id=f"r{n}", mode="offline") as run:
-            await together.wait()
+            await begun.wait()
             for i in range(n + 1):
                 await aio.log({"n": n, "i": i})
-                await asyncio.sleep(0)
+                await checkpoint()
             assert asyncwb.run is run
             asyncwb.config.update({"n": n})
-            await together.wait()
-            await asyncio.to_thread(asyncwb.log, {"n": n, "from": "thread"})
+            await logged.wait()
+            await to_thread.run_sync(asyncwb.log, {"n": n, "from": "thread"})
             assert await aio.flush()
-            return run.id, run.status().accepted, run.config.as_dict()
+            found[n] = run.id, run.status().accepted, run.config.as_dict()
 
-    found = await asyncio.gather(*(train(n) for n in range(5)))
-    assert found == [(f"r{n}", n + 2, {"n": n}) for n in range(5)]
+    async with anyio.create_task_group() as tasks:
+        for n in range(5):
+            tasks.start_soon(train, n)
+    assert found == {n: (f"r{n}", n + 2, {"n": n}) for n in range(5)}
     assert asyncwb.run is None
 
 

@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
 import numpy as np
 import pytest
+from anyio import to_thread
 
 import asyncwb
 from asyncwb.client.live._sync.run import Run
@@ -83,8 +85,8 @@ async def test_both_faces_share_one_session(to_server: Settings, rows_of: Rows) 
         assert run.summary["i"] == twin.summary["i"] == 20
         assert run.step == twin.step == 21
     assert twin._state.finished
-    await asyncio.to_thread(twin.finish)
-    assert [row["i"] for row in await asyncio.to_thread(rows_of, "r")] == list(range(21))
+    await to_thread.run_sync(twin.finish)
+    assert [row["i"] for row in await to_thread.run_sync(rows_of, "r")] == list(range(21))
 
 
 def test_the_summary_has_a_row_at_once() -> None:
@@ -252,21 +254,25 @@ async def test_a_second_finish_waits_for_what_a_cancelled_one_has_begun(
     server: ServerHandle, to_server: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     object.__setattr__(server.config, "port", int(server.url.rpartition(":")[2]))
-    await asyncio.to_thread(server.stop)
+    await to_thread.run_sync(server.stop)
     run = await asyncwb.init_async("p", id="r", settings=to_server)
     for i in range(100):
         await run.log({"i": i})
-    first = asyncio.ensure_future(run.finish())
-    await asyncio.sleep(0)
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
+    with anyio.move_on_after(0) as scope:
+        await run.finish()
+    assert scope.cancelled_caught
     status = run.status()
     assert (status.accepted, status.acknowledged, status.journaled) == (100, 0, 100)
     assert status.lag > 0
     assert "have arrived" not in capfd.readouterr().err
-    await asyncio.to_thread(server.start)
-    await asyncio.gather(run.finish(), asyncio.to_thread(Run(run._state).finish))
+    await to_thread.run_sync(server.start)
+
+    async def finish_the_twin() -> None:
+        await to_thread.run_sync(Run(run._state).finish)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run.finish)
+        tasks.start_soon(finish_the_twin)
     final = run.status()
     assert (final.accepted, final.acknowledged, final.journaled, final.lag) == (100, 100, 0, 0.0)
     assert (final.lost, final.last_error) == (0, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import inspect
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
 import asyncwb
 import asyncwb.aio
@@ -186,13 +186,13 @@ async def test_both_faces_and_the_modules(
 ) -> None:
     async with asyncwb.init_async("p", id="r", settings=to_server) as run:
         (path,) = await run.save("top.txt")
-        assert await asyncio.to_thread(Run(run._state).save, "top.txt") == [path]
+        assert await to_thread.run_sync(Run(run._state).save, "top.txt") == [path]
         await asyncwb.aio.save("ckpt/a.pt", policy="end")
-        await asyncio.to_thread(asyncwb.save, "ckpt/b.pt", "ckpt", "now")
+        await to_thread.run_sync(asyncwb.save, "ckpt/b.pt", "ckpt", "now")
     assert run.status().files_uploaded == 3
     there = Target(server.url, server.api_key)
     contents = {"top.txt": b"top.txt", "ckpt/a.pt": b"ckpt/a.pt", "b.pt": b"ckpt/b.pt"}
-    assert await asyncio.to_thread(stored, there, "r") == hashes(contents)
+    assert await to_thread.run_sync(stored, there, "r") == hashes(contents)
     assert inspect.signature(Run.save) == inspect.signature(AsyncRun.save)
 
 

@@ -10,6 +10,7 @@ import pickle
 import socket
 import urllib.request
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -370,9 +371,10 @@ async def test_the_async_face_does_the_same(server: ServerHandle) -> None:
     run = await api.run("p/a")
     assert (await run.history(keys=["loss"]))["loss"].tolist() == [0, 0.5, 1, 1.5, 2]
     assert [row["_step"] async for row in run.scan_history(min_step=1)] == [1, 2, 3, 4]
-    async for row in run.scan_history():
-        assert row["loss"] == 0
-        break
+    async with aclosing(aiter(run.scan_history())) as rows:
+        async for row in rows:
+            assert row["loss"] == 0
+            break
     runs = api.runs("p", per_page=1)
     assert await runs.len() == 2
     assert [listed.id async for listed in runs] == ["a", "b"]

@@ -29,6 +29,12 @@ from tests.conftest import stop_embedded
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run it as its callers do, by `asyncio.run`."""
+    return "asyncio"
+
+
 async def send(settings: Settings, *paths: Path, jobs: int = 4) -> list[SyncResult]:
     """Sync folders; check that what is reported never goes beyond what there is."""
     steps: list[Any] = []

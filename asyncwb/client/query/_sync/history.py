@@ -13,7 +13,7 @@ It is generated from the async face.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -177,9 +177,9 @@ class HistoryScan:
         self._selection = selection
         self._page_size = page_size
         self._nan_as_string = nan_as_string
-        self._rows: Iterator[dict[str, Any]] | None = None
+        self._rows: Generator[dict[str, Any], None] | None = None
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Generator[dict[str, Any], None]:
         if not wait(self._connection.native()):
             pages = RowPages(self._connection, self._path, self._selection, self._page_size)
             while (rows := pages.next()) is not None:

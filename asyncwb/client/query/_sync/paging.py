@@ -7,7 +7,7 @@ works on the last one. It is generated from the async face.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Generic, TypeVar, overload
 
@@ -74,12 +74,12 @@ class Pages(Generic[T]):
         self._load(1)
         return self._objects[0] if self._objects else None
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Generator[T, None]:
         """Iterate from the first entry on; `next` begins anew, too."""
         self._index = 0
         return self._each()
 
-    def _each(self) -> Iterator[T]:
+    def _each(self) -> Generator[T, None]:
         at = 0
         while at < len(self._objects) or self._more:
             if at == len(self._objects):

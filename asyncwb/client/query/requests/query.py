@@ -8,7 +8,6 @@ connection was refused, since nothing can have been done then. A server that has
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -17,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 from urllib.parse import urljoin, urlsplit
+
+import anyio
 
 from asyncwb.engine.thread import Engine
 from asyncwb.engine.uploads.transfer import save, send
@@ -184,7 +185,7 @@ class Connection:
     async def bounded(self, work: Awaitable[T]) -> T:
         """Await something that the server does; raises CommError where it takes too long."""
         try:
-            async with asyncio.timeout(self._timeout):
+            with anyio.fail_after(self._timeout):
                 return await work
         except TimeoutError as error:
             raise CommError(
@@ -295,7 +296,7 @@ class Connection:
         self, worker: Any, method: str, place: str, *, data: bytes | None, change: bool
     ) -> JsonObject:
         """Send a request until it is answered with more than "not now"."""
-        clock, pause = asyncio.get_running_loop().time, 0.25
+        clock, pause = anyio.current_time, 0.25
         deadline = clock() + self._timeout
         while True:
             reply = await self._request(worker, method, place, data, change=change)
@@ -303,7 +304,7 @@ class Connection:
             pause = max(pause, _asked_to_wait(reply.headers))
             if not later or clock() + pause >= deadline:
                 break
-            await asyncio.sleep(pause)
+            await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         if reply.status != 200:
             problem = CommError(_problem(reply), reply.status, reply.error[0])
@@ -406,9 +407,8 @@ class Connection:
         if not await self.bounded(self.speaks_natively(worker)):
             return await self._ended_by_asking(worker, path)
         try:
-            async with asyncio.timeout(self._timeout):
+            with anyio.move_on_after(self._timeout):
                 return await self._ended(worker, path)
-        except TimeoutError:
             return False
         except CommError as error:
             if error.status not in _PASSING:
@@ -417,10 +417,10 @@ class Connection:
 
     async def _ended_by_asking(self, worker: Any, path: RunPath) -> bool:
         """Ask for the run's state, having patience with a server that is being restarted."""
-        clock = asyncio.get_running_loop().time
+        clock = anyio.current_time
         deadline = clock() + self._timeout
         while True:
-            await asyncio.sleep(_PAUSE)
+            await anyio.sleep(_PAUSE)
             try:
                 work = self.query_run(worker, path, query_documents.RUN_STATE, {})
                 run = await self.bounded(work)

@@ -75,6 +75,7 @@ async def _download(
             "run's end, take what there is with require_complete_history=False, or read all of it "
             "with scan_history()"
         )
+    # By the engine's own helpers, which its loop has as its default: see `engine.thread`.
     await asyncio.to_thread(_make, folder)
     paths: list[Path] = []
     errors: dict[Path, str] = {}
