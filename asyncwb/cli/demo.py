@@ -8,10 +8,13 @@ import importlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import anyio
 import typer
+from anyio import to_thread
 from rich import box
 from rich.console import Console
 from rich.live import Live
@@ -21,6 +24,7 @@ from rich.text import Text
 from asyncwb.cli.native import ask
 from asyncwb.errors import CommError, Error
 from asyncwb.settings import Settings
+from asyncwb.tasks import gather
 
 _RATES = (0.003, 0.01, 0.03, 0.1)
 _SERVER_MAY_TAKE = 60.0  # seconds, on a machine that imports it for the first time
@@ -42,13 +46,7 @@ def demo(
     """
     settings = Settings.resolve({"base_url": "embedded", "mode": "online", "project": project})
     show = Show(Console(markup=False), settings)
-    try:
-        loops = asyncio.run(_train_all(show, settings, seconds, runs, rate))
-    except ExceptionGroup as group:
-        first = _first(group)
-        if not isinstance(first, (Error, OSError)):
-            raise
-        raise first from None
+    loops = asyncio.run(_train_all(show, settings, seconds, runs, rate))
     show.console.print("Reading every row back ...")
     try:
         returned = _read_back(loops)
@@ -79,17 +77,17 @@ async def _train_all(
     show: Show, settings: Settings, seconds: float, count: int, rate: int
 ) -> list[Loop]:
     loops: list[Loop] = []
-    async with asyncio.TaskGroup() as tasks:
-        announcing = tasks.create_task(show.announce())
-        watching = tasks.create_task(show.watch(loops))
-        training = [
-            tasks.create_task(_train(show, settings, loops, number, seconds, rate))
-            for number in range(count)
-        ]
-        await asyncio.wait(training)
-        show.ended = time.perf_counter()
-        watching.cancel()
-        await announcing
+
+    async def train_and_show() -> None:
+        async with anyio.create_task_group() as showing:
+            showing.start_soon(show.watch, loops)
+            await gather(
+                [partial(_train, show, settings, loops, n, seconds, rate) for n in range(count)]
+            )
+            show.ended = time.perf_counter()
+            showing.cancel_scope.cancel()
+
+    await gather([show.announce, train_and_show])
     return loops
 
 
@@ -121,7 +119,7 @@ async def _paced(seconds: float, rate: int) -> AsyncIterator[int]:
         due = min(int(passed * rate) - done, _BURST)
         yield due
         done += due
-        await asyncio.sleep(0 if due == _BURST else 0.002)
+        await anyio.sleep(0 if due == _BURST else 0.002)
 
 
 class Show:
@@ -140,10 +138,12 @@ class Show:
         deadline = time.perf_counter() + _SERVER_MAY_TAKE
         while time.perf_counter() < deadline:
             with contextlib.suppress(OSError, ValueError, KeyError, CommError):
-                url = await asyncio.to_thread(_login_link, self.settings.server_dir)
+                url = await to_thread.run_sync(
+                    _login_link, self.settings.server_dir, abandon_on_cancel=True
+                )
                 self._say(f"The page, live (this link logs you in, once): {url}")
                 return
-            await asyncio.sleep(0.1)
+            await anyio.sleep(0.1)
         self.console.print(
             f"No server yet: rows are kept on disk. Its log: {self.settings.server_dir}/server.log"
         )
@@ -152,11 +152,11 @@ class Show:
         """Keep one line up to date; where there is no terminal, print one every two seconds."""
         if not self.console.is_terminal:
             while True:
-                await asyncio.sleep(2)
+                await anyio.sleep(2)
                 self._say(self.line(loops))
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while True:
-                await asyncio.sleep(0.25)
+                await anyio.sleep(0.25)
                 live.update(self.line(loops), refresh=True)
 
     def _say(self, text: str | Text) -> None:
@@ -174,14 +174,6 @@ class Show:
             no_wrap=True,
             overflow="ellipsis",
         )
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
-    """Return the first of what the loops failed with: where one cannot start, none can."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _login_link(folder: Path) -> str:

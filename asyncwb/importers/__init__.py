@@ -12,4 +12,7 @@ tensorboard_run       a folder of TensorBoard's event files as one run
 tensorboard_anew      the same once more, where a later session replaced rows
 tensorboard_logs      the rows of event files
 tensorboard_values    what is logged at a tag
+
+What would block is done by `asyncio.to_thread`, on the threads of whatever loop runs the import: of
+the engine's, those are its own helpers, which work until the very end of the process.
 """

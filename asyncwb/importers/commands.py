@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+
+import anyio
 
 from asyncwb.engine.uplink.embedded import Address, Embedded
 from asyncwb.engine.uplink.http import Http
@@ -15,6 +18,7 @@ from asyncwb.importers.target import Target
 from asyncwb.importers.wandb_logs import find_runs
 from asyncwb.importers.wandb_server import WandbServer
 from asyncwb.settings import Settings
+from asyncwb.tasks import gather
 from asyncwb.wire.paths import parse_project
 
 
@@ -78,7 +82,7 @@ async def from_tensorboard(
     report: Report,
 ) -> list[ImportResult]:
     """Import folders of event files, each as one run; `quiet` as in `sync_tensorboard`."""
-    turns = asyncio.Semaphore(jobs)
+    turns = anyio.CapacityLimiter(jobs)
 
     async with _server(settings) as (http, address):
 
@@ -99,7 +103,7 @@ async def from_tensorboard(
                 except Error as error:
                     return ImportResult(str(folder), error=error.message)
 
-        return await asyncio.gather(*map(one, folders))
+        return await gather([partial(one, folder) for folder in folders])
 
 
 async def from_wandb_server(

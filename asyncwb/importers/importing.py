@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import anyio
+
 from asyncwb.engine.journal.folder import new_writer
 from asyncwb.engine.uplink.embedded import Address
 from asyncwb.engine.uplink.http import Http
@@ -39,6 +41,7 @@ from asyncwb.importers.items import (
 from asyncwb.importers.target import Target
 from asyncwb.importers.tensorboard_anew import Anew
 from asyncwb.importers.tensorboard_run import TensorboardRun
+from asyncwb.tasks import first_error
 from asyncwb.wire import names
 from asyncwb.wire.paths import RunPath
 from asyncwb.wire.rows.values import dumps
@@ -103,23 +106,25 @@ async def import_runs(
         into_existing: whether rows may be added to a run that the server has from elsewhere.
     """
     results: list[ImportResult] = []
-    running: set[asyncio.Task[None]] = set()
+    turns = anyio.Semaphore(jobs)
+
+    async def move(source: Source, result: ImportResult) -> None:
+        try:
+            await Move(source, target, result, report, into_existing=into_existing).run()
+        finally:
+            turns.release()
+
     try:
-        async for source in _each(sources):
-            result = ImportResult(source.label)
-            results.append(result)
-            if len(running) >= jobs:
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            moving = Move(source, target, result, report, into_existing=into_existing)
-            running.add(asyncio.ensure_future(moving.run()))
-        await asyncio.gather(*running)
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-    return results
+        async with anyio.create_task_group() as moving:
+            async for source in _each(sources):
+                result = ImportResult(source.label)
+                results.append(result)
+                await turns.acquire()
+                moving.start_soon(move, source, result)
+        return results
+    except BaseExceptionGroup as errors:
+        error = first_error(errors)
+    raise error
 
 
 async def _each(sources: Sequence[Source] | AsyncIterator[Source]) -> AsyncIterator[Source]:

@@ -15,6 +15,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+import anyio
+
 from asyncwb.engine.uplink.embedded import Address
 from asyncwb.engine.uplink.http import Http, NoAnswer, Reply
 from asyncwb.errors import CommError
@@ -212,7 +214,7 @@ async def until_answered(ask: Callable[[], Awaitable[Reply]], patience: float) -
                 return reply
             assert failure is not None
             raise failure
-        await asyncio.sleep(wait)
+        await anyio.sleep(wait)
 
 
 def _is_busy(status: int) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import anyio
+
 from asyncwb.errors import ArgumentError
 from asyncwb.importers.items import FileEntry, Found
 from asyncwb.importers.tensorboard_logs import (
@@ -105,7 +107,7 @@ class TensorboardRun:
         """Wait until something was added; True: nothing was for long enough."""
         deadline = time.monotonic() + self.quiet
         while time.monotonic() < deadline:
-            await asyncio.sleep(_POLL)
+            await anyio.sleep(_POLL)
             if await asyncio.to_thread(lambda: _size(find_event_files(self._root))) != self._size:
                 return False
         return True

@@ -6,11 +6,14 @@ crash and after damage to the disk: the server counts every row once.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import anyio
+from anyio import to_thread
 
 from asyncwb.client.sync.backlog import UnsentRun, look
 from asyncwb.engine.drain import drain
@@ -21,6 +24,7 @@ from asyncwb.engine.uplink.embedded import Address, Embedded
 from asyncwb.engine.uplink.http import Http
 from asyncwb.errors import Error
 from asyncwb.settings import Settings
+from asyncwb.tasks import gather
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,8 @@ async def sync(
         Embedded(settings.server_dir, http, idle_timeout=settings.server_idle_timeout),
         Dialects(),
     )
-    turns = asyncio.Semaphore(jobs)
-    runs: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+    turns = anyio.CapacityLimiter(jobs)
+    runs: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
     gone: dict[str, str] = {}
 
     async def one(waiting: UnsentRun) -> SyncResult:
@@ -100,8 +104,8 @@ async def sync(
             return await _one(waiting, settings, ways, report, gone, create=create)
 
     try:
-        found = await asyncio.to_thread(_find, paths)
-        return await asyncio.gather(*(one(waiting) for waiting in found))
+        found = await to_thread.run_sync(_find, paths)
+        return await gather([partial(one, waiting) for waiting in found])
     finally:
         await http.close()
 
@@ -153,7 +157,7 @@ async def _one(
             create=create,
         )
     except (Error, OSError) as error:
-        there = await asyncio.to_thread(waiting.path.exists)  # if not, somebody else has sent it
+        there = await to_thread.run_sync(waiting.path.exists)  # if not, somebody else has sent it
         return SyncResult(waiting.path, waiting.run, 0, 0, str(error) if there else None)
     if drained.unreachable and drained.error is not None:
         gone[server] = drained.error

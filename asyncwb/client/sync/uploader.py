@@ -14,6 +14,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+import anyio
+from anyio import to_thread
+
 from asyncwb.client.sync.backlog import look
 from asyncwb.client.sync.sync import SyncResult, sync
 from asyncwb.engine.process.handover import Queue
@@ -76,7 +79,7 @@ class Uploader:
         for folder in waiting:
             problem = problems.get(folder)
             if problem is None:
-                if await asyncio.to_thread(look, folder) is None:  # else somebody is at work on it
+                if await to_thread.run_sync(look, folder) is None:  # else somebody is at work on it
                     self._done(folder)
             elif not problem.unreachable:
                 self._failed[folder] += 1
@@ -89,7 +92,7 @@ class Uploader:
         until = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST)
         while known and (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, _LOOK))
+            await anyio.sleep(min(left, _LOOK))
             now = {*self._queue.folders()}
             if not now or now - known:
                 return
