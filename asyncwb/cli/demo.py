@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
@@ -25,6 +25,10 @@ from asyncwb.cli.native import ask
 from asyncwb.errors import CommError, Error
 from asyncwb.settings import Settings
 from asyncwb.tasks import gather
+
+if TYPE_CHECKING:  # loaded once the training begins
+    from asyncwb import AsyncRun
+    from asyncwb.cli.training import Regression
 
 _RATES = (0.003, 0.01, 0.03, 0.1)
 _SERVER_MAY_TAKE = 60.0  # seconds, on a machine that imports it for the first time
@@ -68,8 +72,8 @@ def demo(
 class Loop:
     """One training loop: its run, its network, and how many rows its log() calls took."""
 
-    run: Any
-    model: Any
+    run: AsyncRun
+    model: Regression
     rows: int = 0
 
 

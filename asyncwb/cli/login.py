@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from asyncwb.cli.output import say
 from asyncwb.cli.usage import refuse
 from asyncwb.errors import AuthenticationError, UsageError
 from asyncwb.settings import Settings, read_credentials, write_credentials
+from asyncwb.typing import JsonObject
 
 
 def login(
@@ -57,7 +58,7 @@ def login(
     say("Runs go there now. Back to this machine: asyncwb login --host embedded")
 
 
-def _use_embedded(settings: Settings, stored: dict[str, dict[str, Any]]) -> None:
+def _use_embedded(settings: Settings, stored: dict[str, JsonObject]) -> None:
     if any(entry.pop("default", None) for entry in stored.values()):
         write_credentials(settings.data_dir, stored)
     say(
@@ -82,10 +83,10 @@ def _read_key(url: str) -> str:
 
 def _checked_key(
     settings: Settings, url: str, given: str | None, kept: str | None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, JsonObject]:
     """Return a key that the server accepts and whose it is; asks for one where none is at hand."""
 
-    def viewer(key: str) -> tuple[str, dict[str, Any]]:
+    def viewer(key: str) -> tuple[str, JsonObject]:
         return key, ask(url, "/api/v1/viewer", key=key, timeout=settings.http_timeout)
 
     if kept:

@@ -11,12 +11,13 @@ import os
 from collections.abc import Mapping
 from http.client import HTTPException
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from asyncwb.errors import AuthenticationError, CommError
+from asyncwb.typing import JsonObject
 
 _LONGEST_ERROR: Final = 65_536
 
@@ -28,9 +29,9 @@ def ask(
     key: str | None = None,
     method: str = "GET",
     timeout: float = 10.0,
-    body: Mapping[str, Any] | None = None,
+    body: Mapping[str, object] | None = None,
     opener: OpenerDirector | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Send one request and return the JSON object of its answer.
 
     Blocks for at most about `timeout` seconds. `opener` makes the connection, where it is no usual

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import parse_qs, quote, urlsplit
 from urllib.request import OpenerDirector
 
@@ -19,6 +19,7 @@ from asyncwb.cli.output import say, show_table
 from asyncwb.cli.usage import only_one, refuse
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings, read_credentials, write_credentials
+from asyncwb.typing import JsonObject
 
 
 def users(
@@ -191,13 +192,13 @@ class _Server:
         if not self._key:
             raise UsageError(f"No API key for {self.url}. Run: asyncwb login --host {self.url}")
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def ask(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:
         """Send a request to the native API."""
         place = f"/api/v1/{path}"
         return ask(self.url, place, key=self._key, method=method, body=body, opener=self._opener)
 
 
-def _which(number: int, answer: dict[str, Any], mine: str) -> str:
+def _which(number: int, answer: JsonObject, mine: str) -> str:
     """Name the key that was revoked, and whose it was; an older server does not say."""
     if "key" not in answer:
         return f"The key {number}"
@@ -210,6 +211,6 @@ def _part(name: str) -> str:
     return quote(name, safe="")
 
 
-def _what(user: dict[str, Any]) -> str:
+def _what(user: JsonObject) -> str:
     words = [word for word in ("admin", "service", "disabled") if user[word]]
     return ", ".join(words)

@@ -8,13 +8,14 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asyncwb.cli.output import say
 from asyncwb.printable import counted
 from asyncwb.settings import Settings
+from asyncwb.typing import JsonObject
 
 if TYPE_CHECKING:
     from asyncwb.client.sync.backlog import UnsentRun
@@ -53,7 +54,7 @@ def _lines(run: UnsentRun) -> Iterator[str]:
         yield f"    {run.error}"
 
 
-def _plain(run: UnsentRun) -> dict[str, Any]:
+def _plain(run: UnsentRun) -> JsonObject:
     fields = dataclasses.asdict(run).items()
     return {key: str(value) if isinstance(value, Path) else value for key, value in fields}
 

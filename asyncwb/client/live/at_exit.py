@@ -84,7 +84,7 @@ class _Watch:
         for state, future in [(state, _finish(state, code)) for state in states]:
             ending = None
             try:
-                ending = future and wait(future)
+                ending = None if future is None else wait(future)
             except EngineStopped as error:
                 state.session.notices.warn(error.message)
             finally:

@@ -61,13 +61,13 @@ class Config(Mapping[str, Any]):
     # `_items` and `_locked` change only under `_lock`.
     def __init__(
         self,
-        initial: Mapping[str, Any] | None = None,
+        initial: Mapping[str, object] | None = None,
         on_change: OnChange = _nobody,
         *,
         allow_val_change: bool = False,
     ) -> None:
         """Start from `initial`, which the run has recorded already: it causes no change."""
-        fields: dict[str, Any] = {
+        fields: JsonObject = {
             "_items": convert(initial or {}),
             "_locked": {},
             "_lock": threading.RLock(),
@@ -85,10 +85,10 @@ class Config(Mapping[str, Any]):
             return items[key]
         raise AttributeError(f"the config has no key {key!r}; it has {', '.join(items) or 'none'}")
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         self._change({key: value}, None)
 
-    def __setattr__(self, key: str, value: Any) -> None:
+    def __setattr__(self, key: str, value: object) -> None:
         self._change({key: value}, None)
 
     def __delitem__(self, key: str) -> None:
@@ -123,15 +123,15 @@ class Config(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self._shown())
 
-    def _shown(self) -> dict[str, Any]:
+    def _shown(self) -> JsonObject:
         # The views of a Mapping would ask the config itself, which has the hidden keys, too.
         items: JsonObject = self._items
         return {key: value for key, value in list(items.items()) if not key.startswith("_")}
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Config, (self.as_dict(),)
 
-    def pop(self, key: str, default: Any = _ABSENT) -> Any:
+    def pop(self, key: str, default: object = _ABSENT) -> Any:
         """Remove a key and return its value, or `default` where there is none."""
         with self._lock:
             if key not in self._items and default is not _ABSENT:
@@ -140,12 +140,12 @@ class Config(Mapping[str, Any]):
             del self[key]
             return value
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Copy everything, keys that start with "_" included, into a plain dict."""
         with self._lock:
             return convert(self._items)
 
-    def update(self, d: Any, allow_val_change: bool | None = None) -> None:
+    def update(self, d: object, allow_val_change: bool | None = None) -> None:
         """Set many keys at once: all of them, or none when one is refused.
 
         `d` is a mapping (OmegaConf's too), an argparse namespace, absl flags, a dataclass, any
@@ -155,7 +155,7 @@ class Config(Mapping[str, Any]):
         """
         self._change(as_mapping(d), allow_val_change)
 
-    def setdefaults(self, d: Any) -> None:
+    def setdefaults(self, d: object) -> None:
         """Set those of the given keys (as `update` takes them) that are not set yet."""
         with self._lock:
             given = convert(as_mapping(d))
@@ -167,7 +167,7 @@ class Config(Mapping[str, Any]):
             self._on_change(self.as_dict(), [])
 
     def update_locked(
-        self, d: Any, user: str | None = None, _allow_val_change: bool | None = None
+        self, d: object, user: str | None = None, _allow_val_change: bool | None = None
     ) -> None:
         """Set keys in the name of `user` (a sweep): later plain changes of them are ignored."""
         with self._lock:
@@ -176,7 +176,7 @@ class Config(Mapping[str, Any]):
             self._locked.update(dict.fromkeys(given, user or ""))
 
     def merge_locked(
-        self, d: Any, user: str | None = None, _allow_val_change: bool | None = None
+        self, d: object, user: str | None = None, _allow_val_change: bool | None = None
     ) -> None:
         """Do what `update_locked` does, merging nested dicts key by key."""
         with self._lock:
@@ -185,7 +185,7 @@ class Config(Mapping[str, Any]):
             self.update_locked(merged, user, _allow_val_change)
 
     def _change(
-        self, given: Mapping[str, Any], allow: bool | None, user: str | None = None
+        self, given: Mapping[str, object], allow: bool | None, user: str | None = None
     ) -> None:
         with self._lock:
             allow = self._allow_val_change if allow is None else allow
@@ -213,7 +213,7 @@ class Config(Mapping[str, Any]):
 class ConfigStatic(Mapping[str, Any]):
     """Show a config as it was at one moment; every write raises AttributeError."""
 
-    def __init__(self, items: Mapping[str, Any]) -> None:
+    def __init__(self, items: Mapping[str, object]) -> None:
         self.__dict__["_items"] = convert(items)
 
     def __getitem__(self, key: str) -> Any:
@@ -234,20 +234,20 @@ class ConfigStatic(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return ConfigStatic, (dict(self),)
 
-    def __setitem__(self, key: str, value: Any) -> NoReturn:
+    def __setitem__(self, key: str, value: object) -> NoReturn:
         raise AttributeError(f"config_static is read-only: {key!r} was not set; use run.config")
 
-    def __setattr__(self, key: str, value: Any) -> NoReturn:
+    def __setattr__(self, key: str, value: object) -> NoReturn:
         self[key] = value
 
     def __delattr__(self, key: str) -> NoReturn:
         raise AttributeError(f"config_static is read-only: {key!r} was not deleted")
 
 
-def as_mapping(source: Any) -> Mapping[str, Any]:
+def as_mapping(source: object) -> Mapping[str, object]:
     """Turn whatever `init(config=...)` and `Config.update` take into a mapping, unconverted."""
     if isinstance(source, Mapping):
         return source
@@ -265,7 +265,7 @@ def as_mapping(source: Any) -> Mapping[str, Any]:
     )
 
 
-def convert(items: Mapping[Any, Any]) -> JsonObject:
+def convert(items: Mapping[Any, object]) -> JsonObject:
     """Copy a mapping into config values: JSON all through, top keys without dashes around them.
 
     Raises ConfigError for a value that contains itself, or with which the config would be nested
@@ -288,7 +288,7 @@ class _TooDeepError(Exception):
     """A value goes on below the deepest level that there may be."""
 
 
-def _value(value: Any, levels: int) -> Any:
+def _value(value: object, levels: int) -> object:
     """Turn a value into JSON that has at most so many levels of dicts and lists."""
     if value is None or isinstance(value, (bool, Enum)):
         return _value(value.value, levels) if isinstance(value, Enum) else value
@@ -320,7 +320,7 @@ def _plain(value: float | str) -> Any:
     return None if math.isnan(value) else float(value)
 
 
-def _from_object(value: Any, levels: int) -> Any:
+def _from_object(value: object, levels: int) -> object:
     if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy, torch, jax, pandas
         size = math.prod(getattr(value, "shape", ()))
         return _value(value.tolist(), _below(levels)) if size <= _LONGEST_ARRAY else str(value)
@@ -336,15 +336,15 @@ def _from_object(value: Any, levels: int) -> Any:
     return str(value)
 
 
-def _shallow(record: Any) -> dict[str, Any]:
+def _shallow(record: Any) -> JsonObject:
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
-def _text(key: Any) -> str:
+def _text(key: object) -> str:
     return _plain(key) if isinstance(key, str) else str(_value(key, MAX_DEPTH))
 
 
-def _same(old: Any, new: Any) -> bool:
+def _same(old: object, new: object) -> bool:
     """Compare as users mean it: True is not 1, but 1 and 1.0 are one value."""
     if isinstance(old, dict) and isinstance(new, dict):
         return old.keys() == new.keys() and all(_same(old[key], new[key]) for key in old)
@@ -353,13 +353,13 @@ def _same(old: Any, new: Any) -> bool:
     return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
 
 
-def _merged(old: Any, new: Any) -> Any:
+def _merged(old: object, new: object) -> object:
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     return old | {key: _merged(old.get(key), value) for key, value in new.items()}
 
 
-def _would_change(key: str, old: Any, new: Any) -> str:
+def _would_change(key: str, old: object, new: object) -> str:
     return (
         f"config key {key!r} is {old!r} and would become {new!r}; nothing of this update was set. "
         "To change it: config.update({...}, allow_val_change=True), or "
@@ -367,7 +367,7 @@ def _would_change(key: str, old: Any, new: Any) -> str:
     )
 
 
-def _from_yaml(path: Path) -> Mapping[str, Any]:
+def _from_yaml(path: Path) -> Mapping[str, object]:
     """Read a YAML mapping; `key: {value: v}`, as W&B's files have it, means `key: v`."""
     try:
         yaml = importlib.import_module("yaml")
@@ -380,9 +380,9 @@ def _from_yaml(path: Path) -> Mapping[str, Any]:
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} is no mapping of keys to values; nothing was set")
     loaded.pop("wandb_version", None)
-    values: dict[str, Any] = loaded
+    values: JsonObject = loaded
     return {key: v["value"] if _is_described(v) else v for key, v in values.items()}
 
 
-def _is_described(value: Any) -> bool:
+def _is_described(value: object) -> bool:
     return isinstance(value, dict) and "value" in value and value.keys() <= {"value", "desc"}

@@ -7,24 +7,34 @@ has none (a worker thread, say), the run that was started last in this process s
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import Protocol
 
+from asyncwb.client.live.state import RunState
 from asyncwb.errors import UsageError
 
-_of_context: ContextVar[Any] = ContextVar("asyncwb_run", default=None)
-_started: list[Any] = []
+
+class Face(Protocol):
+    """A run of this process, by either of its faces."""
+
+    @property
+    def _state(self) -> RunState:
+        """What both faces share."""
+
+
+_of_context: ContextVar[Face | None] = ContextVar("asyncwb_run", default=None)
+_started: list[Face] = []
 """open runs of this process, in the order of their start."""
-_inherited: list[Any] = []
+_inherited: list[Face] = []
 """in a forked child: its parent's open runs, which it may log to and does not finish."""
 
 
-def enter(run: Any) -> None:
+def enter(run: Face) -> None:
     """Make a run the current one of this context."""
     _started.append(run)
     _of_context.set(run)
 
 
-def leave(run: Any) -> None:
+def leave(run: Face) -> None:
     """Forget a run that has finished, by whichever of its faces."""
     for runs in (_started, _inherited):
         runs[:] = [other for other in runs if other._state is not run._state]
@@ -33,7 +43,7 @@ def leave(run: Any) -> None:
         _of_context.set(None)
 
 
-def open_runs() -> list[Any]:
+def open_runs() -> list[Face]:
     """Return the runs of this process that have not finished."""
     return list(_started)
 
@@ -44,7 +54,7 @@ def forget_all() -> None:
     _started.clear()
 
 
-def current() -> Any:
+def current() -> Face | None:
     """Return the current run, or None."""
     run = _of_context.get()
     known = [*_inherited, *_started]
@@ -53,7 +63,7 @@ def current() -> Any:
     return known[-1] if known else None
 
 
-def need(what: str) -> Any:
+def need(what: str) -> Face:
     """Return the current run; raises UsageError that names the call where there is none."""
     run = current()
     if run is None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import NoneType, TracebackType
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, TypedDict, TypeVar, Unpack
 
 from asyncwb.client.live import at_exit, current
 from asyncwb.client.live._sync.run import Run
 from asyncwb.client.live.config import as_mapping, convert
+from asyncwb.client.live.current import Face
 from asyncwb.client.live.run import AsyncRun
 from asyncwb.client.live.state import Attrs, RunState, check_tags
 from asyncwb.client.waiting import wait, wait_async
@@ -32,6 +33,8 @@ from asyncwb.version import __version__
 from asyncwb.wire.run_names import made_name
 from asyncwb.wire.stream import StreamHead
 
+F = TypeVar("F", bound=Face)
+
 _ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _REINIT: Final = ("create_new", "return_previous", "finish_previous")
 _DEFAULTS: Final = Path("config-defaults.yaml")
@@ -42,7 +45,7 @@ _NOBODY: Final = "dummy"
 class Arguments(TypedDict, total=False):
     """The keywords that `init` and `init_async` take besides project and entity."""
 
-    config: Mapping[str, Any] | str | object | None
+    config: Mapping[str, object] | str | object | None
     config_exclude_keys: Iterable[str] | None
     config_include_keys: Iterable[str] | None
     allow_val_change: bool
@@ -56,7 +59,7 @@ class Arguments(TypedDict, total=False):
     dir: str | os.PathLike[str] | None
     resume: str | bool | None
     reinit: str | bool | None
-    settings: Settings | Mapping[str, Any] | None
+    settings: Settings | Mapping[str, object] | None
 
 
 def _start(
@@ -80,7 +83,7 @@ class _Start:
         project: str | None = None,
         entity: str | None = None,
         *,
-        config: Mapping[str, Any] | str | object | None = None,
+        config: Mapping[str, object] | str | object | None = None,
         config_exclude_keys: Iterable[str] | None = None,
         config_include_keys: Iterable[str] | None = None,
         allow_val_change: bool = False,
@@ -94,7 +97,7 @@ class _Start:
         dir: str | os.PathLike[str] | None = None,
         resume: str | bool | None = None,
         reinit: str | bool | None = None,
-        settings: Settings | Mapping[str, Any] | None = None,
+        settings: Settings | Mapping[str, object] | None = None,
     ) -> None:
         if not isinstance(settings, (Settings, Mapping, NoneType)):
             raise ArgumentError(f"settings are a Settings or a mapping, not {settings!r}")
@@ -133,7 +136,7 @@ class _Start:
         return made_name(self.run_id, 1 + int.from_bytes(os.urandom(4)) % 999) if is_new else None
 
     @property
-    def previous(self) -> Any:
+    def previous(self) -> Face | None:
         """The run that `reinit` says to return or to finish, or None."""
         return None if self.reinit == "create_new" else current.current()
 
@@ -172,7 +175,7 @@ class _Start:
         self.step = 0 if last is None else int(last) + 1
         self.known = info
 
-    def begin(self, face: type[Any]) -> Any:
+    def begin(self, face: Callable[[RunState], F]) -> F:
         """Start the run and make it the current one; costs about a millisecond."""
         settings = self.settings
         # Only what the caller gives: the server may have a run of this id, and keeps the rest.
@@ -303,8 +306,7 @@ def init(
         _sync_face(previous).finish()
     if start.must_look:
         start.found(wait(start.lookup()))
-    run: Run = start.begin(Run)
-    return run
+    return start.begin(Run)
 
 
 class Starting:
@@ -325,8 +327,7 @@ class Starting:
             await _async_face(previous).finish()
         if start.must_look:
             start.found(await wait_async(start.lookup()))
-        run: AsyncRun = start.begin(AsyncRun)
-        return run
+        return start.begin(AsyncRun)
 
     def __await__(self) -> Generator[Any, None, AsyncRun]:
         return self._begin().__await__()
@@ -358,11 +359,11 @@ def init_async(
     return Starting(_start("init_async", project, entity, arguments))
 
 
-def _sync_face(run: Run | AsyncRun) -> Run:
+def _sync_face(run: Face) -> Run:
     return run if isinstance(run, Run) else Run(run._state)
 
 
-def _async_face(run: Run | AsyncRun) -> AsyncRun:
+def _async_face(run: Face) -> AsyncRun:
     return run if isinstance(run, AsyncRun) else AsyncRun(run._state)
 
 
@@ -399,13 +400,13 @@ def _reinit(value: str | bool | None) -> str:
     return value
 
 
-def _defaults() -> dict[str, Any]:
+def _defaults() -> JsonObject:
     return dict(as_mapping(_DEFAULTS)) if _DEFAULTS.is_file() else {}
 
 
 def _chosen(
-    config: Any, include: Iterable[str] | None, exclude: Iterable[str] | None
-) -> dict[str, Any]:
+    config: object, include: Iterable[str] | None, exclude: Iterable[str] | None
+) -> JsonObject:
     if include is not None and exclude is not None:
         raise ArgumentError(
             "config_include_keys and config_exclude_keys were given together: nothing was started. "

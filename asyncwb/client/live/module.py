@@ -29,20 +29,20 @@ def of_current_run(name: str) -> Any:
     return getattr(run, name)
 
 
-def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+def log(data: Mapping[str, object], step: int | None = None, commit: bool | None = None) -> None:
     """Record a row in the current run; see `Run.log`."""
     _sync("asyncwb.log()").log(data, step, commit)
 
 
 async def log_async(
-    data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
+    data: Mapping[str, object], step: int | None = None, commit: bool | None = None
 ) -> None:
     """Record a row in the current run; see `AsyncRun.log`."""
     await _async("asyncwb.aio.log()").log(data, step, commit)
 
 
 def log_nowait(
-    data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
+    data: Mapping[str, object], step: int | None = None, commit: bool | None = None
 ) -> bool:
     """Record a row in the current run without ever waiting; see `Run.log_nowait`."""
     return _sync("asyncwb.log_nowait()").log_nowait(data, step, commit)

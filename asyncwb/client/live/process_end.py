@@ -18,7 +18,9 @@ import ctypes
 import gc
 import sys
 import threading
-from typing import Any, NoReturn
+from collections.abc import Callable
+from types import MemberDescriptorType
+from typing import NoReturn
 
 
 class ProcessEnd:
@@ -29,8 +31,8 @@ class ProcessEnd:
     """
 
     def __init__(self) -> None:
-        self._exits: list[Any] = []
-        self._before: Any = None
+        self._exits: list[object] = []
+        self._before: object = None
         self._child: int | None = None
 
     def watch(self) -> None:
@@ -65,12 +67,12 @@ class ProcessEnd:
                 self._child = frame.f_locals.get("exitcode")
 
 
-def _exit(status: Any = None, /) -> NoReturn:
+def _exit(status: object = None, /) -> NoReturn:
     """Exit the interpreter by raising SystemExit(status); replaces `sys.exit`."""
     raise SystemExit if status is None else SystemExit(status)
 
 
-def _watch_system_exit(note: Any) -> None:
+def _watch_system_exit(note: Callable[[object], None]) -> None:
     attributes = gc.get_referents(SystemExit.__dict__)[0]
     attributes["code"] = _Code(attributes["code"], note)
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(SystemExit))
@@ -79,12 +81,12 @@ def _watch_system_exit(note: Any) -> None:
 class _Code:
     """`SystemExit.code`, which also notes when the interpreter itself asks for it."""
 
-    def __init__(self, original: Any, note: Any) -> None:
+    def __init__(self, original: MemberDescriptorType, note: Callable[[object], None]) -> None:
         self._original = original
         self._note = note
         self.__doc__ = original.__doc__
 
-    def __get__(self, error: SystemExit | None, kind: type[SystemExit] | None = None) -> Any:
+    def __get__(self, error: SystemExit | None, kind: type[SystemExit] | None = None) -> object:
         if error is None:
             return self
         code = self._original.__get__(error, kind)
@@ -94,7 +96,7 @@ class _Code:
             self._note(code)
         return code
 
-    def __set__(self, error: SystemExit, code: Any) -> None:
+    def __set__(self, error: SystemExit, code: object) -> None:
         self._original.__set__(error, code)
 
     def __delete__(self, error: SystemExit) -> None:

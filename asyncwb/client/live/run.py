@@ -13,7 +13,6 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 from asyncwb.client.live import current
 from asyncwb.client.live.at_exit import exit_code_of
@@ -47,7 +46,7 @@ class AsyncRun:
         self._log = state.session.log
 
     async def log(
-        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
+        self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
     ) -> None:
         """Record a row of metrics.
 
@@ -76,7 +75,7 @@ class AsyncRun:
             await wait_async(self._session.log_when_room(dict(data), step, commit))
 
     def log_nowait(
-        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
+        self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
     ) -> bool:
         """Record a row without ever waiting; also outside of a coroutine.
 
@@ -244,7 +243,7 @@ class AsyncRun:
         return self._config
 
     @config.setter
-    def config(self, values: Mapping[str, Any]) -> None:
+    def config(self, values: Mapping[str, object]) -> None:
         self._config.update(values)
 
     @property
@@ -382,7 +381,7 @@ class AsyncRun:
         state = "finished" if self._state.finished else "running"
         return f"<{type(self).__name__} {self.path} ({state}, step {self.step})>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         raise TypeError(
             "a live run cannot be pickled: log from a forked child directly, or start a run with "
             "the same id in the other process, "

@@ -18,7 +18,7 @@ from asyncwb.engine.process.ending import Ending, Others
 from asyncwb.engine.session import Session
 from asyncwb.errors import ArgumentError, SettingsError, UsageError
 from asyncwb.settings import default_entity
-from asyncwb.typing import FilePath
+from asyncwb.typing import FilePath, JsonObject
 from asyncwb.wire import names
 
 EXIT_CODES: Final = range(-(2**31), 2**31)
@@ -52,7 +52,7 @@ class RunState:
         session: Session,
         *,
         attrs: Attrs,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         started_at: float,
         resumed: bool,
         allow_val_change: bool,
@@ -118,10 +118,10 @@ class RunState:
         wanted = saving.understand(pattern, base_path, policy, expand, folder, session.notices)
         return [] if disabled or wanted is None else saving.save(session, wanted)
 
-    def _config_changed(self, values: dict[str, Any], deleted: list[str]) -> None:
+    def _config_changed(self, values: JsonObject, deleted: list[str]) -> None:
         self.session.inbox.event({"t": "config", "set": values, "delete": deleted})
 
-    def _summary_changed(self, values: dict[str, Any], deleted: list[str]) -> None:
+    def _summary_changed(self, values: JsonObject, deleted: list[str]) -> None:
         event = {"t": "summary", "set": values, "delete": deleted, "step": self.session.rule.step}
         self.session.inbox.event(event)
 

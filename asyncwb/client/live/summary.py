@@ -29,14 +29,16 @@ class Nested(dict[str, Any]):
 
     __slots__ = ("_owner", "_place")
 
-    def __init__(self, values: Mapping[str, Any], owner: Summary, place: tuple[str, ...]) -> None:
+    def __init__(
+        self, values: Mapping[str, object], owner: Summary, place: tuple[str, ...]
+    ) -> None:
         super().__init__(values)
         self._owner, self._place = owner, place
         for key, value in values.items():
             if isinstance(value, dict) and not is_leaf_mapping(value):
                 super().__setitem__(key, Nested(value, owner, (*place, key)))
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         self._owner.write({(*self._place, key): value})
         super().__setitem__(key, value)
 
@@ -52,13 +54,13 @@ class Nested(dict[str, Any]):
         except KeyError:
             raise AttributeError(f"the summary has nothing at {key!r} here") from None
 
-    def __setattr__(self, key: str, value: Any) -> None:
+    def __setattr__(self, key: str, value: object) -> None:
         if key in Nested.__slots__:
             super().__setattr__(key, value)
         else:
             self[key] = value
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return dict, (dict(self),)  # a copy is plain data
 
     # dict's own versions would pass by the run; MutableMapping's go through the items above.
@@ -107,10 +109,10 @@ class Summary(Mapping[str, Any]):
         except KeyError:
             raise AttributeError(f"the summary has no key {key!r}") from None
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         self.write({(key,): value})
 
-    def __setattr__(self, key: str, value: Any) -> None:
+    def __setattr__(self, key: str, value: object) -> None:
         self.write({(key,): value})
 
     def __delitem__(self, key: str) -> None:
@@ -132,20 +134,20 @@ class Summary(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self.as_dict())
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return dict, (self.as_dict(),)  # a copy is plain data: it belongs to no run
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Copy the summary into nested plain dicts."""
         values = _tree(self._read())
         values.pop("_wandb", None)
         return values
 
-    def update(self, d: Mapping[str, Any] | None = None, **values: Any) -> None:
+    def update(self, d: Mapping[str, object] | None = None, **values: object) -> None:
         """Set many keys at once; nested dicts replace what was at their key."""
         self.write({(key,): value for key, value in {**(d or {}), **values}.items()})
 
-    def write(self, changes: Mapping[tuple[str, ...], Any]) -> None:
+    def write(self, changes: Mapping[tuple[str, ...], object]) -> None:
         """Set the values at nested places, replacing all that stood there, in one change."""
         held = self._read()
         fresh: JsonObject = {}
@@ -170,9 +172,9 @@ class Summary(Mapping[str, Any]):
         return Nested(_tree(self._read()), self, ())
 
 
-def _tree(flat: Mapping[str, Any]) -> dict[str, Any]:
+def _tree(flat: Mapping[str, object]) -> JsonObject:
     """Nest `{path: value}`; where a path has both a value and children, dicts merge."""
-    tree: dict[str, Any] = {}
+    tree: JsonObject = {}
     for path in sorted(flat, key=split):  # parents before children
         *parents, last = split(path)
         level = tree
@@ -186,18 +188,18 @@ def _tree(flat: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tree[key] for key in order}
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: object) -> object:
     return {key: _copied(inner) for key, inner in value.items()} if type(value) is dict else value
 
 
-def _leaves(place: tuple[str, ...], value: Any) -> JsonObject:
+def _leaves(place: tuple[str, ...], value: object) -> JsonObject:
     if not isinstance(value, Mapping) or is_leaf_mapping(value):
         return {join(place): to_wire(value, join(place))}
     leaves = {f"{join(place)}.{path}": leaf for path, leaf in flatten(value).items()}
     return {path: to_wire(leaf, path) for path, leaf in leaves.items()}
 
 
-def _overwritten(held: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[str]:
+def _overwritten(held: Mapping[str, object], place: tuple[str, ...]) -> Iterator[str]:
     """Find the paths that a value at `place` replaces: itself, all below, and scalars above."""
     for path, value in held.items():
         segments = split(path)
@@ -207,7 +209,7 @@ def _overwritten(held: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[st
             yield path
 
 
-def _without(value: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
+def _without(value: JsonObject, place: tuple[str, ...]) -> JsonObject:
     kept = dict(value)
     if len(place) == 1:
         kept.pop(place[0], None)

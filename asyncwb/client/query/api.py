@@ -79,7 +79,7 @@ class AsyncApi:
 
     def __init__(
         self,
-        overrides: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, object] | None = None,
         timeout: float | None = None,
         api_key: str | None = None,
     ) -> None:
@@ -93,9 +93,9 @@ class AsyncApi:
                 "`asyncwb login`, ASYNCWB_API_KEY or Api(api_key=...)."
             )
         self._client = Connection(settings, settings.http_timeout, api_key)
-        self._found: dict[tuple[Any, ...], Any] = {}
+        self._found: dict[tuple[object, ...], Any] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"_client": self._client, "_found": {}}
 
     @property
@@ -137,7 +137,7 @@ class AsyncApi:
     def runs(
         self,
         path: str | None = None,
-        filters: Mapping[str, Any] | None = None,
+        filters: Mapping[str, object] | None = None,
         order: str = DEFAULT_ORDER,
         per_page: int = 50,
         include_sweeps: bool = True,
@@ -487,7 +487,7 @@ class AsyncApi:
         """The server that is asked; what `Run(client, ...)` takes."""
         return self._client
 
-    def _remembered(self, key: tuple[Any, ...], fresh: T) -> T:
+    def _remembered(self, key: tuple[object, ...], fresh: T) -> T:
         found: T = self._found.setdefault(key, fresh)
         return found
 

@@ -17,14 +17,14 @@ class AssignedDict(dict[str, Any]):
     unpickled, begins without any.
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, object]) -> None:
         super().__init__(values)
         self._assigned: set[str] = set()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (dict(self),)
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         super().__setitem__(key, value)
         self._assigned.add(key)
 
@@ -44,6 +44,6 @@ class AssignedDict(dict[str, Any]):
         """Take note that the server was told of these."""
         self._assigned -= assigned
 
-    def _assign(self, values: Mapping[str, Any]) -> None:
+    def _assign(self, values: Mapping[str, object]) -> None:
         super().update(values)
         self._assigned |= values.keys()

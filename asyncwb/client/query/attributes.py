@@ -11,14 +11,15 @@ from __future__ import annotations
 import html
 import importlib
 import sys
-from collections.abc import Mapping
 from typing import Any
+
+from asyncwb.typing import JsonObject
 
 
 class Attrs:
     """An object of the server. Mutable state: `_attrs`, its fields as they were loaded last."""
 
-    def __init__(self, attrs: Mapping[str, Any]) -> None:
+    def __init__(self, attrs: JsonObject) -> None:
         self._attrs = dict(attrs)
 
     def snake_to_camel(self, string: str) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
 from asyncwb.client.query.requests.query import Connection
+from asyncwb.engine.session import Worker
 from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 from asyncwb.wire.changes import Changes
@@ -41,7 +41,7 @@ class RunEdit:
 def send(client: Connection, path: RunPath, storage_id: str, edit: RunEdit) -> Future[None]:
     """Have a run changed."""
 
-    async def work(worker: Any) -> None:
+    async def work(worker: Worker) -> None:
         if await client.speaks_natively(worker):
             document, variables = query_documents.CHANGE_RUN, _changes(edit)
         else:
@@ -64,7 +64,7 @@ def _changes(edit: RunEdit) -> JsonObject:
     return {**written, **{name: some for name, some in tags.items() if some}}
 
 
-def _whole(edit: RunEdit, run: Mapping[str, Any]) -> JsonObject:
+def _whole(edit: RunEdit, run: JsonObject) -> JsonObject:
     """Write the changes as the whole of what they lead to."""
     whole: JsonObject = {}
     if edit.config:
@@ -79,6 +79,6 @@ def _whole(edit: RunEdit, run: Mapping[str, Any]) -> JsonObject:
     return whole
 
 
-def read_object(value: str | Mapping[str, Any] | None) -> JsonObject:
+def read_object(value: str | JsonObject | None) -> JsonObject:
     """Read a JSON object that came as text, as it is, or not at all."""
     return dict(loads(value) if isinstance(value, str) else value or {})

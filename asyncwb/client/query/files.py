@@ -8,9 +8,8 @@ Source: https://docs.wandb.ai/ref/python/public-api/file and `files`.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from asyncwb.client.query.attributes import Attrs
@@ -20,7 +19,7 @@ from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.waiting import in_thread, wait_async
 from asyncwb.engine.uploads.transfer import place_in
 from asyncwb.errors import ArgumentError
-from asyncwb.typing import FilePath
+from asyncwb.typing import FilePath, JsonObject
 from asyncwb.wire import query_documents
 from asyncwb.wire.paths import RunPath
 
@@ -37,7 +36,7 @@ class AsyncFile(Attrs):
     """
 
     def __init__(
-        self, client: Connection, attrs: Mapping[str, Any], project_id: int | None = None
+        self, client: Connection, attrs: JsonObject, project_id: int | None = None
     ) -> None:
         super().__init__(attrs)
         self._client = client

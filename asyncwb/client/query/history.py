@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from concurrent.futures import Future
-from typing import Any
 
 from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.rows.download import Download
@@ -23,6 +22,7 @@ from asyncwb.client.query.rows.json_rows import having, picked, read_row
 from asyncwb.client.waiting import in_thread, wait_async
 from asyncwb.engine.notices import caution
 from asyncwb.errors import CommError
+from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 from asyncwb.wire.paths import RunPath
 from asyncwb.wire.rows import frames
@@ -119,9 +119,9 @@ class AsyncRowPages:
         self._at = selection.min_step or 0
         self._end: int | None = selection.max_step
         self._end_known = False
-        self._ahead: Future[dict[str, Any]] | None = None
+        self._ahead: Future[JsonObject] | None = None
 
-    async def next(self) -> list[dict[str, Any]] | None:
+    async def next(self) -> list[JsonObject] | None:
         """Return the next rows, ascending by step, perhaps none of them; None after the last."""
         if not self._end_known:
             await self._find_end()
@@ -141,7 +141,7 @@ class AsyncRowPages:
         self._end = behind if self._end is None else min(self._end, behind)
         self._end_known = True
 
-    def _ask(self) -> Future[dict[str, Any]] | None:
+    def _ask(self) -> Future[JsonObject] | None:
         assert self._end is not None
         if self._ahead is None and self._at < self._end:
             until = min(self._at + self._page_size, self._end)
@@ -176,9 +176,9 @@ class AsyncHistoryScan:
         self._selection = selection
         self._page_size = page_size
         self._nan_as_string = nan_as_string
-        self._rows: AsyncGenerator[dict[str, Any], None] | None = None
+        self._rows: AsyncGenerator[JsonObject, None] | None = None
 
-    async def __aiter__(self) -> AsyncGenerator[dict[str, Any], None]:
+    async def __aiter__(self) -> AsyncGenerator[JsonObject, None]:
         if not await wait_async(self._connection.native()):
             pages = AsyncRowPages(self._connection, self._path, self._selection, self._page_size)
             while (rows := await pages.next()) is not None:
@@ -200,10 +200,10 @@ class AsyncHistoryScan:
         finally:
             tables.close()
 
-    def _shown(self, rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    def _shown(self, rows: Iterable[JsonObject]) -> Iterable[JsonObject]:
         return map(spelled, rows) if self._nan_as_string else rows
 
-    async def __anext__(self) -> dict[str, Any]:
+    async def __anext__(self) -> JsonObject:
         if self._rows is None:
             self._rows = aiter(self)
         return await anext(self._rows)

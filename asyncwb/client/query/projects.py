@@ -34,7 +34,7 @@ class AsyncProject(Attrs):
     """
 
     def __init__(
-        self, client: Connection, entity: str, project: str, attrs: Mapping[str, Any] | None = None
+        self, client: Connection, entity: str, project: str, attrs: JsonObject | None = None
     ) -> None:
         super().__init__(attrs or {})
         self._client = client
@@ -87,7 +87,7 @@ class AsyncProject(Attrs):
     def sweeps(
         self,
         per_page: int | None = 50,
-        filters: Mapping[str, Any] | None = None,
+        filters: Mapping[str, object] | None = None,
         order: str | None = None,
     ) -> AsyncSweeps:
         """List the project's sweeps, the newest first; asks nothing before it is used.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 from asyncwb.client.query.attributes import Attrs, frame
@@ -35,9 +34,7 @@ class AsyncReport(Attrs):
         project: the project's name.
     """
 
-    def __init__(
-        self, client: Connection, attrs: Mapping[str, Any], entity: str, project: str
-    ) -> None:
+    def __init__(self, client: Connection, attrs: JsonObject, entity: str, project: str) -> None:
         spec = attrs.get("spec") or {}
         super().__init__({**attrs, "spec": loads(spec) if isinstance(spec, str) else spec})
         self._client = client
@@ -60,7 +57,7 @@ class AsyncReport(Attrs):
         return found
 
     def runs(
-        self, section: Mapping[str, Any], per_page: int = 50, only_selected: bool = True
+        self, section: JsonObject, per_page: int = 50, only_selected: bool = True
     ) -> AsyncRuns:
         """List the runs that a section shows; asks nothing before it is used.
 

@@ -364,7 +364,7 @@ class AsyncPublicRun(AsyncRunFields):
             fetch = pages(client, of_last_lines, path, _whole(last, "last", 1))
         return AsyncPages(fetch, ConsoleLogLine.from_entry, size)
 
-    async def _plain(self, document: str, **variables: Any) -> list[Any]:
+    async def _plain(self, document: str, **variables: object) -> list[Any]:
         """Ask for rows as JSON, each read unless they are lists of rows."""
         run = await wait_async(self._client.ask_run(self._run_path, document, **variables))
         rows = run["rows"] or []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from asyncwb.client.query.assigned import AssignedDict
@@ -47,7 +47,7 @@ class AsyncRunFields(Attrs):
         entity: str,
         project: str,
         run_id: str,
-        attrs: Mapping[str, Any] | None = None,
+        attrs: JsonObject | None = None,
         include_sweeps: bool = True,
     ) -> None:
         super().__init__({"name": run_id})
@@ -87,7 +87,7 @@ class AsyncRunFields(Attrs):
         """Do what `load` does: a run of a list gets what lists leave out."""
         return await self.load(force)
 
-    def _take(self, found: Mapping[str, Any]) -> None:
+    def _take(self, found: JsonObject) -> None:
         """Take in the fields that the server sent."""
         attrs = {key: value for key, value in found.items() if key != "entity"}
         raw = {key: _unwrapped(item) for key, item in read_object(attrs.get("config")).items()}
@@ -123,7 +123,7 @@ class AsyncRunFields(Attrs):
             self._loaded()
         return super().__getattr__(name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         """Set a field by any of its names, which `update` sends; other attributes are your own.
 
         Raises AttributeError for a field of the server that cannot be changed.
@@ -137,7 +137,7 @@ class AsyncRunFields(Attrs):
         else:
             raise AttributeError(f"{name} of a run is the server's: it cannot be changed here")
 
-    def _assign(self, key: str, value: Any) -> None:
+    def _assign(self, key: str, value: object) -> None:
         self._field(key)
         self._attrs[key] = value
         self._assigned.add(key)
@@ -384,6 +384,6 @@ class AsyncRunFields(Attrs):
         return f"<Run {self._run_path} ({self._attrs.get('state', 'not loaded')})>"
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrapped(value: object) -> object:
     """Take a config's value out of W&B's `{"value": ..., "desc": ...}`."""
     return value["value"] if isinstance(value, dict) and "value" in value else value

@@ -18,6 +18,7 @@ from asyncwb.client.query.rows.dataframes import check_format, joined
 from asyncwb.client.query.run import AsyncPublicRun
 from asyncwb.errors import ArgumentError
 from asyncwb.tasks import gather
+from asyncwb.typing import JsonObject
 from asyncwb.wire.paths import ProjectPath
 from asyncwb.wire.rows.keys import STEP
 from asyncwb.wire.rows.values import dumps
@@ -49,13 +50,13 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
         self,
         client: Connection,
         path: ProjectPath,
-        filters: Mapping[str, Any] | None = None,
+        filters: Mapping[str, object] | None = None,
         order: str = DEFAULT_ORDER,
         per_page: int = 50,
         include_sweeps: bool = True,
         lazy: bool = True,
     ) -> None:
-        self.filters: dict[str, Any] = dict(filters or {})
+        self.filters: JsonObject = dict(filters or {})
         self.order = order or DEFAULT_ORDER
         text = written({} if filters is None else filters, include_sweeps)
         self._fixed = {
@@ -118,7 +119,7 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
         Source: https://docs.wandb.ai/ref/python/public-api/runs (`histories`).
         """
         check_format(format)
-        found: list[tuple[str, list[dict[str, Any]]]] = []
+        found: list[tuple[str, list[JsonObject]]] = []
         # sync: asked = (samples, keys, x_axis, False, stream)
         # sync: found += [(run.id, run.history(*asked)) for run in self]
         # sync: drop
@@ -137,11 +138,11 @@ def signed(order: str) -> str:
     return order if order.startswith(("+", "-")) else f"-{order}"
 
 
-def written(filters: Mapping[str, Any], include_sweeps: bool = True) -> str:
+def written(filters: Mapping[str, object], include_sweeps: bool = True) -> str:
     """Write filters as JSON; raises ValueError for what is no mapping or no JSON."""
     if not isinstance(filters, Mapping):
         raise ArgumentError(f"filters is a dict in MongoDB's query language, not {filters!r}")
-    wanted = dict(filters)
+    wanted: JsonObject = dict(filters)
     if not include_sweeps:
         alone = {"sweep": None}
         wanted = {"$and": [wanted, alone]} if wanted else alone

@@ -30,7 +30,7 @@ class AsyncRunSummary(AssignedDict):
     """
 
     def __init__(
-        self, client: Connection, path: RunPath, storage_id: str, values: Mapping[str, Any]
+        self, client: Connection, path: RunPath, storage_id: str, values: Mapping[str, object]
     ) -> None:
         super().__init__(values)
         self._client = client
@@ -38,11 +38,11 @@ class AsyncRunSummary(AssignedDict):
         self._storage_id = storage_id
         self._sent = self.written()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self._client, self._path, self._storage_id, dict(self))
 
     async def update(  # type: ignore[override]  # W&B's: it sends, where a dict's would not
-        self, key_vals: Mapping[str, Any] | None = None, overwrite: bool = True
+        self, key_vals: Mapping[str, object] | None = None, overwrite: bool = True
     ) -> None:
         """Take values in and send what was changed to the server, if anything was.
 
@@ -92,7 +92,7 @@ class AsyncRunSummary(AssignedDict):
         except KeyError:
             raise AttributeError(f"the summary has no {name!r}") from None
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("_"):
             super().__setattr__(name, value)
         else:

@@ -56,7 +56,7 @@ class AsyncSweep(Attrs):
         entity: str,
         project: str,
         sweep_id: str,
-        attrs: Mapping[str, Any] | None = None,
+        attrs: JsonObject | None = None,
     ) -> None:
         super().__init__(attrs or {})
         self._client = client
@@ -236,7 +236,7 @@ class AsyncSweeps(AsyncPages[AsyncSweep]):
         client: Connection,
         path: ProjectPath,
         per_page: int = 50,
-        filters: Mapping[str, Any] | None = None,
+        filters: Mapping[str, object] | None = None,
         order: str | None = None,
     ) -> None:
         fixed = {

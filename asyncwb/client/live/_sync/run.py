@@ -14,7 +14,6 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 from asyncwb.client.live import current
 from asyncwb.client.live.at_exit import exit_code_of
@@ -48,7 +47,7 @@ class Run:
         self._log = state.session.log
 
     def log(
-        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
+        self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
     ) -> None:
         """Record a row of metrics.
 
@@ -77,7 +76,7 @@ class Run:
             wait(self._session.log_when_room(dict(data), step, commit))
 
     def log_nowait(
-        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
+        self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
     ) -> bool:
         """Record a row without ever waiting; also outside of a coroutine.
 
@@ -243,7 +242,7 @@ class Run:
         return self._config
 
     @config.setter
-    def config(self, values: Mapping[str, Any]) -> None:
+    def config(self, values: Mapping[str, object]) -> None:
         self._config.update(values)
 
     @property
@@ -378,7 +377,7 @@ class Run:
         state = "finished" if self._state.finished else "running"
         return f"<{type(self).__name__} {self.path} ({state}, step {self.step})>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         raise TypeError(
             "a live run cannot be pickled: log from a forked child directly, or start a run with "
             "the same id in the other process, "

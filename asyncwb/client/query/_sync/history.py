@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future
-from typing import Any
 
 from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.rows.download import Download
@@ -24,6 +23,7 @@ from asyncwb.client.query.rows.json_rows import having, picked, read_row
 from asyncwb.client.waiting import wait
 from asyncwb.engine.notices import caution
 from asyncwb.errors import CommError
+from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 from asyncwb.wire.paths import RunPath
 from asyncwb.wire.rows import frames
@@ -120,9 +120,9 @@ class RowPages:
         self._at = selection.min_step or 0
         self._end: int | None = selection.max_step
         self._end_known = False
-        self._ahead: Future[dict[str, Any]] | None = None
+        self._ahead: Future[JsonObject] | None = None
 
-    def next(self) -> list[dict[str, Any]] | None:
+    def next(self) -> list[JsonObject] | None:
         """Return the next rows, ascending by step, perhaps none of them; None after the last."""
         if not self._end_known:
             self._find_end()
@@ -142,7 +142,7 @@ class RowPages:
         self._end = behind if self._end is None else min(self._end, behind)
         self._end_known = True
 
-    def _ask(self) -> Future[dict[str, Any]] | None:
+    def _ask(self) -> Future[JsonObject] | None:
         assert self._end is not None
         if self._ahead is None and self._at < self._end:
             until = min(self._at + self._page_size, self._end)
@@ -177,9 +177,9 @@ class HistoryScan:
         self._selection = selection
         self._page_size = page_size
         self._nan_as_string = nan_as_string
-        self._rows: Generator[dict[str, Any], None] | None = None
+        self._rows: Generator[JsonObject, None] | None = None
 
-    def __iter__(self) -> Generator[dict[str, Any], None]:
+    def __iter__(self) -> Generator[JsonObject, None]:
         if not wait(self._connection.native()):
             pages = RowPages(self._connection, self._path, self._selection, self._page_size)
             while (rows := pages.next()) is not None:
@@ -195,10 +195,10 @@ class HistoryScan:
         finally:
             tables.close()
 
-    def _shown(self, rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    def _shown(self, rows: Iterable[JsonObject]) -> Iterable[JsonObject]:
         return map(spelled, rows) if self._nan_as_string else rows
 
-    def __next__(self) -> dict[str, Any]:
+    def __next__(self) -> JsonObject:
         if self._rows is None:
             self._rows = iter(self)
         return next(self._rows)

@@ -35,7 +35,7 @@ class Project(Attrs):
     """
 
     def __init__(
-        self, client: Connection, entity: str, project: str, attrs: Mapping[str, Any] | None = None
+        self, client: Connection, entity: str, project: str, attrs: JsonObject | None = None
     ) -> None:
         super().__init__(attrs or {})
         self._client = client
@@ -86,7 +86,7 @@ class Project(Attrs):
     def sweeps(
         self,
         per_page: int | None = 50,
-        filters: Mapping[str, Any] | None = None,
+        filters: Mapping[str, object] | None = None,
         order: str | None = None,
     ) -> Sweeps:
         """List the project's sweeps, the newest first; asks nothing before it is used.

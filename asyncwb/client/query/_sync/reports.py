@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 from asyncwb.client.query._sync.paging import Pages
@@ -36,9 +35,7 @@ class Report(Attrs):
         project: the project's name.
     """
 
-    def __init__(
-        self, client: Connection, attrs: Mapping[str, Any], entity: str, project: str
-    ) -> None:
+    def __init__(self, client: Connection, attrs: JsonObject, entity: str, project: str) -> None:
         spec = attrs.get("spec") or {}
         super().__init__({**attrs, "spec": loads(spec) if isinstance(spec, str) else spec})
         self._client = client
@@ -60,9 +57,7 @@ class Report(Attrs):
         ]
         return found
 
-    def runs(
-        self, section: Mapping[str, Any], per_page: int = 50, only_selected: bool = True
-    ) -> Runs:
+    def runs(self, section: JsonObject, per_page: int = 50, only_selected: bool = True) -> Runs:
         """List the runs that a section shows; asks nothing before it is used.
 
         Args:

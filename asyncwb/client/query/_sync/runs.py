@@ -17,6 +17,7 @@ from asyncwb.client.query.requests.pages import of_runs, pages
 from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.rows.dataframes import check_format, joined
 from asyncwb.errors import ArgumentError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.paths import ProjectPath
 from asyncwb.wire.rows.keys import STEP
 from asyncwb.wire.rows.values import dumps
@@ -48,13 +49,13 @@ class Runs(Pages[PublicRun]):
         self,
         client: Connection,
         path: ProjectPath,
-        filters: Mapping[str, Any] | None = None,
+        filters: Mapping[str, object] | None = None,
         order: str = DEFAULT_ORDER,
         per_page: int = 50,
         include_sweeps: bool = True,
         lazy: bool = True,
     ) -> None:
-        self.filters: dict[str, Any] = dict(filters or {})
+        self.filters: JsonObject = dict(filters or {})
         self.order = order or DEFAULT_ORDER
         text = written({} if filters is None else filters, include_sweeps)
         self._fixed = {
@@ -115,7 +116,7 @@ class Runs(Pages[PublicRun]):
         Source: https://docs.wandb.ai/ref/python/public-api/runs (`histories`).
         """
         check_format(format)
-        found: list[tuple[str, list[dict[str, Any]]]] = []
+        found: list[tuple[str, list[JsonObject]]] = []
         asked = (samples, keys, x_axis, False, stream)
         found += [(run.id, run.history(*asked)) for run in self]
         return joined(found, format)
@@ -129,11 +130,11 @@ def signed(order: str) -> str:
     return order if order.startswith(("+", "-")) else f"-{order}"
 
 
-def written(filters: Mapping[str, Any], include_sweeps: bool = True) -> str:
+def written(filters: Mapping[str, object], include_sweeps: bool = True) -> str:
     """Write filters as JSON; raises ValueError for what is no mapping or no JSON."""
     if not isinstance(filters, Mapping):
         raise ArgumentError(f"filters is a dict in MongoDB's query language, not {filters!r}")
-    wanted = dict(filters)
+    wanted: JsonObject = dict(filters)
     if not include_sweeps:
         alone = {"sweep": None}
         wanted = {"$and": [wanted, alone]} if wanted else alone

@@ -31,7 +31,7 @@ class RunSummary(AssignedDict):
     """
 
     def __init__(
-        self, client: Connection, path: RunPath, storage_id: str, values: Mapping[str, Any]
+        self, client: Connection, path: RunPath, storage_id: str, values: Mapping[str, object]
     ) -> None:
         super().__init__(values)
         self._client = client
@@ -39,11 +39,11 @@ class RunSummary(AssignedDict):
         self._storage_id = storage_id
         self._sent = self.written()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self._client, self._path, self._storage_id, dict(self))
 
     def update(  # type: ignore[override]  # W&B's: it sends, where a dict's would not
-        self, key_vals: Mapping[str, Any] | None = None, overwrite: bool = True
+        self, key_vals: Mapping[str, object] | None = None, overwrite: bool = True
     ) -> None:
         """Take values in and send what was changed to the server, if anything was.
 
@@ -93,7 +93,7 @@ class RunSummary(AssignedDict):
         except KeyError:
             raise AttributeError(f"the summary has no {name!r}") from None
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("_"):
             super().__setattr__(name, value)
         else:

@@ -57,7 +57,7 @@ class Sweep(Attrs):
         entity: str,
         project: str,
         sweep_id: str,
-        attrs: Mapping[str, Any] | None = None,
+        attrs: JsonObject | None = None,
     ) -> None:
         super().__init__(attrs or {})
         self._client = client
@@ -231,7 +231,7 @@ class Sweeps(Pages[Sweep]):
         client: Connection,
         path: ProjectPath,
         per_page: int = 50,
-        filters: Mapping[str, Any] | None = None,
+        filters: Mapping[str, object] | None = None,
         order: str | None = None,
     ) -> None:
         fixed = {

@@ -8,9 +8,6 @@ Source: https://docs.wandb.ai/ref/python/public-api/team.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from asyncwb.client.query.attributes import Attrs
 from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.waiting import wait
@@ -22,7 +19,7 @@ from asyncwb.wire import query_documents
 class Member(Attrs):
     """A member of a team: `name`, `username`, `email`, `admin`, `account_type`, `pending`."""
 
-    def __init__(self, client: Connection, team: str, attrs: Mapping[str, Any]) -> None:
+    def __init__(self, client: Connection, team: str, attrs: JsonObject) -> None:
         super().__init__(attrs)
         self._client = client
         self.team = team
@@ -53,9 +50,7 @@ class Team(Attrs):
         attrs: its fields, where they were loaded already.
     """
 
-    def __init__(
-        self, client: Connection, name: str, attrs: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, client: Connection, name: str, attrs: JsonObject | None = None) -> None:
         super().__init__(attrs or {})
         self._client = client
         self.name = name

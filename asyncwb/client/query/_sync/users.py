@@ -8,13 +8,13 @@ Source: https://docs.wandb.ai/ref/python/public-api/user.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from asyncwb.client.query.attributes import Attrs
 from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.waiting import wait
 from asyncwb.errors import ArgumentError, CommError
+from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 
 
@@ -30,9 +30,7 @@ class User(Attrs):
         user_api: an Api with this account's own key, where there is one.
     """
 
-    def __init__(
-        self, client: Connection, attrs: Mapping[str, Any], user_api: Any | None = None
-    ) -> None:
+    def __init__(self, client: Connection, attrs: JsonObject, user_api: Any | None = None) -> None:
         super().__init__(attrs)
         self._client = client
         self._user_api = user_api
@@ -114,8 +112,8 @@ class User(Attrs):
             self._keys().remove(found[0])
         return deleted
 
-    def _keys(self) -> list[dict[str, Any]]:
-        keys: list[dict[str, Any]] = (self._attrs.get("apiKeys") or {}).get("edges", [])
+    def _keys(self) -> list[JsonObject]:
+        keys: list[JsonObject] = (self._attrs.get("apiKeys") or {}).get("edges", [])
         return keys
 
     def __repr__(self) -> str:

@@ -7,11 +7,12 @@ have left it to the server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Any, Concatenate, Final, ParamSpec, TypeAlias
+from typing import Concatenate, Final, ParamSpec, TypeAlias
 
 from asyncwb.client.query.requests.query import Connection, Page, Variables
+from asyncwb.engine.session import Worker
 from asyncwb.errors import ArgumentError
 from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
@@ -20,7 +21,7 @@ from asyncwb.wire.paths import ProjectPath, RunPath
 P = ParamSpec("P")
 
 Fetch: TypeAlias = Callable[[str | None], Future[Page]]
-Ask: TypeAlias = Callable[Concatenate[Connection, Any, str | None, P], Coroutine[Any, Any, Page]]
+Ask: TypeAlias = Callable[Concatenate[Connection, Worker, str | None, P], Awaitable[Page]]
 
 MAX_PAGE: Final = 1000
 """how many entries a server gives at once, at most"""
@@ -52,7 +53,7 @@ def page_of(connection: JsonObject | None, length: int | None = None) -> Page:
 
 
 async def of_runs(
-    client: Connection, worker: Any, cursor: str | None, path: ProjectPath, fixed: Variables
+    client: Connection, worker: Worker, cursor: str | None, path: ProjectPath, fixed: Variables
 ) -> Page:
     """Ask for runs of a project, and for how many there are."""
     variables = {**fixed, "cursor": cursor}
@@ -61,7 +62,7 @@ async def of_runs(
 
 
 async def of_projects(
-    client: Connection, worker: Any, cursor: str | None, entity: str | None, size: int
+    client: Connection, worker: Worker, cursor: str | None, entity: str | None, size: int
 ) -> Page:
     """Ask for projects of an entity."""
     owner = await client.owner(worker, entity)
@@ -71,7 +72,7 @@ async def of_projects(
 
 
 async def of_reports(
-    client: Connection, worker: Any, cursor: str | None, path: ProjectPath, fixed: Variables
+    client: Connection, worker: Worker, cursor: str | None, path: ProjectPath, fixed: Variables
 ) -> Page:
     """Ask for reports of a project."""
     variables = {**fixed, "cursor": cursor}
@@ -80,7 +81,7 @@ async def of_reports(
 
 
 async def of_sweeps(
-    client: Connection, worker: Any, cursor: str | None, path: ProjectPath, fixed: Variables
+    client: Connection, worker: Worker, cursor: str | None, path: ProjectPath, fixed: Variables
 ) -> Page:
     """Ask for sweeps of a project, and for how many there are."""
     variables = {**fixed, "cursor": cursor}
@@ -92,7 +93,7 @@ async def of_sweeps(
 
 
 async def of_files(
-    client: Connection, worker: Any, cursor: str | None, path: RunPath, fixed: Variables
+    client: Connection, worker: Worker, cursor: str | None, path: RunPath, fixed: Variables
 ) -> Page:
     """Ask for files of a run."""
     variables = {**fixed, "cursor": cursor}
@@ -103,7 +104,7 @@ async def of_files(
 
 
 async def of_lines(
-    client: Connection, worker: Any, cursor: str | None, path: RunPath, size: int
+    client: Connection, worker: Worker, cursor: str | None, path: RunPath, size: int
 ) -> Page:
     """Ask for lines that a run's program printed, from the first on."""
     place = {"first": size, "after": cursor}
@@ -112,7 +113,7 @@ async def of_lines(
 
 
 async def of_last_lines(
-    client: Connection, worker: Any, cursor: str | None, path: RunPath, count: int
+    client: Connection, worker: Worker, cursor: str | None, path: RunPath, count: int
 ) -> Page:
     """Ask for the last lines that a run's program printed; there is one such page."""
     assert cursor is None

@@ -14,12 +14,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import anyio
 
+from asyncwb.engine.session import Worker
 from asyncwb.engine.thread import Engine
+from asyncwb.engine.uplink.embedded import Address
+from asyncwb.engine.uplink.http import Reply
 from asyncwb.engine.uploads.transfer import save, send
 from asyncwb.errors import (
     ArgumentError,
@@ -41,7 +44,7 @@ from asyncwb.wire.rows.values import dumps, loads
 T = TypeVar("T")
 
 Params: TypeAlias = list[tuple[str, str]]
-Variables: TypeAlias = Mapping[str, Any]
+Variables: TypeAlias = Mapping[str, object]
 Checked: TypeAlias = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 """passes on what a file is made of, and looks at it on the way"""
 
@@ -94,30 +97,30 @@ class Connection:
         self.settings = settings
         self._timeout = timeout
         self._api_key = api_key
-        self._address: Any = None
+        self._address: Address | None = None
         self._entity: str | None = None
         self._features: frozenset[str] | None = None
         self._native: bool | None = None
         self._unpickled = False
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         given = {name: v for name, v in self.settings.given.items() if name != "api_key"}
         return {"settings": given, "timeout": self._timeout}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: JsonObject) -> None:
         Connection.__init__(self, Settings.resolve(state["settings"]), state["timeout"])
         self._unpickled = True
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Connection:
+    def __deepcopy__(self, memo: dict[int, object]) -> Connection:
         return self
 
     # Commands, for any thread.
 
-    def ask(self, document: str, **variables: Any) -> Future[JsonObject]:
+    def ask(self, document: str, **variables: object) -> Future[JsonObject]:
         """Send a GraphQL document; gives the answer's `data`."""
         return self.submit(lambda worker: self.query(worker, document, variables))
 
-    def ask_run(self, path: RunPath, document: str, **variables: Any) -> Future[JsonObject]:
+    def ask_run(self, path: RunPath, document: str, **variables: object) -> Future[JsonObject]:
         """Send a document about a run; gives the run's object, raises RunNotFoundError."""
         return self.submit(lambda worker: self.query_run(worker, path, document, variables))
 
@@ -161,7 +164,7 @@ class Connection:
             lambda worker: self._sync_tensorboard(worker, folder, run_id, project, entity)
         )
 
-    def submit(self, work: Callable[[Any], Awaitable[T]]) -> Future[T]:
+    def submit(self, work: Callable[[Worker], Awaitable[T]]) -> Future[T]:
         """Run `work(worker)` on the engine's loop, for at most `timeout` seconds."""
         return Engine.current().submit(lambda worker: self.bounded(work(worker)))
 
@@ -180,6 +183,12 @@ class Connection:
             return self._api_key or self.settings.api_key
         return self.key(self._address)
 
+    @property
+    def _where(self) -> str:
+        """Where the server is that was asked."""
+        assert self._address is not None
+        return self._address.url
+
     # What runs on the engine's loop.
 
     async def bounded(self, work: Awaitable[T]) -> T:
@@ -193,13 +202,13 @@ class Connection:
                 "done what it was asked; try again, or give it longer with Api(timeout=...)"
             ) from error
 
-    async def address(self, worker: Any, *, afresh: bool = False) -> Any:
+    async def address(self, worker: Worker, *, afresh: bool = False) -> Address:
         """Find the server, or recall where it is."""
         if self._address is None or afresh:
             self._address = await worker.address(self.settings)
         return self._address
 
-    def key(self, address: Any) -> str | None:
+    def key(self, address: Address) -> str | None:
         """Return the key for the server at an address; UsageError where unpickling found none."""
         key: str | None = self._api_key or address.key
         if key is None and self._unpickled:
@@ -210,7 +219,7 @@ class Connection:
             )
         return key
 
-    async def query(self, worker: Any, document: str, variables: Variables) -> JsonObject:
+    async def query(self, worker: Worker, document: str, variables: Variables) -> JsonObject:
         """Send a GraphQL document; raises CommError for every error in the answer."""
         try:
             body = dumps({"query": document, "variables": variables})
@@ -219,14 +228,14 @@ class Connection:
         change = document.lstrip().startswith("mutation")
         answer = await self._send(worker, "POST", "/graphql", data=body, change=change)
         if answer.get("errors"):
-            raise _query_error(answer["errors"], self._address.url)
+            raise _query_error(answer["errors"], self._where)
         data = answer.get("data")
         if not isinstance(data, dict):
-            raise CommError(f"{self._address.url} answered without data", 200)
+            raise CommError(f"{self._where} answered without data", 200)
         return data
 
     async def query_run(
-        self, worker: Any, path: RunPath, document: str, variables: Variables
+        self, worker: Worker, path: RunPath, document: str, variables: Variables
     ) -> JsonObject:
         """Send a document about a run; gives the run's object."""
         entity = await self.owner(worker, path.entity)
@@ -243,7 +252,7 @@ class Connection:
         return {**run, "entity": entity}
 
     async def query_project(
-        self, worker: Any, path: ProjectPath, document: str, variables: Variables
+        self, worker: Worker, path: ProjectPath, document: str, variables: Variables
     ) -> JsonObject:
         """Send a document about a project; gives the project's object."""
         entity = await self.owner(worker, path.entity)
@@ -258,7 +267,7 @@ class Connection:
             )
         return {**project, "entity": entity}
 
-    async def owner(self, worker: Any, entity: str | None = None) -> str:
+    async def owner(self, worker: Worker, entity: str | None = None) -> str:
         """Return the entity, or that of the key's own user where none is named."""
         if entity is not None or self.settings.entity is not None:
             return entity or str(self.settings.entity)
@@ -266,14 +275,14 @@ class Connection:
             viewer = (await self.query(worker, query_documents.DEFAULT_ENTITY, {})).get("viewer")
             if not viewer or not viewer.get("entity"):
                 raise AuthenticationError(
-                    f"{self._address.url} does not know whose API key this is. Nothing was "
+                    f"{self._where} does not know whose API key this is. Nothing was "
                     "changed; check the key, or run `asyncwb login`.",
                     200,
                 )
             self._entity = str(viewer["entity"])
         return self._entity
 
-    async def speaks_natively(self, worker: Any) -> bool:
+    async def speaks_natively(self, worker: Worker) -> bool:
         """Tell whether the server offers our own routes."""
         if self._native is None:
             reply = await self._request(worker, "GET", "/ready", None, change=False)
@@ -287,13 +296,13 @@ class Connection:
             return native
         return self._native
 
-    async def history_url(self, address: Any, worker: Any, path: RunPath) -> str:
+    async def history_url(self, address: Address, worker: Worker, path: RunPath) -> str:
         """Return where a run's rows are."""
         entity = await self.owner(worker, path.entity)
         return f"{address.url}/api/v1/runs/{route(entity, path.project, path.run)}/history"
 
     async def _send(
-        self, worker: Any, method: str, place: str, *, data: bytes | None, change: bool
+        self, worker: Worker, method: str, place: str, *, data: bytes | None, change: bool
     ) -> JsonObject:
         """Send a request until it is answered with more than "not now"."""
         clock, pause = anyio.current_time, 0.25
@@ -308,15 +317,15 @@ class Connection:
             pause = min(2 * pause, _LONGEST_PAUSE)
         if reply.status != 200:
             problem = CommError(_problem(reply), reply.status, reply.error[0])
-            raise refusal(problem, self._address.url)
+            raise refusal(problem, self._where)
         answer = reply.json()
         if not isinstance(answer, dict):
-            raise CommError(f"{self._address.url} answered with no object", reply.status)
+            raise CommError(f"{self._where} answered with no object", reply.status)
         return answer
 
     async def _request(
-        self, worker: Any, method: str, place: str, data: bytes | None, *, change: bool
-    ) -> Any:
+        self, worker: Worker, method: str, place: str, data: bytes | None, *, change: bool
+    ) -> Reply:
         known = self._address is not None
         address = await self.address(worker)
         http = worker.connections(self._timeout + _GRACE)
@@ -330,14 +339,14 @@ class Connection:
         address = await self.address(worker, afresh=True)
         return await http.request(method, address.url + place, key=self.key(address), data=data)
 
-    async def _info(self, worker: Any, path: RunPath) -> JsonObject:
+    async def _info(self, worker: Worker, path: RunPath) -> JsonObject:
         if not await self.speaks_natively(worker):
             return {}
         entity = await self.owner(worker, path.entity)
         place = f"/api/v1/runs/{route(entity, path.project, path.run)}"
         return await self._send(worker, "GET", place, data=None, change=False)
 
-    async def _has_feature(self, worker: Any, name: str) -> bool:
+    async def _has_feature(self, worker: Worker, name: str) -> bool:
         if self._features is None:
             data = await self.query(worker, query_documents.SERVER_FEATURES, {})
             features = (data.get("serverInfo") or {}).get("features") or []
@@ -346,14 +355,14 @@ class Connection:
 
     # Files, at addresses that may be relative to the server or far from it.
 
-    async def _place(self, worker: Any, url: str) -> tuple[str, str | None]:
+    async def _place(self, worker: Worker, url: str) -> tuple[str, str | None]:
         """Return the whole address and the key for it, which goes to the server alone."""
         address = await self.address(worker)
         whole = urljoin(f"{address.url}/", url)
         ours = whole.startswith(f"{address.url}/")
         return whole, self.key(address) if ours else None
 
-    async def _read(self, worker: Any, url: str) -> bytes:
+    async def _read(self, worker: Worker, url: str) -> bytes:
         whole, key = await self._place(worker, url)
         http = worker.connections(self._timeout)
         try:
@@ -363,7 +372,7 @@ class Connection:
             raise _not_given(error, "the file", whole) from error
 
     async def fetch(
-        self, worker: Any, url: str, target: Path, checked: Checked | None = None
+        self, worker: Worker, url: str, target: Path, checked: Checked | None = None
     ) -> None:
         """Write what an address has to a file; `checked` raises CommError where it is no good."""
         whole, key = await self._place(worker, url)
@@ -374,12 +383,12 @@ class Connection:
         except CommError as error:
             raise _not_given(error, target.name, whole) from error
 
-    async def _upload(self, worker: Any, url: str, source: Path, headers: list[str]) -> None:
+    async def _upload(self, worker: Worker, url: str, source: Path, headers: list[str]) -> None:
         whole, _ = await self._place(worker, url)
         await send(worker.connections(self._timeout), whole, source, headers)
 
     async def _sync_tensorboard(
-        self, worker: Any, folder: Path, run_id: str | None, project: str, entity: str
+        self, worker: Worker, folder: Path, run_id: str | None, project: str, entity: str
     ) -> RunPath:
         found = await self.address(worker)
         result = await sync_tensorboard(
@@ -403,7 +412,7 @@ class Connection:
 
     # Waiting for the end of a run.
 
-    async def _settled(self, worker: Any, path: RunPath) -> bool:
+    async def _settled(self, worker: Worker, path: RunPath) -> bool:
         if not await self.bounded(self.speaks_natively(worker)):
             return await self._ended_by_asking(worker, path)
         try:
@@ -412,10 +421,10 @@ class Connection:
             return False
         except CommError as error:
             if error.status not in _PASSING:
-                raise refusal(error, self._address.url) from error
+                raise refusal(error, self._where) from error
         return await self._ended_by_asking(worker, path)
 
-    async def _ended_by_asking(self, worker: Any, path: RunPath) -> bool:
+    async def _ended_by_asking(self, worker: Worker, path: RunPath) -> bool:
         """Ask for the run's state, having patience with a server that is being restarted."""
         clock = anyio.current_time
         deadline = clock() + self._timeout
@@ -430,7 +439,7 @@ class Connection:
             else:
                 return run["state"] not in RUNNING
 
-    async def _ended(self, worker: Any, path: RunPath) -> bool:
+    async def _ended(self, worker: Worker, path: RunPath) -> bool:
         """Follow the run's live events until it has ended; False where they stop before."""
         address = await self.address(worker)
         owner = await self.owner(worker, path.entity)
@@ -460,7 +469,7 @@ def _asked_to_wait(headers: Mapping[str, str]) -> float:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
-def _problem(reply: Any) -> str:
+def _problem(reply: Reply) -> str:
     """Return what an error answer says, in our shape or in GraphQL's."""
     if reply.error[1]:
         return str(reply.problem)

@@ -6,8 +6,7 @@ are `{"key": {"section", "name"}, "op", "value", "disabled"}`; a `sort`; and `se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from asyncwb.typing import JsonObject
 
@@ -25,7 +24,7 @@ _COMPARE: Final = {
 _JOIN: Final = {"AND": "$and", "OR": "$or"}
 
 
-def query_of(run_set: Mapping[str, Any], only_selected: bool) -> tuple[JsonObject, str]:
+def query_of(run_set: JsonObject, only_selected: bool) -> tuple[JsonObject, str]:
     """Return the filters and the order of a set of runs.
 
     Raises ValueError for a key or an operator that has no meaning here.
@@ -37,14 +36,14 @@ def query_of(run_set: Mapping[str, Any], only_selected: bool) -> tuple[JsonObjec
     return filters, _order(run_set.get("sort") or {})
 
 
-def _order(sort: Mapping[str, Any]) -> str:
+def _order(sort: JsonObject) -> str:
     first = (sort.get("keys") or [sort])[0]  # newer reports sort by several keys
     if "key" not in first:
         return "-created_at"
     return ("+" if first.get("ascending") else "-") + _path(first["key"])
 
 
-def _filter(tree: Mapping[str, Any]) -> JsonObject:
+def _filter(tree: JsonObject) -> JsonObject:
     op = tree.get("op")
     if op in _JOIN:
         parts = [_filter(part) for part in tree.get("filters", []) if not part.get("disabled")]
@@ -57,7 +56,7 @@ def _filter(tree: Mapping[str, Any]) -> JsonObject:
     return {_path(tree["key"]): {_COMPARE[op]: value}}
 
 
-def _path(key: Mapping[str, Any]) -> str:
+def _path(key: JsonObject) -> str:
     if key.get("section") not in _PREFIX:
         raise ValueError(f"a report's key is in the section {key.get('section')!r}, not in a run")
     return _PREFIX[key["section"]] + str(key["name"])

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from asyncwb.client.query.rows.formats import Names, as_columns
 from asyncwb.errors import ArgumentError, UnsupportedError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import Table
 
 FORMATS: Final = ("default", "pandas", "polars")
@@ -19,7 +20,7 @@ def has_pandas() -> bool:
     return importlib.util.find_spec("pandas") is not None
 
 
-def pandas_frame(rows: Table | Sequence[dict[str, Any]], names: Names) -> Any:
+def pandas_frame(rows: Table | Sequence[JsonObject], names: Names) -> Any:
     """Make a pandas DataFrame of a table or of rows."""
     pandas = _load("pandas")
     if isinstance(rows, Table):
@@ -27,7 +28,7 @@ def pandas_frame(rows: Table | Sequence[dict[str, Any]], names: Names) -> Any:
     return pandas.DataFrame.from_records(rows)
 
 
-def joined(histories: Sequence[tuple[str, list[dict[str, Any]]]], kind: str) -> Any:
+def joined(histories: Sequence[tuple[str, list[JsonObject]]], kind: str) -> Any:
     """Join the rows of several runs, each with its `run_id`.
 
     Args:

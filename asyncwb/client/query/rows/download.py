@@ -11,9 +11,10 @@ import os
 import struct
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Final
 
 from asyncwb.client.query.requests.query import Connection, Params, refusal
+from asyncwb.engine.session import Worker
 from asyncwb.engine.thread import Engine
 from asyncwb.errors import CommError
 from asyncwb.wire.paths import RunPath
@@ -55,7 +56,7 @@ class Download:
         if self._engine.pid == os.getpid():
             self._engine.submit(self._close)
 
-    async def _next(self, worker: Any) -> list[bytes]:
+    async def _next(self, worker: Worker) -> list[bytes]:
         if self._source is None:
             self._source = self._batches(worker)
         self._busy = True
@@ -66,12 +67,12 @@ class Download:
             if self._closing:
                 await self._source.aclose()
 
-    async def _close(self, _worker: Any) -> None:
+    async def _close(self, _worker: Worker) -> None:
         self._closing = True
         if self._source is not None and not self._busy:
             await self._source.aclose()
 
-    async def _batches(self, worker: Any) -> AsyncGenerator[list[bytes], None]:
+    async def _batches(self, worker: Worker) -> AsyncGenerator[list[bytes], None]:
         address = await self._connection.address(worker, afresh=self._afresh)
         url = await self._connection.history_url(address, worker, self._path)
         key = self._connection.key(address)

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from asyncwb.client.query.requests.query import RUNNING, Connection
 from asyncwb.engine.notices import caution
+from asyncwb.engine.session import Worker
 from asyncwb.engine.thread import Engine
 from asyncwb.engine.uploads.transfer import place_in
 from asyncwb.errors import CommError, Error, IncompleteRunHistoryError
@@ -65,7 +66,7 @@ class _Exports(NamedTuple):
 
 
 async def _download(
-    connection: Connection, worker: Any, path: RunPath, folder: Path, complete: bool
+    connection: Connection, worker: Worker, path: RunPath, folder: Path, complete: bool
 ) -> DownloadHistoryResult:
     found = await connection.bounded(_find(connection, worker, path))
     if complete and found.live:
@@ -92,7 +93,7 @@ async def _download(
     return DownloadHistoryResult(paths, found.live, errors or None)
 
 
-async def _fetch(connection: Connection, worker: Any, url: str, target: Path) -> None:
+async def _fetch(connection: Connection, worker: Worker, url: str, target: Path) -> None:
     """Bring one file; where the server's store is damaged, what is whole, and say what is not."""
     try:
         await connection.fetch(worker, url, target, _whole)
@@ -103,7 +104,7 @@ async def _fetch(connection: Connection, worker: Any, url: str, target: Path) ->
         await connection.fetch(worker, f"{url}&damaged=skip", target, _whole)
 
 
-async def _find(connection: Connection, worker: Any, path: RunPath) -> _Exports:
+async def _find(connection: Connection, worker: Worker, path: RunPath) -> _Exports:
     native = await connection.speaks_natively(worker)
     # The state first: what the file then has is all that a run that had ended logged.
     document = query_documents.RUN_STATE if native else query_documents.PARQUET_HISTORY

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncwb.errors import ArgumentError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.picking import even, extremes, including
 from asyncwb.wire.rows.columns import FLOAT, INT, JSON, Column, Table, concat
 from asyncwb.wire.rows.keys import OPEN, SYSTEM, display, escape, shown
@@ -83,7 +84,7 @@ class Selection:
         ]
 
 
-def check_names(keys: Any) -> Names:
+def check_names(keys: object) -> Names:
     """Check keys that a caller gave; none at all is None. Raises ValueError for anything else."""
     if keys is None:
         return None
@@ -192,7 +193,7 @@ def matching(table: Table, names: Names) -> Table:
     return table if bool(present.all()) else table.take(np.flatnonzero(present))
 
 
-def as_dicts(table: Table, names: Names) -> list[dict[str, Any]]:
+def as_dicts(table: Table, names: Names) -> list[JsonObject]:
     """Return rows as dicts; a name that a row lacks is left out of it."""
     dense: dict[str, Column] = {}
     rest: list[tuple[str, Column]] = []
@@ -212,7 +213,7 @@ def as_dicts(table: Table, names: Names) -> list[dict[str, Any]]:
 
 
 @lru_cache(maxsize=64)
-def _maker(names: tuple[str, ...]) -> Callable[..., dict[str, Any]]:
+def _maker(names: tuple[str, ...]) -> Callable[..., JsonObject]:
     """Build the function that makes a dict of one value a name.
 
     Compiled for the names, as namedtuple does: 0.75 us a row of 13 values, where `dict(zip(...))`
@@ -220,7 +221,7 @@ def _maker(names: tuple[str, ...]) -> Callable[..., dict[str, Any]]:
     """
     arguments = [f"v{number}" for number in range(len(names))]
     items = ",".join(f"{name!r}:{v}" for name, v in zip(names, arguments, strict=True))
-    maker: Callable[..., dict[str, Any]] = eval(f"lambda {','.join(arguments)}: {{{items}}}")
+    maker: Callable[..., JsonObject] = eval(f"lambda {','.join(arguments)}: {{{items}}}")
     return maker
 
 
@@ -255,6 +256,6 @@ def _objects(column: Column) -> NDArray[Any]:
     return np.fromiter(_plain(column), dtype=object, count=len(column.values))
 
 
-def _plain(column: Column) -> list[Any]:
-    values: list[Any] = column.values if column.kind == JSON else column.values.tolist()
+def _plain(column: Column) -> list[object]:
+    values: list[object] = column.values if column.kind == JSON else column.values.tolist()
     return values
