@@ -26,7 +26,7 @@ from asyncwb.client.query.requests.query import Asker
 from asyncwb.client.query.rows import exports
 from asyncwb.client.query.rows.dataframes import has_pandas, pandas_frame
 from asyncwb.client.query.rows.exports import DownloadHistoryResult
-from asyncwb.client.query.rows.formats import Sampler, Selection, as_dicts, check_names
+from asyncwb.client.query.rows.formats import HistoryQuery, Sampler, as_dicts, check_names
 from asyncwb.client.query.rows.json_rows import having, picked, read_row
 from asyncwb.client.query.run_fields import TEXTS, AsyncRunFields
 from asyncwb.client.waiting import in_thread, wait_async
@@ -255,7 +255,7 @@ class AsyncPublicRun(AsyncRunFields):
         if stream == "system":
             rows = await self._plain(query_documents.EVENTS, samples=count)
         elif await wait_async(self._client.native()):
-            rows = await self._sample(Selection(names, samples=count))
+            rows = await self._sample(HistoryQuery(names, samples=count))
         elif names is None:
             rows = await self._plain(query_documents.HISTORY, samples=count)
         else:
@@ -297,7 +297,7 @@ class AsyncPublicRun(AsyncRunFields):
 
         Source: https://docs.wandb.ai/ref/python/public-api/run (`scan_history`).
         """
-        selection = Selection(
+        selection = HistoryQuery(
             check_names(keys),
             None if min_step is None else _whole(min_step, "min_step", 0),
             None if max_step is None else _whole(max_step, "max_step", 0),
@@ -370,7 +370,7 @@ class AsyncPublicRun(AsyncRunFields):
         rows = run["rows"] or []
         return [row if isinstance(row, list) else read_row(row) for row in rows]
 
-    async def _sample(self, selection: Selection) -> Table:
+    async def _sample(self, selection: HistoryQuery) -> Table:
         assert selection.samples is not None
         reader = AsyncTables(self._client, self._run_path, selection)
         sampler = Sampler(selection.samples, selection.single)

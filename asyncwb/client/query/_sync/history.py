@@ -18,7 +18,7 @@ from concurrent.futures import Future
 
 from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.rows.download import Download
-from asyncwb.client.query.rows.formats import Names, Selection, as_dicts, matching
+from asyncwb.client.query.rows.formats import HistoryQuery, Names, as_dicts, matching
 from asyncwb.client.query.rows.json_rows import having, picked, read_row
 from asyncwb.client.waiting import wait
 from asyncwb.engine.notices import caution
@@ -38,7 +38,7 @@ class Tables:
     last row that came; `_failed`, whether the connection was cut and nothing came since.
     """
 
-    def __init__(self, connection: Connection, path: RunPath, selection: Selection) -> None:
+    def __init__(self, connection: Connection, path: RunPath, selection: HistoryQuery) -> None:
         self._connection = connection
         self._path = path
         self._selection = selection
@@ -111,7 +111,7 @@ class RowPages:
     """
 
     def __init__(
-        self, connection: Connection, path: RunPath, selection: Selection, page_size: int
+        self, connection: Connection, path: RunPath, selection: HistoryQuery, page_size: int
     ) -> None:
         self._connection = connection
         self._path = path
@@ -167,7 +167,7 @@ class HistoryScan:
         self,
         connection: Connection,
         path: RunPath,
-        selection: Selection,
+        selection: HistoryQuery,
         page_size: int,
         *,
         nan_as_string: bool = False,

@@ -35,7 +35,7 @@ Names: TypeAlias = tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class HistoryQuery:
     """Which rows of a history: those with all of `names`, and a step in [min_step, max_step)."""
 
     names: Names = None

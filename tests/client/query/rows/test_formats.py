@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncwb.client.query.rows.formats import (
+    HistoryQuery,
     Sampler,
-    Selection,
     as_columns,
     as_dicts,
     check_names,
@@ -80,7 +80,7 @@ def test_columns_keep_their_types_where_they_have_no_gaps() -> None:
 
 
 def test_a_name_with_a_dot_may_be_a_level_or_a_key() -> None:
-    selection = Selection(("a.b", "loss"), min_step=3)
+    selection = HistoryQuery(("a.b", "loss"), min_step=3)
     assert [value for name, value in selection.params(9) if name == "key"] == [
         "a.b",
         r"a\.b",
@@ -100,14 +100,14 @@ def test_a_level_and_a_key_that_look_alike_are_both_there() -> None:
 
 
 def test_the_server_takes_a_sample_that_fits_one_answer() -> None:
-    asked = Selection(("a.b", "loss"), samples=500).params()
+    asked = HistoryQuery(("a.b", "loss"), samples=500).params()
     assert [value for name, value in asked if name == "name"] == ["a.b", "loss"]
     assert ("samples", "500") in asked
     assert "key" not in dict(asked)
     many = tuple(map(str, range(200)))
-    for streamed in (Selection(("loss",), samples=10**6), Selection(many, samples=5)):
+    for streamed in (HistoryQuery(("loss",), samples=10**6), HistoryQuery(many, samples=5)):
         assert not {"samples", "name"} & set(dict(streamed.params()))
-    assert "key" not in dict(Selection(many).params())
+    assert "key" not in dict(HistoryQuery(many).params())
 
 
 @pytest.mark.parametrize("keys", ["loss", 3, [3], [""], {"loss": 1}])
