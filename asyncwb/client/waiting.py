@@ -87,25 +87,32 @@ def shielded_after(error: BaseException | None) -> AbstractContextManager[object
 
 def _library() -> Literal["asyncio", "trio"]:
     """Tell which library runs the calling coroutine; raises UsageError for another one, or none."""
-    name = None
-    if "sniffio" in sys.modules:  # trio brings it along, and says there that it runs
-        import sniffio
-
-        with contextlib.suppress(sniffio.AsyncLibraryNotFoundError):
-            name = sniffio.current_async_library()
-        if name == "trio":
-            return "trio"
+    if "trio" in sys.modules and _sniffed() == "trio":
+        return "trio"
     if "asyncio" in sys.modules:
         import asyncio
 
         with contextlib.suppress(RuntimeError):
             asyncio.get_running_loop()
             return "asyncio"
+    name = _sniffed()
     raise UsageError(
         f"an async face of asyncwb was awaited {f'under {name}' if name else 'without a loop'}: it "
         "needs asyncio (with uvloop or without) or trio. What was logged is safe; call the same "
         "of the sync face (asyncwb.init, asyncwb.Api) there."
     )
+
+
+def _sniffed() -> str | None:
+    """Tell which library says that it runs; only what loads sniffio says so, as trio does."""
+    if "sniffio" not in sys.modules:
+        return None
+    import sniffio
+
+    try:
+        return sniffio.current_async_library()
+    except sniffio.AsyncLibraryNotFoundError:
+        return None
 
 
 async def _wait_in_trio(future: Future[T]) -> T:

@@ -258,6 +258,20 @@ def test_a_loop_that_is_gone_when_the_work_ends_does_no_harm(
     assert capfd.readouterr().err == ""
 
 
+def test_a_loop_that_was_left_and_closed_does_no_harm(capfd: pytest.CaptureFixture[str]) -> None:
+    future: Future[int] = Future()
+    future.set_running_or_notify_cancel()
+    loop = asyncio.new_event_loop()
+    task: Any = loop.create_task(wait_async(future))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    future.set_result(1)
+    assert capfd.readouterr().err == ""
+    assert not task.done()
+    task._log_destroy_pending = False  # as asyncio.gather does, lest it tells of what is meant
+
+
 def by_hand(work: Coroutine[Any, Any, int]) -> None:
     """Run a coroutine without any loop, up to its first wait."""
     with pytest.raises(StopIteration):
