@@ -9,6 +9,7 @@
     sweeps        sweeps
     reports       reports and saved workspaces
     alerts        alerts that a run raised
+    inputs        what mutations are given, typed as the SDL declares it
     nodes         what several subjects point to, fetched for a whole list at once
     later         what this server does not have yet
     execution/    from the text of a request to its answer, within bounds
@@ -29,11 +30,11 @@ import asyncio
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from aiohttp import web
-from ariadne import load_schema_from_path, make_executable_schema
+from ariadne import SchemaBindable, load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 
 from asyncwb.server.graphql import (
@@ -76,7 +77,7 @@ def snake(name: str) -> str:
 @cache
 def executable_schema() -> GraphQLSchema:
     """Return the schema with its resolvers; built once a process."""
-    bindables: list[Any] = [b for subject in _SUBJECTS for b in subject.BINDABLES]
+    bindables: list[SchemaBindable] = [b for subject in _SUBJECTS for b in subject.BINDABLES]
     return make_executable_schema(
         load_schema_from_path(str(_FOLDER)),
         *bindables,
@@ -131,7 +132,7 @@ def _bad_body(message: str) -> ApiError:
     return ApiError(400, "bad_request", f"{message} Nothing was done.")
 
 
-def _has_nul(value: Any) -> bool:
+def _has_nul(value: object) -> bool:
     stack = [value]
     while stack:
         item = stack.pop()

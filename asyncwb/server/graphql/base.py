@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from ariadne import InterfaceType, QueryType, ScalarType
 from graphql import GraphQLError
@@ -38,13 +38,13 @@ BINDABLES = [json, json_string, int64, date_time, duration, node, query]
 
 
 @json_string.serializer
-def _json_text(value: Any) -> str:
+def _json_text(value: object) -> str:
     """Give JSON text: a string is taken as JSON text already."""
     return value if isinstance(value, str) else dumps(value).decode()
 
 
 @json_string.value_parser
-def _json_value(value: Any) -> Any:
+def _json_value(value: object) -> object:
     """Read JSON text, bare NaN and infinities included."""
     if not isinstance(value, str):
         raise GraphQLError("JSONString cannot represent a value that is not a string.")
@@ -55,8 +55,8 @@ def _json_value(value: Any) -> Any:
 
 
 @int64.value_parser
-def _whole(value: Any) -> int:
-    number: Any = value
+def _whole(value: object) -> int:
+    number = value
     if isinstance(value, str) and len(value) <= 20:
         try:
             number = int(value)
@@ -79,22 +79,25 @@ def iso(value: float | str) -> str:
 
 
 @date_time.value_parser
-def unix(value: Any) -> float:
+def unix(value: object) -> float:
     """Read ISO 8601 as unix seconds; without a zone it is UTC."""
+    wrong = "DateTime cannot represent text that is not ISO 8601."
+    if not isinstance(value, str):
+        raise GraphQLError(wrong)
     try:
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        raise GraphQLError("DateTime cannot represent text that is not ISO 8601.") from error
+    except ValueError as error:
+        raise GraphQLError(wrong) from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @node.type_resolver
-def _kind(value: Any, *_: Any) -> str:
-    return value["__typename"] if isinstance(value, dict) else type(value).__name__
+def _kind(value: object, *_: object) -> str:
+    return str(value["__typename"]) if isinstance(value, dict) else type(value).__name__
 
 
 @query.field("serverInfo")
-def _server_info(_: Any, _info: Info) -> dict[str, Any]:
+def _server_info(_: object, _info: Info) -> dict[str, object]:
     return {
         "features": [{"name": name, "is_enabled": True} for name in FEATURES],
         # Clients compare their own release with these, and warn of one that is too old.

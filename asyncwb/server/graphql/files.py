@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from ariadne import MutationType, ObjectType
 
 from asyncwb.server.graphql.execution import ids, paging
 from asyncwb.server.graphql.execution.context import Context, Info, refused
 from asyncwb.server.graphql.execution.pace import in_steps
-from asyncwb.server.graphql.runs import back, named
+from asyncwb.server.graphql.inputs import (
+    CreateRunFilesInput,
+    DeleteFilesInput,
+    MarkRunFilesUploadedInput,
+    back,
+)
+from asyncwb.server.graphql.runs import named
 from asyncwb.server.http.access import Action, require_run
 from asyncwb.server.http.state import State
 from asyncwb.server.objects import files
@@ -45,7 +51,7 @@ async def _files(
     pattern: str | None = None,
     first: int | None = None,
     after: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     store = info.context.state.files
     size, cursor = paging.page_size(first), paging.decode(after, LIST)
     wanted = list(dict.fromkeys(name for name in names or () if name)) or None
@@ -63,14 +69,8 @@ async def _files(
         count: int = await store.count(run.id, names=wanted, pattern=pattern)
         return count
 
-    return paging.connection(
-        found,
-        size,
-        lambda file: (file.name, file.id),
-        LIST,
-        upload_headers=[],
-        total_count=total,
-    )
+    connection = paging.connection(found, size, lambda file: (file.name, file.id), LIST)
+    return {**connection, "upload_headers": [], "total_count": total}
 
 
 @file_type.field("id")
@@ -96,7 +96,7 @@ def _size(file: StoredFile, _: Info) -> int:
 
 
 @mutation.field("createRunFiles")
-async def _create(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _create(_: object, info: Info, input: CreateRunFilesInput) -> dict[str, object]:
     context: Context = info.context
     path, run_id = await require_run(
         context.state, context.user, Action.WRITE, named(context, input)
@@ -111,7 +111,7 @@ async def _create(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 
 @mutation.field("markRunFilesUploaded")
-async def _uploaded(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _uploaded(_: object, info: Info, input: MarkRunFilesUploadedInput) -> dict[str, object]:
     """Say whether the files are there: an upload is noticed when its last byte came."""
     context: Context = info.context
     _, run_id = await require_run(context.state, context.user, Action.WRITE, named(context, input))
@@ -121,7 +121,7 @@ async def _uploaded(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]
 
 
 @mutation.field("deleteFiles")
-async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _delete(_: object, info: Info, input: DeleteFilesInput) -> dict[str, object]:
     context: Context = info.context
     numbers = {ids.number(file, "File") for file in input["files"]}
     if len(numbers) > MAX_FILES:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final, TypeGuard
 
 from ariadne import ObjectType
 
@@ -25,6 +25,7 @@ from asyncwb.server.objects.damage import require_sound
 from asyncwb.server.store.records import StoredRun
 from asyncwb.server.store.runs.details import Details
 from asyncwb.server.store.runs.segments import RunRef
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import Table
 from asyncwb.wire.rows.keys import STEP, shown
 from asyncwb.wire.rows.values import dumps, loads, spelled
@@ -101,7 +102,7 @@ async def _events_tail(run: StoredRun, info: Info) -> str:
 
 
 @run_type.field("historyKeys")
-async def _history_keys(run: StoredRun, info: Info) -> dict[str, Any]:
+async def _history_keys(run: StoredRun, info: Info) -> dict[str, object]:
     text: str | None = await info.context.batch(_folds, run.id)
     fold = "{}" if text is None else require_sound(text, f"{FOLD} ({run.path})")
     keys = await asyncio.to_thread(lambda: _keys(read_fold(fold)))
@@ -113,7 +114,7 @@ async def _folds(state: State, keys: list[int]) -> Mapping[int, str]:
     return await Details(state.database).folds(keys)
 
 
-def _keys(fold: Fold) -> dict[str, Any]:
+def _keys(fold: Fold) -> dict[str, object]:
     last, metrics = fold.values(), fold.metrics()
     return {
         name: {
@@ -129,13 +130,13 @@ def _keys(fold: Fold) -> dict[str, Any]:
     }
 
 
-def _previous(value: Any) -> dict[str, Any]:
+def _previous(value: object) -> dict[str, object]:
     """Give the last value where it is plain; `wandb verify` compares it with what it logged."""
     plain = isinstance(value, (bool, int, float)) and math.isfinite(value)
     return {"previousValue": value} if plain else {}
 
 
-def _type_counts(types: Mapping[str, int], shown: Any) -> dict[str, int]:
+def _type_counts(types: Mapping[str, int], shown: object) -> dict[str, int]:
     """Count rows by W&B's names of types; `shown` tells one that was not noted."""
     found: dict[str, int] = {}
     for kind, count in types.items():
@@ -144,7 +145,7 @@ def _type_counts(types: Mapping[str, int], shown: Any) -> dict[str, int]:
     return found
 
 
-def _type(value: Any) -> str:
+def _type(value: object) -> str:
     """Name the type of a value that is neither number nor bool, as W&B's clients know them."""
     if isinstance(value, dict):
         kind = value.get("_type")
@@ -202,8 +203,8 @@ def _encoded(table: Table) -> list[str]:
 
 @run_type.field("sampledHistory")
 async def _sampled_history(
-    run: StoredRun, info: Info, specs: list[Any]
-) -> list[list[dict[str, Any]]]:
+    run: StoredRun, info: Info, specs: list[object]
+) -> list[list[JsonObject]]:
     if len(specs) > MAX_SPECS:
         raise refused("bad_spec", f"Ask for at most {MAX_SPECS} specs.")
     # W&B's tools write {} where a document asks for rows and they do not.
@@ -213,12 +214,11 @@ async def _sampled_history(
     return await asyncio.to_thread(lambda: [[spelled(row) for row in part] for part in found])
 
 
-def _spec(spec: Any) -> Spec:
+def _spec(spec: object) -> Spec:
     if not isinstance(spec, dict):
         raise refused("bad_spec", "A spec is a JSON object with a list of `keys`.")
-    keys: Any = spec.get("keys")
-    known = isinstance(keys, list) and all(isinstance(key, str) and key for key in keys)
-    if not known or not 0 < len(keys) <= MAX_KEYS:
+    keys = spec.get("keys")
+    if not _are_keys(keys) or not 0 < len(keys) <= MAX_KEYS:
         raise refused("bad_spec", f"A spec names 1 to {MAX_KEYS} keys, each a text.")
     samples = _number(spec, "samples")
     low, last = _number(spec, "minStep"), _number(spec, "maxStep")
@@ -227,7 +227,11 @@ def _spec(spec: Any) -> Spec:
     return Spec(tuple(dict.fromkeys(keys)), _size(samples), low, high)
 
 
-def _number(spec: Mapping[str, Any], name: str) -> int | None:
+def _are_keys(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(key, str) and key for key in value)
+
+
+def _number(spec: Mapping[str, object], name: str) -> int | None:
     value = spec.get(name)
     if value is None:
         return None
@@ -248,7 +252,7 @@ async def _events(run: StoredRun, info: Info, samples: int | None = None) -> Asy
 
 
 @run_type.field("parquetHistory")
-def _parquet(run: StoredRun, info: Info, live_keys: list[str] | None = None) -> dict[str, Any]:
+def _parquet(run: StoredRun, info: Info, live_keys: list[str] | None = None) -> dict[str, object]:
     """Name no files, whatever keys are asked for: all rows are live, from the first step on.
 
     The client reads a scan from the files that are named here too, and there every key in every
@@ -270,7 +274,7 @@ async def _console(
     last: int | None = None,
     after: str | None = None,
     use_improved_pagination: bool | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return a page of lines from the first on, or the last lines; there is one way to page."""
     state, name = info.context.state, f"logLines/{run.id}"
     if last is not None:
@@ -294,8 +298,8 @@ def _bounded(count: int | None) -> int:
 
 def _lines(
     name: str, run: StoredRun, found: Sequence[tuple[int, str]], *, has_next: bool
-) -> dict[str, Any]:
-    edges = [
+) -> dict[str, object]:
+    edges: list[paging.Edge] = [
         {
             "node": {"id": ids.encode("LogLine", run.id, number), "number": number, **_line(text)},
             "cursor": paging.encode(name, (None, number)),
@@ -305,7 +309,7 @@ def _lines(
     return {**paging.whole(edges, has_next=has_next), "edges": in_steps(edges)}
 
 
-def _line(text: str) -> dict[str, Any]:
+def _line(text: str) -> dict[str, object]:
     """Take a line of the console apart: JSON of its parts, or a time (and ERROR) before it."""
     if text.startswith("{"):
         try:
@@ -326,5 +330,5 @@ def _line(text: str) -> dict[str, Any]:
     return {"line": found[3], "timestamp": found[2], "level": level}
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None

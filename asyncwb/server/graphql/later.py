@@ -7,8 +7,8 @@ whatever they do answer that there is nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from ariadne import MutationType, ObjectType, QueryType, UnionType
 
@@ -49,7 +49,7 @@ NOT_YET: Final[dict[str, tuple[str, ...]]] = {
 }
 """by type: the fields that raise"""
 
-EMPTY: Final[dict[str, dict[str, Any]]] = {
+EMPTY: Final[dict[str, dict[str, object]]] = {
     "Entity": {"organization": None, "xxhashDigestsEnabled": False},
     "File": {"artifact": None},
     "Query": {"organization": None},
@@ -63,7 +63,7 @@ UNIONS: Final = (
 )
 
 
-def _refuse(_: Any, info: Info, **_arguments: Any) -> None:
+def _refuse(_: object, info: Info, **_arguments: object) -> None:
     raise ApiError(
         501,
         "not_yet",
@@ -72,14 +72,14 @@ def _refuse(_: Any, info: Info, **_arguments: Any) -> None:
     )
 
 
-def _answering(value: Any) -> Callable[..., Any]:
-    def answer(_: Any, _info: Info, **_arguments: Any) -> Any:
+def _answering(value: object) -> Callable[..., object]:
+    def answer(_: object, _info: Info, **_arguments: object) -> object:
         return value
 
     return answer
 
 
-def _kind(value: dict[str, Any], *_: Any) -> str:
+def _kind(value: Mapping[str, object], *_: object) -> str:
     return str(value["__typename"])
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from ariadne import MutationType, ObjectType, QueryType
 
 from asyncwb.server.graphql.execution import ids, paging
 from asyncwb.server.graphql.execution.context import Context, Info, if_there
+from asyncwb.server.graphql.inputs import (
+    DeleteModelInput,
+    RenameProjectInput,
+    UpsertModelInput,
+    back,
+)
 from asyncwb.server.graphql.nodes import Named, user_of
 from asyncwb.server.http.access import Action, may, readable, require_project
 from asyncwb.server.http.errors import ApiError
@@ -31,7 +37,7 @@ BINDABLES = [query, mutation, project_type]
 @query.field("project")
 @query.field("model")
 async def _project(
-    _: Any, info: Info, name: str | None = None, entity_name: str | None = None
+    _: object, info: Info, name: str | None = None, entity_name: str | None = None
 ) -> StoredProject | None:
     return await find(info.context, entity_name, name)
 
@@ -46,18 +52,18 @@ async def find(context: Context, entity: str | None, name: str | None) -> Stored
 
 @query.field("models")
 async def _models(
-    _: Any,
+    _: object,
     info: Info,
     entity_name: str | None = None,
     first: int | None = None,
     after: str | None = None,
-) -> dict[str, Any]:
+) -> paging.Connection:
     return await page(info.context, entity_name or info.context.user.entity, first, after)
 
 
 async def page(
     context: Context, entity: str, first: int | None, after: str | None
-) -> dict[str, Any]:
+) -> paging.Connection:
     """Return a connection of an entity's projects, newest first."""
     size, cursor = paging.page_size(first), paging.decode(after, LIST)
     rows = await context.state.projects.page(
@@ -111,20 +117,20 @@ def _read_only(project: StoredProject, info: Info) -> bool:
 
 
 @mutation.field("upsertModel")
-async def _upsert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _upsert(_: object, info: Info, input: UpsertModelInput) -> dict[str, object]:
     context: Context = info.context
     for field in _NOT_KEPT:
         if input.get(field) not in (None, False, "", []):
             raise ApiError(400, "not_yet", f"This server keeps no {field!r} of projects yet.")
     project, inserted = await _found_or_made(context, input)
-    return {**_back(input), "project": project, "model": project, "inserted": inserted}
+    return {**back(input), "project": project, "model": project, "inserted": inserted}
 
 
-async def _found_or_made(context: Context, input: dict[str, Any]) -> tuple[StoredProject, bool]:
+async def _found_or_made(context: Context, input: UpsertModelInput) -> tuple[StoredProject, bool]:
     state, viewer = context.state, context.user
     visibility, description = _visibility(input.get("access")), input.get("description")
-    if input.get("id"):
-        name, entity = ids.decode(input["id"], "Project")
+    if project_id := input.get("id"):
+        name, entity = ids.decode(project_id, "Project")
         new = input.get("name") if input.get("name") != name else None
     else:
         made = (input.get("entity_name"), input.get("name") or "")
@@ -142,15 +148,15 @@ async def _found_or_made(context: Context, input: dict[str, Any]) -> tuple[Store
 
 
 @mutation.field("renameProject")
-async def _rename(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    entity, name, new = (input[f] for f in ("entity_name", "old_project_name", "new_project_name"))
+async def _rename(_: object, info: Info, input: RenameProjectInput) -> dict[str, object]:
     state, viewer = info.context.state, info.context.user
+    entity, name, new = input["entity_name"], input["old_project_name"], input["new_project_name"]
     project = await rules.change_project(state, viewer, entity, name, name=new)
-    return {**_back(input), "project": project, "inserted": False}
+    return {**back(input), "project": project, "inserted": False}
 
 
 @mutation.field("deleteModel")
-async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _delete(_: object, info: Info, input: DeleteModelInput) -> dict[str, object]:
     name, entity = ids.decode(input["id"], "Project")
     user = info.context.user
     try:
@@ -158,7 +164,7 @@ async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     except ApiError as error:  # gone already: a client whose answer was lost asks once more
         if error.code != "project_not_found" or not may(user, Action.MANAGE, entity):
             raise
-    return {**_back(input), "success": True}
+    return {**back(input), "success": True}
 
 
 def _visibility(access: str | None) -> str | None:
@@ -169,7 +175,3 @@ def _visibility(access: str | None) -> str | None:
             return visibility
     choices = " or ".join(_ACCESS.values())
     raise ApiError(400, "bad_access", f"The access of a project is {choices}, not {access!r}.")
-
-
-def _back(input: dict[str, Any]) -> dict[str, Any]:
-    return {"client_mutation_id": input.get("client_mutation_id")}

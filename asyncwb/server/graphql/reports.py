@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, Final
+from typing import Final
 
 from ariadne import MutationType, ObjectType, QueryType
 
 from asyncwb.server.graphql.execution import ids, paging
 from asyncwb.server.graphql.execution.context import Context, Info, if_there
+from asyncwb.server.graphql.inputs import DeleteViewInput, UpsertViewInput, back
 from asyncwb.server.graphql.nodes import project_of, user_of
 from asyncwb.server.http.access import Action, deleting, forbidden, may, require_project
 from asyncwb.server.http.errors import ApiError
@@ -32,7 +33,7 @@ BINDABLES = [query, mutation, project_type, view_type]
 
 
 @query.field("view")
-async def _view(_: Any, info: Info, id: str) -> StoredReport | None:
+async def _view(_: object, info: Info, id: str) -> StoredReport | None:
     found = await if_there(_require(info.context, Action.READ, id))
     return None if found is None else found[0]
 
@@ -46,7 +47,7 @@ async def _views(
     user_name: str | None = None,
     first: int | None = None,
     after: str | None = None,
-) -> dict[str, Any]:
+) -> paging.Connection:
     """List a project's views, newest first; who has the project may read them."""
     size, cursor = paging.page_size(first), paging.decode(after, LIST)
     rows = await info.context.state.reports.page(
@@ -93,29 +94,26 @@ def _locked(_: StoredReport, _info: Info) -> bool:
 
 
 @mutation.field("upsertView")
-async def _upsert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _upsert(_: object, info: Info, input: UpsertViewInput) -> dict[str, object]:
     context: Context = info.context
     _check(input)
     try:
-        if input.get("id"):
-            view, inserted = await _change(context, input), False
+        if view_id := input.get("id"):
+            view, inserted = await _change(context, view_id, input), False
         else:
             view, inserted = await _create(context, input), True
     except TakenError:
-        raise taken(f"The name {input['name']!r}") from None
-    return {
-        "view": view,
-        "inserted": inserted,
-        "client_mutation_id": input.get("client_mutation_id"),
-    }
+        raise taken(f"The name {input.get('name')!r}") from None
+    return {**back(input), "view": view, "inserted": inserted}
 
 
-async def _create(context: Context, input: dict[str, Any]) -> StoredReport:
+async def _create(context: Context, input: UpsertViewInput) -> StoredReport:
     state = context.state
-    if not input.get("project_name"):
+    project_name = input.get("project_name")
+    if not project_name:
         raise refused("A new report needs the name of its project.")
     project = await require_project(
-        state, context.user, Action.WRITE, input.get("entity_name"), input["project_name"]
+        state, context.user, Action.WRITE, input.get("entity_name"), project_name
     )
     name = input.get("name") or secrets.token_hex(8)
     return await state.reports.create(
@@ -130,26 +128,23 @@ async def _create(context: Context, input: dict[str, Any]) -> StoredReport:
     )
 
 
-async def _change(context: Context, input: dict[str, Any]) -> StoredReport | None:
-    report, _ = await _require(context, Action.WRITE, input["id"])
+async def _change(context: Context, view_id: str, input: UpsertViewInput) -> StoredReport | None:
+    report, _ = await _require(context, Action.WRITE, view_id)
     fields = ("type", "name", "display_name", "description", "spec")
-    changes = {name: input[name] for name in fields if input.get(name) is not None}
+    changes = {name: said for name in fields if (said := input.get(name)) is not None}
     await context.state.reports.change(report.id, context.state.clock(), changes)
     return await context.state.reports.get(report.id)
 
 
 @mutation.field("deleteView")
-async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _delete(_: object, info: Info, input: DeleteViewInput) -> dict[str, object]:
     """Delete a report: its author may, and who manages the entity."""
     context: Context = info.context
     report, project = await _require(context, Action.WRITE, input["id"])
     if not may(context.user, deleting(context.user, report.user_id), project.entity):
         raise forbidden("Somebody else made this report.")
-    return {
-        "success": await context.state.reports.delete([report.id]) == 1,
-        "pending_drafts": False,
-        "client_mutation_id": input.get("client_mutation_id"),
-    }
+    deleted = await context.state.reports.delete([report.id]) == 1
+    return {**back(input), "success": deleted, "pending_drafts": False}
 
 
 async def _require(
@@ -173,11 +168,11 @@ def _not_found() -> ApiError:
     return ApiError(404, "view_not_found", "There is no such report. Check its id.")
 
 
-def _check(input: dict[str, Any]) -> None:
+def _check(input: UpsertViewInput) -> None:
     if len(input.get("name") or "") > 128:
         raise refused("The name of a report has at most 128 characters.")
-    for field in ("description", "display_name"):
-        checked_text(input.get(field), field.replace("_", " "))
+    checked_text(input.get("description"), "description")
+    checked_text(input.get("display_name"), "display name")
     if len(input.get("type") or "") > 32:
         raise refused("The type of a view has at most 32 characters.")
     spec = input.get("spec")

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from ariadne import MutationType, ObjectType, QueryType
 
 from asyncwb.errors import FilterError
 from asyncwb.server.graphql.execution import ids, paging
 from asyncwb.server.graphql.execution.context import Context, Info, if_there, refused
+from asyncwb.server.graphql.inputs import (
+    DeleteRunInput,
+    NotifyScriptableRunAlertInput,
+    RewindRunInput,
+    RunInput,
+    StopRunInput,
+    UpdateRunStateInput,
+    UpsertBucketInput,
+    back,
+)
 from asyncwb.server.graphql.nodes import user_of
 from asyncwb.server.history.rewind import REWINDS
 from asyncwb.server.http.access import Action, may, require_run, run_not_found
@@ -32,6 +42,7 @@ from asyncwb.server.store.queries.query import RunQuery
 from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.runs.details import Details
 from asyncwb.server.store.runs.projects import StoredProject
+from asyncwb.typing import JsonObject
 from asyncwb.wire import wandb
 from asyncwb.wire.changes import Changes
 from asyncwb.wire.rows.keys import STEP
@@ -41,18 +52,6 @@ UNNAMED: Final = "uncategorized"
 """the project of those who name none"""
 _THREAD_ABOVE: Final = 64 * 2**10
 """characters of a config above which writing it out is worth the hop to a thread"""
-_TEXTS: Final = {
-    "group_name": "group",
-    "display_name": "name",
-    "description": "description",
-    "notes": "notes",
-    "commit": "commit",
-    "host": "host",
-    "job_program": "program",
-    "job_repo": "repo",
-    "job_type": "job_type",
-    "state": "state",
-}
 _COLUMNS: Final = {
     "name": "run",
     "displayName": "name",
@@ -93,7 +92,7 @@ BINDABLES = [query, mutation, project_type, run_type]
 
 
 @query.field("run")
-async def _run_by_id(_: Any, info: Info, id: str) -> StoredRun | None:
+async def _run_by_id(_: object, info: Info, id: str) -> StoredRun | None:
     context: Context = info.context
     return await _run_by_path(context, path_of(id))
 
@@ -130,11 +129,11 @@ async def _run(
 async def page(
     project: StoredProject,
     info: Info,
-    filters: Any = None,
+    filters: object = None,
     order: str | None = None,
     first: int | None = None,
     after: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return a connection of a project's runs, that the user may read."""
     size = paging.page_size(first)
     if not size:
@@ -146,7 +145,7 @@ async def page(
             )
     except FilterError as error:
         raise refused("bad_filter", str(error)) from error
-    edges = [
+    edges: list[paging.Edge] = [
         {"node": run, "cursor": cursor}
         for run, cursor in zip(found.rows, found.cursors, strict=True)
     ]
@@ -154,14 +153,14 @@ async def page(
     return {**connection, "total_count": _Count(project, filters)}
 
 
-def _nowhere() -> dict[str, Any]:
+def _nowhere() -> dict[str, object]:
     return {"has_next_page": False, "has_previous_page": False}
 
 
 class _Count:
     """Counts the runs of a filter, should the document ask for it."""
 
-    def __init__(self, project: StoredProject, filters: Any) -> None:
+    def __init__(self, project: StoredProject, filters: object) -> None:
         self._project = project
         self._filters = filters
 
@@ -170,18 +169,18 @@ class _Count:
 
 
 @project_type.field("runCount")
-async def _run_count(project: StoredProject, info: Info, filters: Any = None) -> int:
+async def _run_count(project: StoredProject, info: Info, filters: object = None) -> int:
     return await _count(project, info.context, filters)
 
 
-async def _count(project: StoredProject, context: Context, filters: Any) -> int:
+async def _count(project: StoredProject, context: Context, filters: object) -> int:
     try:
         return await RunQuery(context.state.database).count(project.id, _filter(filters))
     except FilterError as error:
         raise refused("bad_filter", str(error)) from error
 
 
-def _filter(filters: Any) -> Filter:
+def _filter(filters: object) -> Filter:
     if filters is not None and not isinstance(filters, Mapping):
         raise FilterError("a filter is a JSON object")
     return parse(filters)
@@ -197,7 +196,7 @@ def path_of(run_id: str) -> RunPath:
     return RunPath(entity, project, run)
 
 
-def named(context: Context, input: Mapping[str, Any]) -> RunPath:
+def named(context: Context, input: RunInput) -> RunPath:
     """Return the run that an input names by `runName`, `projectName` and `entityName`."""
     entity, project = input.get("entity_name"), input.get("project_name")
     return RunPath(entity or context.user.entity, project or UNNAMED, input["run_name"])
@@ -206,11 +205,11 @@ def named(context: Context, input: Mapping[str, Any]) -> RunPath:
 # Fields.
 
 
-def _column(name: str) -> Any:
+def _column(name: str) -> Callable[[StoredRun, Info], object]:
     return lambda run, _info: run.columns[name]
 
 
-def _document(name: str) -> Any:
+def _document(name: str) -> Callable[[StoredRun, Info], object]:
     return lambda run, _info: require_sound(run.columns[name], f"the {name} of {run.path}")
 
 
@@ -277,7 +276,7 @@ def _wrapped(text: str) -> str:
 @run_type.field("wandbConfig")
 async def _wandb_config(
     run: StoredRun, info: Info, keys: list[str] | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the internal part of a config.
 
     Clients take a run for begun where it has `t` (telemetry). One that another client began has
@@ -290,8 +289,8 @@ async def _wandb_config(
     return {key: internal[key] for key in internal if keys is None or key in keys}
 
 
-async def _plain_config(run: StoredRun, context: Context) -> dict[str, Any]:
-    found: dict[str, Any] = loads(await _config_text(run, context))
+async def _plain_config(run: StoredRun, context: Context) -> JsonObject:
+    found: JsonObject = loads(await _config_text(run, context))
     return found
 
 
@@ -305,7 +304,7 @@ async def _configs(state: State, keys: list[int]) -> Mapping[int, str]:
 
 
 @run_type.field("runInfo")
-async def _run_info(run: StoredRun, info: Info) -> dict[str, Any]:
+async def _run_info(run: StoredRun, info: Info) -> dict[str, object]:
     columns = run.columns
     git = {"remote": columns["repo"], "commit": columns["commit"]}
     return {
@@ -319,24 +318,25 @@ async def _run_info(run: StoredRun, info: Info) -> dict[str, Any]:
 
 
 @mutation.field("upsertBucket")
-async def _upsert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _upsert(_: object, info: Info, input: UpsertBucketInput) -> dict[str, object]:
     context: Context = info.context
     state, user = context.state, context.user
     edit = await asyncio.to_thread(_edit, input)  # a config may have 100,000 keys
-    if input.get("id"):
-        done = await edit_requests.edit_run(state, user, path_of(input["id"]), edit)
+    run_id, name = input.get("id"), input.get("name")
+    if run_id:
+        done = await edit_requests.edit_run(state, user, path_of(run_id), edit)
     else:
-        if not input.get("name"):
+        if not name:
             raise refused("bad_run", "Say which run: by `id`, or by `name`. Nothing was written.")
         entity = input.get("entity_name") or user.entity
-        path = RunPath(entity, input.get("model_name") or UNNAMED, input["name"])
+        path = RunPath(entity, input.get("model_name") or UNNAMED, name)
         done = await edit_requests.upsert(state, user, path, edit)
     if _begins(edit):
         await file_stream.begin(state, done.path)
     if edit.config is not None:
         await file_stream.set_rules(state, done.path, file_stream.rules_from_wandb(edit.config))
     bucket = await _again(context, done.path)
-    if bucket is not None and _begins(edit) and not input.get("id"):
+    if bucket is not None and _begins(edit) and not run_id:
         bucket = replace(bucket, columns={**bucket.columns, FROM_THE_START: True})
     return {**back(input), "bucket": bucket, "inserted": done.created}
 
@@ -350,13 +350,21 @@ def _begins(edit: Edit) -> bool:
     return edit.state is None and (edit.host is not None or edit.program is not None)
 
 
-def _edit(input: Mapping[str, Any]) -> Edit:
-    texts = {name: input.get(key) for key, name in _TEXTS.items()}
-    config = _object(input, "config")
+def _edit(input: UpsertBucketInput) -> Edit:
+    config, tags = _object(input, "config"), input.get("tags")
     return Edit(
-        **texts,
+        name=input.get("display_name"),
+        group=input.get("group_name"),
+        description=input.get("description"),
+        notes=input.get("notes"),
+        commit=input.get("commit"),
+        host=input.get("host"),
+        program=input.get("job_program"),
+        repo=input.get("job_repo"),
+        job_type=input.get("job_type"),
+        state=input.get("state"),
         sweep=input.get("sweep") or None,  # some clients write "" where there is none
-        tags=None if input.get("tags") is None else tuple(input["tags"]),
+        tags=None if tags is None else tuple(tags),
         config=None if config is None else wandb.unwrap(config),
         summary=_object(input, "summary_metrics"),
         config_changes=_changes(input, "config_changes"),
@@ -366,7 +374,7 @@ def _edit(input: Mapping[str, Any]) -> Edit:
     )
 
 
-def _changes(input: Mapping[str, Any], name: str) -> Changes | None:
+def _changes(input: Mapping[str, object], name: str) -> Changes | None:
     value = input.get(name)
     if value is None:
         return None
@@ -376,7 +384,7 @@ def _changes(input: Mapping[str, Any], name: str) -> Changes | None:
         raise refused("bad_edit", f"{name}: {error}. Nothing was written.") from error
 
 
-def _object(input: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+def _object(input: Mapping[str, object], name: str) -> JsonObject | None:
     value = input.get(name)
     if value is not None and not isinstance(value, dict):
         raise refused("bad_edit", f"{name} must be a JSON object. Nothing was written.")
@@ -387,13 +395,8 @@ async def _again(context: Context, path: RunPath) -> StoredRun | None:
     return await Details(context.state.database).run(path)
 
 
-def back(input: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of an answer that repeats what the client said."""
-    return {"client_mutation_id": input.get("client_mutation_id")}
-
-
 @mutation.field("rewindRun")
-async def _rewind(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _rewind(_: object, info: Info, input: RewindRunInput) -> dict[str, object]:
     context: Context = info.context
     if input["metric_name"] != STEP:
         raise refused("bad_metric", "A run can be rewound by _step only. Nothing was changed.")
@@ -412,21 +415,21 @@ async def _rewind(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 
 @mutation.field("stopRun")
-async def _stop(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _stop(_: object, info: Info, input: StopRunInput) -> dict[str, object]:
     context: Context = info.context
     await edit_requests.stop(context.state, context.user, path_of(input["id"]))
     return {**back(input), "success": True}
 
 
 @mutation.field("updateRunState")
-async def _move(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _move(_: object, info: Info, input: UpdateRunStateInput) -> dict[str, object]:
     context: Context = info.context
     await edit_requests.move(context.state, context.user, path_of(input["id"]), input["state"])
     return {**back(input), "success": True}
 
 
 @mutation.field("deleteRun")
-async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _delete(_: object, info: Info, input: DeleteRunInput) -> dict[str, object]:
     context: Context = info.context
     path = path_of(input["id"])
     try:
@@ -441,7 +444,7 @@ async def _delete(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 
 @mutation.field("notifyScriptableRunAlert")
-async def _alert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _alert(_: object, info: Info, input: NotifyScriptableRunAlertInput) -> dict[str, object]:
     context: Context = info.context
     wait = input.get("wait_duration") or 0
     if not isinstance(wait, (int, float)) or not math.isfinite(wait):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from ariadne import MutationType, ObjectType
 
@@ -17,6 +17,7 @@ from asyncwb.server.graphql import runs
 from asyncwb.server.graphql.base import iso
 from asyncwb.server.graphql.execution import ids, paging
 from asyncwb.server.graphql.execution.context import Context, Info, refused
+from asyncwb.server.graphql.inputs import UpsertSweepInput, back
 from asyncwb.server.graphql.nodes import project_of, user_of
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import State
@@ -28,6 +29,7 @@ from asyncwb.server.store.people.users import User
 from asyncwb.server.store.records import StoredRun
 from asyncwb.server.store.runs.projects import StoredProject
 from asyncwb.server.store.runs.sweeps import RunFigures, StoredSweep
+from asyncwb.typing import JsonObject
 
 LIST: Final = "sweeps"
 _NOT_KEPT: Final = ("controller", "scheduler", "launch_scheduler", "template_variable_values")
@@ -53,11 +55,11 @@ async def _sweep(project: StoredProject, info: Info, sweep_name: str) -> StoredS
 async def _sweeps(
     project: StoredProject,
     info: Info,
-    filters: Any = None,
+    filters: object = None,
     first: int | None = None,
     after: str | None = None,
     order: str | None = None,
-) -> dict[str, Any]:
+) -> paging.Connection:
     if filters:
         raise refused("bad_filter", "This server does not filter sweeps; leave `filters` out.")
     descending = _descending(order)
@@ -99,7 +101,9 @@ async def _sweep_of_run(run: StoredRun, info: Info) -> StoredSweep | None:
     return found
 
 
-async def _some(state: State, names: list[tuple[int, str]]) -> Mapping[Any, StoredSweep]:
+async def _some(
+    state: State, names: list[tuple[int, str]]
+) -> Mapping[tuple[int, str], StoredSweep]:
     return await state.sweeps.some(names)
 
 
@@ -202,11 +206,11 @@ async def _best(state: State, keys: list[StoredSweep]) -> Mapping[StoredSweep, f
 async def _runs(
     sweep: StoredSweep,
     info: Info,
-    filters: Any = None,
+    filters: object = None,
     order: str | None = None,
     first: int | None = None,
     after: str | None = None,
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     return await _of(sweep, info, {}, filters, order, first, after)
 
 
@@ -214,11 +218,11 @@ async def _runs(
 async def _prior_runs(
     sweep: StoredSweep,
     info: Info,
-    filters: Any = None,
+    filters: object = None,
     order: str | None = None,
     first: int | None = None,
     after: str | None = None,
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     older = {"createdAt": {"$lt": iso(sweep.created_at)}}
     return await _of(sweep, info, older, filters, order, first, after)
 
@@ -226,19 +230,19 @@ async def _prior_runs(
 async def _of(
     sweep: StoredSweep,
     info: Info,
-    also: dict[str, Any],
-    filters: Any,
+    also: JsonObject,
+    filters: object,
     order: str | None,
     first: int | None,
     after: str | None,
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """Return a connection of those runs of a sweep that both filters let pass."""
     project = await project_of(info.context, sweep.project_id)
     if project is None:
         return None
     mine = {"sweep": sweep.sweep, **also}
     both = {"$and": [mine, filters]} if filters else mine
-    found: dict[str, Any] = await runs.page(project, info, both, order, first, after)
+    found: dict[str, object] = await runs.page(project, info, both, order, first, after)
     return found
 
 
@@ -246,27 +250,32 @@ async def _of(
 
 
 @mutation.field("upsertSweep")
-async def _upsert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _upsert(_: object, info: Info, input: UpsertSweepInput) -> dict[str, object]:
     context: Context = info.context
     for field in _NOT_KEPT:
         if input.get(field) is not None:
             raise ApiError(400, "not_yet", f"This server has no {field!r} of sweeps yet.")
     edit = _edit(input)
-    if input.get("id"):
-        sweep, project, entity = ids.decode(input["id"], "Sweep")
+    if sweep_id := input.get("id"):
+        sweep, project, entity = ids.decode(sweep_id, "Sweep")
         name = SweepName(entity, project, sweep)
         found, warnings = await change_sweep(context.state, context.user, name, edit)
     else:
         where = (input.get("entity_name"), input.get("project_name") or runs.UNNAMED)
         found, warnings = await create_sweep(context.state, context.user, *where, edit)
-    return {**runs.back(input), "sweep": found, "config_validation_warnings": list(warnings)}
+    return {**back(input), "sweep": found, "config_validation_warnings": list(warnings)}
 
 
-def _edit(input: Mapping[str, Any]) -> SweepEdit:
+def _edit(input: UpsertSweepInput) -> SweepEdit:
     prior = input.get("prior_runs_filters")
     try:
         wanted = None if prior is None else parse(prior)
     except FilterError as error:
         raise refused("bad_filter", f"{error} Nothing was written.") from error
-    texts = {name: input.get(name) for name in ("config", "display_name", "description", "state")}
-    return SweepEdit(**texts, prior_runs=wanted)
+    return SweepEdit(
+        config=input.get("config"),
+        display_name=input.get("display_name"),
+        description=input.get("description"),
+        state=input.get("state"),
+        prior_runs=wanted,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from ariadne import MutationType, ObjectType, QueryType
 
@@ -11,6 +11,16 @@ from asyncwb.server.graphql import projects
 from asyncwb.server.graphql.execution import ids, paging
 from asyncwb.server.graphql.execution.context import Context, Info, if_there
 from asyncwb.server.graphql.execution.pace import in_steps
+from asyncwb.server.graphql.inputs import (
+    CreateInviteInput,
+    CreateServiceAccountInput,
+    CreateTeamInput,
+    CreateUserInput,
+    DeleteApiKeyInput,
+    DeleteInviteInput,
+    GenerateApiKeyInput,
+    back,
+)
 from asyncwb.server.graphql.nodes import Named, entity_of, user_of
 from asyncwb.server.http.access import Action, Role, may
 from asyncwb.server.http.errors import ApiError
@@ -34,19 +44,19 @@ BINDABLES = [query, mutation, user_type, entity_type]
 
 
 @query.field("viewer")
-def _viewer(_: Any, info: Info) -> User:
+def _viewer(_: object, info: Info) -> User:
     user: User = info.context.user
     return user
 
 
 @query.field("users")
 async def _users(
-    _: Any,
+    _: object,
     info: Info,
     query: str | None = None,
     first: int | None = None,
     after: str | None = None,
-) -> dict[str, Any]:
+) -> paging.Connection:
     context: Context = info.context
     size, cursor = paging.page_size(first), paging.decode(after, LIST)
     rows = await accounts.list_users(
@@ -60,13 +70,13 @@ async def _users(
 
 
 @query.field("user")
-async def _user(_: Any, info: Info, user_name: str) -> User | None:
+async def _user(_: object, info: Info, user_name: str) -> User | None:
     context: Context = info.context
     return await if_there(accounts.find_user(context.state, context.user, user_name))
 
 
 @query.field("entity")
-async def _entity(_: Any, info: Info, name: str | None = None) -> Named | None:
+async def _entity(_: object, info: Info, name: str | None = None) -> Named | None:
     """Return an entity that the user may know of.
 
     One that is not there is an error, where queries for other things answer null: W&B's
@@ -112,7 +122,7 @@ def _deleted_at(user: User, _: Info) -> float | None:
 
 
 @user_type.field("teams")
-def _teams(user: User, info: Info) -> dict[str, Any]:
+def _teams(user: User, info: Info) -> paging.Connection:
     """Give the user's own entity and those teams that the viewer may know of."""
     viewer: User = info.context.user
     known = [name for name in user.roles if name == user.name or may(viewer, Action.READ, name)]
@@ -120,7 +130,7 @@ def _teams(user: User, info: Info) -> dict[str, Any]:
 
 
 @user_type.field("apiKeys")
-async def _api_keys(user: User, info: Info) -> dict[str, Any]:
+async def _api_keys(user: User, info: Info) -> paging.Connection:
     context: Context = info.context
     if not accounts.keeps_keys_of(context.user, user):
         return paging.nodes([])
@@ -130,7 +140,7 @@ async def _api_keys(user: User, info: Info) -> dict[str, Any]:
 @user_type.field("projects")
 async def _user_projects(
     user: User, info: Info, first: int | None = None, after: str | None = None
-) -> dict[str, Any]:
+) -> paging.Connection:
     return await projects.page(info.context, user.name, first, after)
 
 
@@ -138,7 +148,7 @@ async def _keys(state: State, user_ids: list[int]) -> dict[int, list[StoredKey]]
     return await state.keys.of(user_ids)
 
 
-def _key(key: StoredKey, text: str | None = None) -> dict[str, Any]:
+def _key(key: StoredKey, text: str | None = None) -> dict[str, object]:
     return {
         "id": ids.encode("ApiKey", key.id),
         "name": text or key.hint,
@@ -236,16 +246,16 @@ async def _entity_projects(
     info: Info,
     first: int | None = None,
     after: str | None = None,
-    filters: Any = None,
+    filters: object = None,
     order: str | None = None,
-) -> dict[str, Any]:
+) -> paging.Connection:
     if filters or order not in (None, "", "-created_at"):
         raise refused("Projects are listed newest first; there is no filter and no other order.")
     return await projects.page(info.context, entity.name, first, after)
 
 
 @entity_type.field("members")
-async def _members(entity: Named, info: Info) -> AsyncIterator[dict[str, Any]]:
+async def _members(entity: Named, info: Info) -> AsyncIterator[dict[str, object]]:
     """Give members and, to who may invite, open invitations, in the order of their coming."""
     context: Context = info.context
     if not may(context.user, Action.READ, entity.name):
@@ -260,7 +270,7 @@ async def _members(entity: Named, info: Info) -> AsyncIterator[dict[str, Any]]:
     return in_steps([node for _, node in sorted(coming, key=lambda pair: pair[0])])
 
 
-def _member(member: Member, team: str) -> dict[str, Any]:
+def _member(member: Member, team: str) -> dict[str, object]:
     user = member.user
     return {
         "id": ids.encode("Member", f"{user.id}@{team}"),
@@ -274,7 +284,7 @@ def _member(member: Member, team: str) -> dict[str, Any]:
     }
 
 
-def _pending(invitation: Invitation) -> dict[str, Any]:
+def _pending(invitation: Invitation) -> dict[str, object]:
     return {
         "id": ids.encode("Invite", invitation.id),
         "admin": invitation.role is Role.ADMIN,
@@ -287,12 +297,12 @@ def _pending(invitation: Invitation) -> dict[str, Any]:
 
 
 @entity_type.field("invites")
-async def _invites(entity: Named, info: Info) -> AsyncIterator[dict[str, Any]]:
+async def _invites(entity: Named, info: Info) -> AsyncIterator[dict[str, object]]:
     found = await _open(info.context, entity.name)
     return in_steps([_invite(invitation) for invitation in found])
 
 
-def _invite(invitation: Invitation, url: str | None = None) -> dict[str, Any]:
+def _invite(invitation: Invitation, url: str | None = None) -> dict[str, object]:
     return {
         "id": ids.encode("Invite", invitation.id),
         "name": invitation.email or "",
@@ -303,7 +313,7 @@ def _invite(invitation: Invitation, url: str | None = None) -> dict[str, Any]:
     }
 
 
-def _joined(member: Member, team: str) -> dict[str, Any]:
+def _joined(member: Member, team: str) -> dict[str, object]:
     """Give what an invitation would be of somebody who has an account and is in at once."""
     user = member.user
     return {
@@ -322,14 +332,14 @@ async def _open(context: Context, team: str) -> list[Invitation]:
 
 
 @mutation.field("createTeam")
-async def _create_team(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _create_team(_: object, info: Info, input: CreateTeamInput) -> dict[str, object]:
     context, admin = info.context, input.get("team_admin_user_name")
     team = await teams.create_team(context.state, context.user, input["team_name"], admin)
-    return {**_back(input), "entity": Named(team.name)}
+    return {**back(input), "entity": Named(team.name)}
 
 
 @mutation.field("createInvite")
-async def _create_invite(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _create_invite(_: object, info: Info, input: CreateInviteInput) -> dict[str, object]:
     """Make a user of this server a member at once; invite an address that nobody here has."""
     context: Context = info.context
     state, viewer, team, role = context.state, context.user, input["entity_name"], _role(input)
@@ -342,14 +352,14 @@ async def _create_invite(_: Any, info: Info, input: dict[str, Any]) -> dict[str,
         raise refused(f"There is no user {name!r}; invite an email address.")
     if known is None:
         made, token = await teams.invite(state, viewer, team=team, email=email, role=role)
-        return {**_back(input), "invite": _invite(made, teams.link_of(context.url, token))}
+        return {**back(input), "invite": _invite(made, teams.link_of(context.url, token))}
     if team in known.roles:
         raise refused(f"{known.name} is in {found.name} already.")
     member = await teams.set_member(state, viewer, team, known.name, role)
-    return {**_back(input), "invite": _joined(member, team)}
+    return {**back(input), "invite": _joined(member, team)}
 
 
-def _role(input: dict[str, Any]) -> Role:
+def _role(input: CreateInviteInput) -> Role:
     asked = input.get("role") or ("admin" if input.get("admin") else "member")
     try:
         return Role(asked)
@@ -358,32 +368,34 @@ def _role(input: dict[str, Any]) -> Role:
 
 
 @mutation.field("deleteInvite")
-async def _delete_invite(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _delete_invite(_: object, info: Info, input: DeleteInviteInput) -> dict[str, object]:
     context, which = info.context, input.get("id") or ""
     if ids.kind(which) == "Invite":
         number = ids.number(which, "Invite")
         await teams.withdraw_invitation(context.state, context.user, number)
-        return {**_back(input), "success": True}
+        return {**back(input), "success": True}
     (member,) = ids.decode(which, "Member")
     number_text, _at, team = member.partition("@")
     user = await user_of(context, int(number_text)) if number_text.isdecimal() else None
     if user is None or input.get("entity_name") not in (None, team):
         raise refused(f"There is no such member of {input.get('entity_name')}.")
     await teams.remove_member(context.state, context.user, team, user.name)
-    return {**_back(input), "success": True}
+    return {**back(input), "success": True}
 
 
 @mutation.field("createServiceAccount")
-async def _create_service_account(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _create_service_account(
+    _: object, info: Info, input: CreateServiceAccountInput
+) -> dict[str, object]:
     context, description = info.context, input["description"]
     account, key = await teams.create_service_account(
         context.state, context.user, input["entity_name"], description=description
     )
-    return {**_back(input), "user": account, "api_key": key}
+    return {**back(input), "user": account, "api_key": key}
 
 
 @mutation.field("createUser")
-async def _create_user(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _create_user(_: object, info: Info, input: CreateUserInput) -> dict[str, object]:
     context: Context = info.context
     user, key = await accounts.create_user(
         context.state,
@@ -392,22 +404,18 @@ async def _create_user(_: Any, info: Info, input: dict[str, Any]) -> dict[str, A
         email=input["email"],
         admin=bool(input.get("admin")),
     )
-    return {**_back(input), "user": user, "api_key": key}
+    return {**back(input), "user": user, "api_key": key}
 
 
 @mutation.field("generateApiKey")
-async def _generate_key(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _generate_key(_: object, info: Info, input: GenerateApiKeyInput) -> dict[str, object]:
     context, description = info.context, input.get("description")
     key, text = await accounts.create_key(context.state, context.user, context.user, description)
-    return {**_back(input), "api_key": _key(key, text)}
+    return {**back(input), "api_key": _key(key, text)}
 
 
 @mutation.field("deleteApiKey")
-async def _delete_key(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+async def _delete_key(_: object, info: Info, input: DeleteApiKeyInput) -> dict[str, object]:
     number = ids.number(input["id"], "ApiKey")
     await accounts.revoke_key(info.context.state, info.context.user, number)
-    return {**_back(input), "success": True}
-
-
-def _back(input: dict[str, Any]) -> dict[str, Any]:
-    return {"client_mutation_id": input.get("client_mutation_id")}
+    return {**back(input), "success": True}

@@ -26,6 +26,7 @@ from typing import Any, Final, Literal
 import re2  # type: ignore[import-untyped]
 
 from asyncwb.server.queries.document import Document, Value, ValueKind
+from asyncwb.typing import JsonObject
 
 Kind = Literal["any", "text", "texts", "number", "date", "logged"]
 Sign = Literal["<", "<=", ">", ">="]
@@ -154,7 +155,7 @@ _COMPARE: Final[Mapping[Sign, Callable[[Any, Any], bool]]] = {
 # Evaluation.
 
 
-def evaluate(filters: Filter, document: Mapping[str, Any]) -> bool:
+def evaluate(filters: Filter, document: JsonObject) -> bool:
     """Tell whether a run passes the filter.
 
     Args:
@@ -204,7 +205,7 @@ def full_text(value: Value) -> str:
     return value.long if value.long is not None else value.text or ""
 
 
-def sort_key(order: Order, document: Document) -> tuple[Any, ...] | None:
+def sort_key(order: Order, document: Document) -> tuple[int, float, str] | None:
     """Return the key of a run in its order, None where it has no value there and comes last.
 
     Long texts are compared in their short form.

@@ -26,7 +26,9 @@ import math
 from collections.abc import Iterator, Mapping
 from enum import IntEnum, StrEnum
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+
+from asyncwb.typing import JsonObject
 
 MAX_ELEMENTS: Final = 1000
 """elements of one list that an index keeps at the list's own path."""
@@ -80,7 +82,7 @@ NULL: Final = Value(ValueKind.NULL)
 NAN: Final = Value(ValueKind.NAN)
 
 
-def value_of(item: Any) -> Value:
+def value_of(item: object) -> Value:
     """Return a JSON value as filters compare it; a list or mapping as a whole.
 
     Raises TypeError for what is not JSON.
@@ -117,7 +119,7 @@ class Document:
         content: see the module; None at the top counts as not there.
     """
 
-    def __init__(self, content: Mapping[str, Any]) -> None:
+    def __init__(self, content: JsonObject) -> None:
         self._content = content
         self.logged = frozenset(content.get(_KEYS, ()))
         """Names of the metrics that were logged."""
@@ -149,18 +151,18 @@ class _Lookup:
     def __init__(self) -> None:
         self._entered: set[tuple[int, int]] = set()
 
-    def below(self, item: Mapping[str, Any], rest: str) -> Iterator[Value]:
+    def below(self, item: Mapping[str, object], rest: str) -> Iterator[Value]:
         if self._is_new(item, rest):
             for key, inner in item.items():
                 yield from self._step(key, inner, rest)
 
-    def _step(self, key: str, inner: Any, rest: str) -> Iterator[Value]:
+    def _step(self, key: str, inner: object, rest: str) -> Iterator[Value]:
         if rest == key:
             yield from _values(inner)
         elif rest.startswith(key) and rest[len(key)] == ".":
             yield from self._into(inner, rest[len(key) + 1 :])
 
-    def _into(self, item: Any, rest: str) -> Iterator[Value]:
+    def _into(self, item: object, rest: str) -> Iterator[Value]:
         if isinstance(item, Mapping):
             yield from self.below(item, rest)
         elif isinstance(item, list) and self._is_new(item, rest):
@@ -222,13 +224,13 @@ class Values:
         document: see the module; None at the top counts as not there.
     """
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: JsonObject) -> None:
         self.by_path: dict[str, list[Value]] = {}
         self.left_out: set[str] = set()
         """The marks of what was left out, see `LeftOut`."""
         self._left = MAX_VALUES
         # Lists that have paths into them, with how deep and in how many lists they are.
-        self._lists: list[tuple[str, list[Any], int, int]] = []
+        self._lists: list[tuple[str, list[object], int, int]] = []
         for name, item in document.items():
             if name != _KEYS and name not in _SPACES and item is not None:
                 self._add(name, item)
@@ -250,7 +252,7 @@ class Values:
         for mark in sorted(self.left_out):
             yield mark, 0, NULL, False
 
-    def _walk(self, path: str, item: Any, depth: int, lists: int) -> None:
+    def _walk(self, path: str, item: object, depth: int, lists: int) -> None:
         self._add(path, item)
         if isinstance(item, Mapping):
             self._keys(path, item, depth, lists)
@@ -260,7 +262,7 @@ class Values:
             else:
                 self._leave_out(LeftOut.BELOW, path)
 
-    def _keys(self, path: str, item: Mapping[str, Any], depth: int, lists: int) -> None:
+    def _keys(self, path: str, item: Mapping[str, object], depth: int, lists: int) -> None:
         if "_type" in item:  # a histogram's bins are many, and seldom asked about
             lists = MAX_LISTS
         for key, inner in item.items():
@@ -269,7 +271,7 @@ class Values:
                 break
             self._walk(f"{path}.{key}", inner, depth + 1, lists)
 
-    def _enter(self, path: str, items: list[Any], depth: int, lists: int) -> None:
+    def _enter(self, path: str, items: list[object], depth: int, lists: int) -> None:
         if self._left <= 0:
             self._leave_out(LeftOut.BELOW, path)
             return
@@ -284,7 +286,7 @@ class Values:
             if isinstance(item, Mapping):
                 self._keys(path, item, depth, lists)
 
-    def _add(self, path: str, item: Any) -> None:
+    def _add(self, path: str, item: object) -> None:
         # A key may hold a dot, so that two leaves may meet at one path: they are like elements.
         at = self.by_path.setdefault(path, [])
         new = list(islice(_values(item), MAX_ELEMENTS + 1))
@@ -301,7 +303,7 @@ class Values:
         self.left_out.add(what.mark(path))
 
 
-def _values(item: Any) -> Iterator[Value]:
+def _values(item: object) -> Iterator[Value]:
     """Give a value, and the elements of it where it is a list."""
     yield value_of(item)
     if isinstance(item, list):
@@ -319,11 +321,11 @@ def _number(item: int | float) -> float:
         return math.inf if item > 0 else -math.inf
 
 
-def _canonical(item: Any) -> str:
+def _canonical(item: object) -> str:
     return json.dumps(_plain(item), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _plain(item: Any) -> Any:
+def _plain(item: object) -> object:
     if isinstance(item, Mapping):
         return {str(key): _plain(inner) for key, inner in item.items()}
     if isinstance(item, (list, tuple)):

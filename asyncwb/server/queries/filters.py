@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn, TypeGuard
 
 from asyncwb.errors import FilterError
 from asyncwb.server.queries.conditions import (
@@ -144,7 +144,7 @@ def parse_order(text: str | None) -> Order:
 # Parsing.
 
 
-def parse(filters: Mapping[str, Any] | str | None) -> Filter:
+def parse(filters: object) -> Filter:
     """Return the tree of a filter: a mapping, its JSON text, or None, "" and {} for no filter.
 
     Raises:
@@ -158,10 +158,10 @@ def parse(filters: Mapping[str, Any] | str | None) -> Filter:
             return EVERYTHING
     if not isinstance(filters, Mapping):
         _fail("", 'a filter is an object such as {"state": "finished"}')
-    return _Parser().object(filters, "", 0)
+    return _Parser().tree(filters, "", 0)
 
 
-def _decode(text: str) -> Any:
+def _decode(text: str) -> object:
     if len(text) > MAX_TEXT:
         _fail("", f"a filter has at most {MAX_TEXT} characters; ask in several queries")
     try:
@@ -183,7 +183,7 @@ class _Parser:
     def __init__(self) -> None:
         self._conditions = self._listed = self._patterns = 0
 
-    def object(self, filters: Mapping[str, Any], place: str, depth: int) -> Filter:
+    def tree(self, filters: Mapping[str, object], place: str, depth: int) -> Filter:
         if depth > MAX_DEPTH:
             _fail(place, f"a filter is nested at most {MAX_DEPTH} deep; flatten it")
         parts = []
@@ -199,7 +199,7 @@ class _Parser:
                 parts.append(self._field(field_of(key, here), operand, here, depth))
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
-    def _combined(self, key: str, operand: Any, place: str, depth: int) -> Filter:
+    def _combined(self, key: str, operand: object, place: str, depth: int) -> Filter:
         if not isinstance(operand, (list, tuple)):
             _fail(place, f'it takes a list of filters: {{"{key}": [{{...}}, {{...}}]}}')
         if not operand and key != "$and":
@@ -210,12 +210,12 @@ class _Parser:
             here = f"{place}[{number}]"
             if not isinstance(item, Mapping):
                 _fail(here, f"in the list stand filters, not {_said(item)}")
-            parts.append(self.object(item, here, depth + 1))
+            parts.append(self.tree(item, here, depth + 1))
         if key == "$and":
             return All(tuple(parts))
         return Either(tuple(parts)) if key == "$or" else Not(Either(tuple(parts)))
 
-    def _field(self, field: Field, operand: Any, place: str, depth: int) -> Filter:
+    def _field(self, field: Field, operand: object, place: str, depth: int) -> Filter:
         if not isinstance(operand, Mapping) or not any(_is_operator(key) for key in operand):
             return self._condition(field, "$eq", operand, place, depth)
         parts = []
@@ -225,7 +225,7 @@ class _Parser:
             parts.append(self._condition(field, key, inner, f"{place}.{key}", depth))
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
-    def _condition(self, field: Field, key: str, operand: Any, place: str, depth: int) -> Filter:
+    def _condition(self, field: Field, key: str, operand: object, place: str, depth: int) -> Filter:
         self._count(place, 1)
         if field.kind == "logged" and key not in ("$exists", "$not"):
             said = f'{{"{_LOGGED}K": {{"$exists": true}}}}'
@@ -253,19 +253,21 @@ class _Parser:
                 return Not(self._negated(field, operand, place, depth + 1))
         raise _refused(place, _OPERATORS)
 
-    def _negated(self, field: Field, operand: Mapping[str, Any], place: str, depth: int) -> Filter:
+    def _negated(
+        self, field: Field, operand: Mapping[str, object], place: str, depth: int
+    ) -> Filter:
         if not all(_is_operator(key) for key in operand):
             _fail(place, 'it takes conditions: {"$not": {"$gt": 1}}')
         return self._field(field, operand, place, depth)
 
-    def _equal(self, field: Field, operands: tuple[Any, ...], place: str) -> Filter:
+    def _equal(self, field: Field, operands: tuple[object, ...], place: str) -> Filter:
         values = tuple(dict.fromkeys(_operand(field, item, place) for item in operands))
         found = Has(field, Equal(values))
         if NULL not in values:
             return found
         return Either((Not(Has(field, Present())), found))
 
-    def _list(self, operand: Any, place: str) -> tuple[Any, ...]:
+    def _list(self, operand: object, place: str) -> tuple[object, ...]:
         if not isinstance(operand, (list, tuple)):
             _fail(place, f"it takes a list of values, not {_said(operand)}")
         self._listed += len(operand)
@@ -273,7 +275,7 @@ class _Parser:
             _fail(place, f"lists hold at most {MAX_LIST} values together; ask in several queries")
         return tuple(operand)
 
-    def _pattern(self, field: Field, operand: Any, place: str) -> Match:
+    def _pattern(self, field: Field, operand: object, place: str) -> Match:
         if not isinstance(operand, str) or len(operand) > MAX_PATTERN:
             _fail(place, f"a pattern is text of at most {MAX_PATTERN} characters")
         _check_text(operand, place)
@@ -318,7 +320,7 @@ def _check_text(text: str, place: str) -> None:
         _fail(place, "its text holds a lone surrogate; clean it")
 
 
-def _operand(field: Field, operand: Any, place: str) -> Value:
+def _operand(field: Field, operand: object, place: str) -> Value:
     """Return what a field is compared with, in the field's own kind."""
     match field.kind:
         case "date" if operand is not None:
@@ -338,7 +340,7 @@ def _operand(field: Field, operand: Any, place: str) -> Value:
     return value
 
 
-def _is_number(operand: object) -> bool:
+def _is_number(operand: object) -> TypeGuard[int | float]:
     return isinstance(operand, (int, float)) and not isinstance(operand, bool)
 
 
@@ -358,7 +360,7 @@ def _range(key: str, value: Value, place: str) -> Test:
 _PARTIAL: Final = re.compile(r"\d{4}(-\d{2})?")
 
 
-def _date(operand: Any, place: str) -> float:
+def _date(operand: object, place: str) -> float:
     if _is_number(operand):
         return float(operand)
     if isinstance(operand, str) and len(operand) <= 64:

@@ -11,18 +11,20 @@ as full.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
-    GraphQLNamedOutputType,
+    GraphQLNamedType,
     GraphQLSchema,
     InlineFragmentNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    ValueNode,
+    VariableNode,
     get_named_type,
     get_nullable_type,
     is_leaf_type,
@@ -66,7 +68,7 @@ _LIST: Final = 5
 _UNPAGED: Final = ("apiKeys", "teams")
 """connections that take no `first`"""
 
-_Variables = Mapping[str, Any]
+_Variables = Mapping[str, object]
 
 
 def refuse_if_too_costly(
@@ -101,7 +103,7 @@ def cost(
     return total
 
 
-def _with_defaults(operation: OperationDefinitionNode, said: _Variables) -> dict[str, Any]:
+def _with_defaults(operation: OperationDefinitionNode, said: _Variables) -> dict[str, object]:
     defaults = {
         one.variable.name.value: value_from_ast_untyped(one.default_value)
         for one in operation.variable_definitions or ()
@@ -124,9 +126,7 @@ class _Counter:
             if isinstance(one, FragmentDefinitionNode)
         }
 
-    def below(
-        self, selections: SelectionSetNode, kind: GraphQLNamedOutputType, page: int = 1
-    ) -> int:
+    def below(self, selections: SelectionSetNode, kind: GraphQLNamedType, page: int = 1) -> int:
         """Return what one object of a type costs with what is asked of it.
 
         Args:
@@ -139,20 +139,22 @@ class _Counter:
             if isinstance(node, FieldNode):
                 total += self._field(node, kind, page)
             elif isinstance(node, InlineFragmentNode | FragmentSpreadNode):
-                inner: Any = node
-                if isinstance(node, FragmentSpreadNode):
-                    inner = self._fragments[node.name.value]
+                inner: FragmentDefinitionNode | InlineFragmentNode = (
+                    self._fragments[node.name.value]
+                    if isinstance(node, FragmentSpreadNode)
+                    else node
+                )
                 condition = inner.type_condition
-                found: Any = self._schema.type_map[condition.name.value] if condition else kind
+                found = self._schema.type_map[condition.name.value] if condition else kind
                 total += self.below(inner.selection_set, found, page)
         return total
 
-    def _field(self, node: FieldNode, parent: GraphQLNamedOutputType, page: int) -> int:
+    def _field(self, node: FieldNode, parent: GraphQLNamedType, page: int) -> int:
         name = node.name.value
         found = self._schema.get_field(parent, name)  # type: ignore[arg-type]
         if found is None:  # a union has __typename only
             return 1
-        kind: Any = get_named_type(found.type)
+        kind = get_named_type(found.type)
         arguments = {one.name.value: self._value(one.value) for one in node.arguments or ()}
         own = FIELDS.get((parent.name, name), 1) + _rows(parent.name, name, arguments)
         if is_leaf_type(kind) or node.selection_set is None:
@@ -170,8 +172,8 @@ class _Counter:
             return own + size * (1 + self.below(node.selection_set, kind))
         return own + (0 if here else _OBJECT) + self.below(node.selection_set, kind)
 
-    def _value(self, node: Any) -> Any:
-        if node.kind == "variable":
+    def _value(self, node: ValueNode) -> object:
+        if isinstance(node, VariableNode):
             return self._variables.get(node.name.value)
         return value_from_ast_untyped(node, dict(self._variables))
 
@@ -189,7 +191,7 @@ def _rows(parent: str, name: str, arguments: _Variables) -> int:
     return 0
 
 
-def _samples(spec: Any) -> int:
+def _samples(spec: object) -> int:
     try:
         said = loads(spec) if isinstance(spec, str) else None
     except (ValueError, RecursionError):
@@ -226,7 +228,7 @@ _LISTS: Final = {
 """how long lists without pages are; of the schema on the average"""
 
 
-def _whole(said: Any, default: int) -> int:
+def _whole(said: object, default: int) -> int:
     if isinstance(said, float) and said.is_integer():
         said = int(said)
     if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 19:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from asyncwb.server.graphql.execution.pace import pause
+from asyncwb.typing import JsonObject
 
 CHUNK: Final = 256 * 2**10
 """bytes"""
@@ -15,7 +16,7 @@ _WHOLE: Final = 200
 """texts, numbers or small objects of a list that are written in one call"""
 
 
-async def encode(answer: dict[str, Any]) -> AsyncIterator[bytes]:
+async def encode(answer: JsonObject) -> AsyncIterator[bytes]:
     """Write an answer in chunks; NaN and infinities, which JSON does not have, become null."""
     chunk = bytearray()
     for piece in _pieces(answer):
@@ -27,7 +28,7 @@ async def encode(answer: dict[str, Any]) -> AsyncIterator[bytes]:
     yield bytes(chunk)
 
 
-def _pieces(value: Any) -> Iterator[bytes]:
+def _pieces(value: object) -> Iterator[bytes]:
     """Write a value in pieces: an object field by field, a long list some items at a time."""
     if isinstance(value, dict) and any(_is_long(item) for item in value.values()):
         yield b"{"
@@ -52,7 +53,7 @@ def _pieces(value: Any) -> Iterator[bytes]:
         yield orjson.dumps(value)
 
 
-def _is_long(value: Any) -> bool:
+def _is_long(value: object) -> bool:
     if isinstance(value, list):
         return len(value) > _WHOLE or any(isinstance(item, dict | list) for item in value[:1])
     return isinstance(value, dict) and bool(value)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Final
 
 from graphql import (
     DocumentNode,
@@ -40,6 +40,7 @@ from asyncwb.server.graphql.execution.context import Context
 from asyncwb.server.graphql.execution.cost import refuse_if_too_costly
 from asyncwb.server.http.errors import refusal_of
 from asyncwb.server.store.database import DatabaseError
+from asyncwb.typing import JsonObject
 
 log = logging.getLogger("asyncwb.server")
 
@@ -66,8 +67,8 @@ class Request:
     """One GraphQL request, as it came: nothing of it is checked yet."""
 
     query: str
-    variables: Any = None
-    operation: Any = None
+    variables: object = None
+    operation: object = None
     has_nul: bool = False
     """whether there is a NUL character in the variables"""
     large: bool = False
@@ -87,7 +88,7 @@ class Executor:
         self._max_seconds = max_seconds
         self._checked: OrderedDict[str, DocumentNode] = OrderedDict()
 
-    async def answer(self, request: Request, context: Context) -> dict[str, Any]:
+    async def answer(self, request: Request, context: Context) -> JsonObject:
         """Return `{"data": ..}`, `{"errors": ..}` or both."""
         try:
             document = await self._document(request.query)
@@ -114,8 +115,8 @@ class Executor:
     async def _run(
         self,
         document: DocumentNode,
-        variables: Any,
-        operation: Any,
+        variables: JsonObject | None,
+        operation: str | None,
         context: Context,
         large: bool,
     ) -> ExecutionResult:
@@ -228,7 +229,7 @@ def _size(
     return deepest, total
 
 
-def _arguments(request: Request) -> tuple[dict[str, Any] | None, Any]:
+def _arguments(request: Request) -> tuple[JsonObject | None, str | None]:
     variables, operation = request.variables, request.operation
     if not (variables is None or isinstance(variables, dict)):
         raise _RefusedError.saying("bad_variables", "`variables` must be a JSON object.")
@@ -271,11 +272,11 @@ def _fields(selections: SelectionSetNode, fragments: dict[str, SelectionSetNode]
             yield from _fields(node.selection_set, fragments)
 
 
-def _formatted(error: GraphQLError) -> dict[str, Any]:
+def _formatted(error: GraphQLError) -> JsonObject:
     cause = error.original_error
     while isinstance(cause, GraphQLError):
         cause = cause.original_error
-    said = dict(error.formatted)
+    said: JsonObject = dict(error.formatted)
     if cause is None:
         return said
     code, said["message"] = _explained(cause)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
 from time import perf_counter
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
@@ -87,12 +87,12 @@ class _InTurn(Generic[T]):
     def __init__(self, item: T) -> None:
         self._item = item
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[object, None, T]:
         yield from pause().__await__()
         return self._item
 
 
-def in_turns(items: Sequence[T]) -> Sequence[Any]:
+def in_turns(items: Sequence[T]) -> Sequence[Awaitable[T]]:
     """Return items of which each is completed, with all that is asked of it, when there is time."""
     return [_InTurn(item) for item in items]
 

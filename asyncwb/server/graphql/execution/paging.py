@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias, TypedDict, TypeVar
 
 import orjson
 
@@ -22,6 +22,30 @@ from asyncwb.server.http.errors import ApiError
 
 T = TypeVar("T")
 Key: TypeAlias = tuple[float | int | str | None, int]
+
+
+class Edge(TypedDict):
+    """A row of a connection, and where it stands."""
+
+    node: object
+    cursor: str
+
+
+class PageInfo(TypedDict):
+    """What a page is of its list."""
+
+    start_cursor: str | None
+    end_cursor: str | None
+    has_next_page: bool
+    has_previous_page: bool
+
+
+class Connection(TypedDict):
+    """A page of a list."""
+
+    edges: Sequence[Awaitable[Edge]]
+    page_info: PageInfo
+
 
 MAX_PAGE: Final = 1000
 """rows; a larger `first` is taken as this"""
@@ -64,43 +88,44 @@ def decode(cursor: str | None, name: str) -> Key | None:
     )
 
 
-def connection(
-    rows: Sequence[T], first: int, key: Callable[[T], Key], name: str, **further: Any
-) -> dict[str, Any]:
-    """Return a connection (`edges`, `pageInfo`) over the first `first` of `rows`.
+def connection(rows: Sequence[T], first: int, key: Callable[[T], Key], name: str) -> Connection:
+    """Return a connection over the first `first` of `rows`.
 
     Args:
         rows: at most `first + 1` rows; one more than asked for says that there is a next page.
         first: the page's size.
         key: what a row is sorted by, and its id.
         name: the list, as in its cursors.
-        further: more fields of the connection, such as `total_count`.
     """
-    edges = [{"node": row, "cursor": encode(name, key(row))} for row in rows[:first]]
-    return whole(edges, has_next=len(rows) > first, **further)
+    edges: list[Edge] = [{"node": row, "cursor": encode(name, key(row))} for row in rows[:first]]
+    return whole(edges, has_next=len(rows) > first)
 
 
-def whole(edges: Sequence[dict[str, Any]], *, has_next: bool, **further: Any) -> dict[str, Any]:
+def whole(edges: Sequence[Edge], *, has_next: bool) -> Connection:
     """Return a connection of edges that have their cursors."""
-    info = {
+    info: PageInfo = {
         "start_cursor": edges[0]["cursor"] if edges else None,
         "end_cursor": edges[-1]["cursor"] if edges else None,
         "has_next_page": has_next,
         "has_previous_page": False,
     }
-    return {"edges": in_turns(edges), "page_info": info, **further}
+    return {"edges": in_turns(edges), "page_info": info}
 
 
-def nodes(rows: Sequence[Any], **further: Any) -> dict[str, Any]:
+def nodes(rows: Sequence[object]) -> Connection:
     """Return a connection of a whole, short list."""
-    edges = [{"node": row, "cursor": encode("", (None, at))} for at, row in enumerate(rows)]
-    return whole(edges, has_next=False, **further)
+    edges: list[Edge] = [
+        {"node": row, "cursor": encode("", (None, at))} for at, row in enumerate(rows)
+    ]
+    return whole(edges, has_next=False)
 
 
-def _plain(cursor: str) -> Any:
+def _plain(cursor: str) -> object:
     if len(cursor) > _MAX_LENGTH:
         return None
     try:
-        return orjson.loads(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
+        text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
+        decoded: object = orjson.loads(text)
     except (binascii.Error, ValueError):
         return None
+    return decoded

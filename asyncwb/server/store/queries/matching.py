@@ -262,7 +262,7 @@ async def _without_constants(
     return _decided(filters, dict(zip(_CONSTANT, row or ("", ""), strict=True)))
 
 
-def _decided(filters: Filter, known: Mapping[str, str]) -> Filter:
+def _decided(filters: Filter, known: dict[str, str]) -> Filter:
     match filters:
         case All(parts):
             return All(tuple(_decided(part, known) for part in parts))
