@@ -9,6 +9,7 @@ state            what the handlers share
 json_body        bodies of a few named fields, checked at once
 parameters       parameters of an address, checked
 strict_json      JSON that browsers can read
+answers          what is answered in it, as far as the page reads it
 errors           how the server says that something failed
 signing          expiring addresses that carry the right to do one thing
 login            logging the page in

@@ -13,10 +13,11 @@ import ipaddress
 import logging
 import re
 import socket
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.http.errors import ApiError
@@ -36,12 +37,12 @@ def known_hosts(config: ServerConfig) -> frozenset[str]:
     return _OWN | {host.lower() for host in config.hosts} | ({public} if public else frozenset())
 
 
-def host_check(config: ServerConfig) -> Any:
+def host_check(config: ServerConfig) -> Middleware:
     """Return the middleware that refuses requests to a host that this server is not."""
     known, behind_proxy = known_hosts(config), config.public_url is not None
 
     @web.middleware
-    async def check_host(request: web.Request, handler: Any) -> web.StreamResponse:
+    async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal behind_proxy
         if not behind_proxy and any(name in request.headers for name in _FORWARDED):
             behind_proxy = True

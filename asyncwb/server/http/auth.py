@@ -12,12 +12,12 @@ import base64
 import binascii
 import re
 import secrets
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from asyncwb.private import write_private
 from asyncwb.server.http.address import base_url
@@ -26,9 +26,6 @@ from asyncwb.server.http.open_requests import OPEN_REQUESTS
 from asyncwb.server.http.state import STATE, USER, State
 from asyncwb.server.store.people.users import User, Users, digest
 from asyncwb.wire.proof import SECRET_FILE
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-H = TypeVar("H", bound=Callable[..., Any])
 
 COOKIE: Final = "asyncwb_session"
 SESSION_LIFETIME: Final = 30 * 86400.0
@@ -41,13 +38,13 @@ _NUL: Final = "__asyncwb_nul__"
 _KEY: Final = re.compile(r"[!-~]{1,256}")
 
 
-def public(handler: H) -> H:
+def public(handler: Handler) -> Handler:
     """Declare a handler open to requests without a key."""
     setattr(handler, _PUBLIC, True)
     return handler
 
 
-def is_public(handler: Any) -> bool:
+def is_public(handler: object) -> bool:
     """Tell whether a handler declared itself open."""
     return bool(getattr(handler, _PUBLIC, False))
 

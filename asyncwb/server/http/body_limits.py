@@ -20,9 +20,10 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from asyncwb.server.http.auth import is_public
 from asyncwb.server.http.connection import Slow
@@ -100,12 +101,11 @@ _SHARE: web.RequestKey[Share] = web.RequestKey("share", Share)
 
 
 @web.middleware
-async def holding(request: web.Request, handler: Any) -> web.StreamResponse:
+async def holding(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request hold the memory of its body until it is answered."""
     with request.app[MEMORY].share() as share:
         request[_SHARE] = share
-        response: web.StreamResponse = await handler(request)
-    return response
+        return await handler(request)
 
 
 async def read(request: web.Request, limit: int) -> bytes:

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, AsyncStreamIterator, StreamReader
 
@@ -191,11 +193,18 @@ def connections(server: web.Server, patience: float) -> Callable[[], Connection]
     """
     make = server.request_factory
 
-    def request(message: Any, body: Any, connection: Any, *others: Any) -> web.BaseRequest:
+    def request(
+        message: RawRequestMessage,
+        body: StreamReader,
+        connection: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        assert isinstance(connection, Connection)
         connection.begun(body)
         # Most bodies have come with their heads.
         patient: Any = body if body.is_eof() else PatientBody(body, patience)
-        return make(message, patient, connection, *others)
+        return make(message, patient, connection, writer, task)
 
     server.request_factory = request
     return lambda: Connection(server, patience)

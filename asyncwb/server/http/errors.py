@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from asyncwb.server.process.admission_queue import QueueFullError
 from asyncwb.server.store.database import DatabaseError
 from asyncwb.server.store.queries.fields import IndexBehindError
+from asyncwb.typing import JsonObject
 
 log = logging.getLogger("asyncwb.server")
 
@@ -41,8 +43,8 @@ _SAID: Final = {
 
 
 _REPEATABLE: Final = "_asyncwb_repeatable"
+H = TypeVar("H", bound=Callable[..., object])
 _IDEMPOTENT: Final = ("GET", "HEAD", "PUT", "DELETE")
-H = TypeVar("H", bound=Callable[..., Any])
 
 
 def repeatable(handler: H) -> H:
@@ -103,7 +105,7 @@ class StreamError(Exception):
         self.retry = retry
         self.next_seq = next_seq
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Return the entry for this stream in the answer."""
         error = {"code": self.code, "message": self.message, "retry": self.retry}
         return {"error": error, "next": self.next_seq}
@@ -120,14 +122,14 @@ def error_response(
 
 
 @web.middleware
-async def error_middleware(request: web.Request, handler: Any) -> web.StreamResponse:
+async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever a handler raises into the one shape.
 
     The broad `except` is the top of a request: it must answer, and it is logged and counted (by
     status, in the metrics).
     """
     try:
-        response: web.StreamResponse = await handler(request)
+        return await handler(request)
     except (ApiError, QueueFullError, IndexBehindError) as error:
         said = refusal_of(error)
         assert said is not None
@@ -153,7 +155,6 @@ async def error_middleware(request: web.Request, handler: Any) -> web.StreamResp
         log.exception("%s %s failed", request.method, request.path)
         message = f"The server failed; its log says why. {_outcome(request)}"
         return error_response(500, "internal", message)
-    return response
 
 
 def _outcome(request: web.Request) -> str:

@@ -6,19 +6,20 @@ A field that is not known is refused, not ignored: whoever mistypes one learns o
 from __future__ import annotations
 
 from types import UnionType
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from aiohttp import web
 
 from asyncwb.server.http import body_limits
 from asyncwb.server.http.errors import ApiError
+from asyncwb.typing import JsonObject
 
 _LIMIT: Final = 2**20
 """bytes; the longest text that a field takes fits, however it is spelled in JSON"""
 
 
-async def fields(request: web.Request, **kinds: type[Any] | UnionType) -> dict[str, Any]:
+async def fields(request: web.Request, **kinds: type[object] | UnionType) -> JsonObject:
     """Read an object whose fields are of these kinds; what is missing is None.
 
     A field whose kind has no None must be there.
@@ -30,7 +31,7 @@ async def fields(request: web.Request, **kinds: type[Any] | UnionType) -> dict[s
         `await fields(request, name=str, description=str | None)`
     """
     try:
-        said: Any = orjson.loads(await body_limits.read(request, _LIMIT) or b"{}")
+        said: object = orjson.loads(await body_limits.read(request, _LIMIT) or b"{}")
     except orjson.JSONDecodeError as error:
         raise _bad("The body must be a JSON object.") from error
     if not isinstance(said, dict):

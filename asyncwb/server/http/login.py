@@ -8,12 +8,11 @@ the session ends with the key that opened it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from asyncwb.server.http.access import forbidden
 from asyncwb.server.http.address import base_path, base_url
+from asyncwb.server.http.answers import Viewer
 from asyncwb.server.http.auth import (
     COOKIE,
     KEYS,
@@ -27,6 +26,7 @@ from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.json_body import fields
 from asyncwb.server.http.pages import page
 from asyncwb.server.http.state import STATE, USER
+from asyncwb.server.http.strict_json import json_response
 from asyncwb.server.store.people.users import User
 
 
@@ -44,10 +44,10 @@ def routes() -> list[web.RouteDef]:
 
 async def viewer(request: web.Request) -> web.Response:
     """Say who the key or the session belongs to."""
-    return web.json_response(viewer_entry(request[USER]))
+    return json_response(viewer_entry(request[USER]))
 
 
-def viewer_entry(user: User) -> dict[str, Any]:
+def viewer_entry(user: User) -> Viewer:
     """Return what somebody is told of the own account."""
     return {
         "username": user.name,
@@ -55,7 +55,7 @@ def viewer_entry(user: User) -> dict[str, Any]:
         "admin": user.admin,
         "email": user.email,
         "service": user.service,
-        "teams": {name: role.value for name, role in user.teams.items()},
+        "teams": dict(user.teams),
     }
 
 
@@ -93,7 +93,7 @@ async def log_in(request: web.Request) -> web.Response:
         if user is None:
             raise ApiError(401, "unauthorized", "The server does not know this key. Check it.")
     _require_person(user)
-    response = web.json_response(viewer_entry(user))
+    response = json_response(viewer_entry(user))
     await open_session(request, user, response)
     return response
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from asyncwb.server.http.address import base_path
 from asyncwb.server.http.auth import public
@@ -79,13 +80,12 @@ async def page(request: web.Request) -> web.StreamResponse:
 
 
 @web.middleware
-async def unknown_address(request: web.Request, handler: Any) -> web.StreamResponse:
+async def unknown_address(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Show a browser the page at an address that nothing has, too: it says so. Others get JSON."""
     browses = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
     if browses and isinstance(request.match_info.http_exception, web.HTTPNotFound):
         return _index(request, 404)
-    response: web.StreamResponse = await handler(request)
-    return response
+    return await handler(request)
 
 
 def _index(request: web.Request, status: int) -> web.StreamResponse:

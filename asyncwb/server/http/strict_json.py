@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from asyncwb.wire.rows.values import dumps, spelled
 
 
-def json_response(value: Any) -> web.Response:
+def json_response(value: object) -> web.Response:
     """Return an answer in strict JSON."""
     return web.Response(body=strict(value), content_type="application/json")
 
 
-def strict(value: Any) -> bytes:
+def strict(value: object) -> bytes:
     """Encode JSON; floats that are not finite become strings."""
     return dumps(spelled(value))

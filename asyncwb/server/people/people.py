@@ -11,10 +11,9 @@ that makes it and in no other.
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
+from asyncwb.server.http import answers
 from asyncwb.server.http.access import Role
 from asyncwb.server.http.address import base_url
 from asyncwb.server.http.auth import public, require_same_origin
@@ -91,7 +90,8 @@ async def create_user(request: web.Request) -> web.Response:
         email=asked["email"],
         admin=bool(asked["admin"]),
     )
-    return _created({"user": user_entry(request[USER], user), "key": key})
+    made: answers.Account = {"user": user_entry(request[USER], user), "key": key}
+    return _created(made)
 
 
 async def show_user(request: web.Request) -> web.Response:
@@ -118,7 +118,8 @@ async def create_key(request: web.Request) -> web.Response:
     asked = await fields(request, description=str | None)
     state, viewer, user = request.app[STATE], request[USER], await _user(request)
     stored, key = await accounts.create_key(state, viewer, user, asked["description"])
-    return _created({**key_entry(stored), "key": key})
+    made: answers.NewKey = {**key_entry(stored), "key": key}
+    return _created(made)
 
 
 async def revoke_key(request: web.Request) -> web.Response:
@@ -175,7 +176,8 @@ async def create_service_account(request: web.Request) -> web.Response:
     asked = await fields(request, name=str | None, description=str | None)
     state, viewer, team = request.app[STATE], request[USER], request.match_info["team"]
     user, key = await teams.create_service_account(state, viewer, team, **asked)
-    return _created({"user": user_entry(viewer, user), "key": key})
+    made: answers.Account = {"user": user_entry(viewer, user), "key": key}
+    return _created(made)
 
 
 async def list_invitations(request: web.Request) -> web.Response:
@@ -220,15 +222,14 @@ async def show_invitation(request: web.Request) -> web.Response:
     state = request.app[STATE]
     found = await teams.show_invitation(state, asked["token"])
     host = await state.users.get(found.invited_by)
-    return json_response(
-        {
-            "team": found.team,
-            "role": found.role.value,
-            "email": found.email,
-            "invited_by": None if host is None else host.name,
-            "expires_at": found.expires_at,
-        }
-    )
+    offer: answers.Offer = {
+        "team": found.team,
+        "role": found.role,
+        "email": found.email,
+        "invited_by": None if host is None else host.name,
+        "expires_at": found.expires_at,
+    }
+    return json_response(offer)
 
 
 @public
@@ -241,7 +242,8 @@ async def accept_invitation(request: web.Request) -> web.Response:
     user, key = await teams.accept_invitation(
         request.app[STATE], asked["token"], asked["name"], asked["email"]
     )
-    response = _created({"user": user_entry(user, user), "key": key})
+    made: answers.Account = {"user": user_entry(user, user), "key": key}
+    response = _created(made)
     if browser:
         await open_session(request, user, response)
     return response
@@ -251,7 +253,8 @@ async def join(request: web.Request) -> web.Response:
     """Join a team by an invitation with the account that the viewer has."""
     asked = await fields(request, token=str)
     found = await teams.join(request.app[STATE], request[USER], asked["token"])
-    return json_response({"team": found.team, "role": found.role.value})
+    joined: answers.Joined = {"team": found.team, "role": found.role}
+    return json_response(joined)
 
 
 async def _user(request: web.Request) -> User:
@@ -269,13 +272,13 @@ def _role(text: str | None) -> Role:
         raise accounts.refused(f"role must be one of {known}.") from error
 
 
-def _created(value: dict[str, Any]) -> web.Response:
+def _created(value: object) -> web.Response:
     response = json_response(value)
     response.set_status(201)
     return response
 
 
-def user_entry(viewer: User, user: User) -> dict[str, Any]:
+def user_entry(viewer: User, user: User) -> answers.User:
     """Return a user as the viewer may see one; of others' teams only the common ones."""
     roles = (
         user.teams
@@ -289,11 +292,11 @@ def user_entry(viewer: User, user: User) -> dict[str, Any]:
         "service": user.service,
         "disabled": user.disabled_at is not None,
         "created_at": user.created_at,
-        "teams": {name: role.value for name, role in roles.items()},
+        "teams": dict(roles),
     }
 
 
-def key_entry(key: StoredKey) -> dict[str, Any]:
+def key_entry(key: StoredKey) -> answers.Key:
     """Return a key as it can be shown."""
     return {
         "id": key.id,
@@ -303,29 +306,28 @@ def key_entry(key: StoredKey) -> dict[str, Any]:
     }
 
 
-def team_entry(viewer: User, team: Entity) -> dict[str, Any]:
+def team_entry(viewer: User, team: Entity) -> answers.Team:
     """Return a team, with what the viewer is in it."""
-    role = viewer.roles.get(team.name)
     return {
         "name": team.name,
         "created_at": team.created_at,
-        "role": None if role is None else role.value,
+        "role": viewer.roles.get(team.name),
     }
 
 
-def member_entry(viewer: User, member: Member) -> dict[str, Any]:
+def member_entry(viewer: User, member: Member) -> answers.Member:
     """Return a member of a team."""
     entry = user_entry(viewer, member.user)
-    return {**entry, "role": member.role.value, "joined_at": member.joined_at}
+    return {**entry, "role": member.role, "joined_at": member.joined_at}
 
 
-def invitation_entry(invitation: Invitation) -> dict[str, Any]:
+def invitation_entry(invitation: Invitation) -> answers.Invitation:
     """Return an invitation without its secret."""
     return {
         "id": invitation.id,
         "team": invitation.team,
         "email": invitation.email,
-        "role": invitation.role.value,
+        "role": invitation.role,
         "created_at": invitation.created_at,
         "expires_at": invitation.expires_at,
     }

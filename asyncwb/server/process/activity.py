@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 
 class Activity:
@@ -39,12 +39,11 @@ ACTIVITY: web.AppKey[Activity] = web.AppKey("activity", Activity)
 
 
 @web.middleware
-async def activity_middleware(request: web.Request, handler: Any) -> web.StreamResponse:
+async def activity_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Note that the server is in use; a live page counts as long as it is open."""
     activity = request.app[ACTIVITY]
     activity.begin()
     try:
-        response: web.StreamResponse = await handler(request)
+        return await handler(request)
     finally:
         activity.end()
-    return response

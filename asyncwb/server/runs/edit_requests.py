@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from aiohttp import web
 
@@ -104,7 +103,7 @@ class _Done:
     path: RunPath
     created: bool
     edit: Edit
-    columns: dict[str, Any]
+    columns: dict[str, object]
 
 
 class _EditChange:
@@ -217,7 +216,7 @@ class _EditChange:
 
 async def _named(
     connection: AsyncConnection, run: EditedRun, path: RunPath, edit: Edit
-) -> dict[str, Any]:
+) -> dict[str, object]:
     if edit.name:
         return {}
     return {"name": made_name(path.run, await store.count_runs(connection, run.project_id))}
@@ -245,7 +244,7 @@ def _bad_edit(error: Exception) -> ApiError:
     return ApiError(400, "bad_edit", f"{error}. Nothing was written.")
 
 
-def _summary(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(fold: Fold, summary: Mapping[str, object]) -> dict[str, object]:
     fold.apply(empty(), [(0, summary_event(fold, summary))])
     return {
         "fold": dumps(fold.state()).decode(),

@@ -13,19 +13,18 @@ says that instead (`config_changes` and its like), so that what others wrote mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from asyncwb.server.http.answers import RunState
 from asyncwb.server.store.texts import storable
+from asyncwb.typing import JsonObject
 from asyncwb.wire import names
 from asyncwb.wire.changes import Changes
 from asyncwb.wire.rows import keys
 
-STATES: Final = (
-    *("pending", "running", "preempting", "preempted"),
-    *("finished", "failed", "crashed", "killed"),
-)
+STATES: Final[tuple[RunState, ...]] = get_args(RunState)
 ACTIVE: Final = ("running", "pending", "preempting")
 INTERNAL: Final = "_wandb"
 """the key of a config under which W&B clients keep what is theirs"""
@@ -68,8 +67,8 @@ class Edit:
     state: str | None = None
     sweep: str | None = None
     tags: tuple[str, ...] | None = None
-    config: Mapping[str, Any] | None = None
-    summary: Mapping[str, Any] | None = None
+    config: JsonObject | None = None
+    summary: JsonObject | None = None
     config_changes: Changes | None = None
     summary_changes: Changes | None = None
     add_tags: tuple[str, ...] = ()
@@ -102,9 +101,9 @@ def check(edit: Edit) -> None:
 
 def merged(
     edit: Edit,
-    config: Mapping[str, Any],
+    config: JsonObject,
     tags: Iterable[str],
-    summary: Callable[[], Mapping[str, Any]],
+    summary: Callable[[], JsonObject],
 ) -> Edit:
     """Return an edit that says in whole what it said in changes, given what the run has.
 
@@ -133,13 +132,13 @@ def merged(
     return done
 
 
-def changed(edit: Edit, now: float) -> dict[str, Any]:
+def changed(edit: Edit, now: float) -> dict[str, object]:
     """Return the columns that an edit sets, without the summary.
 
     Raises:
         EditError: there is no such state.
     """
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         column: storable(value)
         for name, column in _TEXTS.items()
         if (value := getattr(edit, name)) is not None
@@ -155,7 +154,7 @@ def changed(edit: Edit, now: float) -> dict[str, Any]:
     return columns
 
 
-def entered(state: str, now: float) -> dict[str, Any]:
+def entered(state: str, now: float) -> dict[str, object]:
     """Return the columns of a run that is put into a state by hand.
 
     Raises:
@@ -170,7 +169,7 @@ def entered(state: str, now: float) -> dict[str, Any]:
     return {"state": state, "finished_at": now}
 
 
-def moved(current: str, wanted: str, now: float) -> dict[str, Any]:
+def moved(current: str, wanted: str, now: float) -> dict[str, object]:
     """Return the columns of a run that `updateRunState` puts into another state.
 
     A run can be put back to pending to be taken up again, and given up as failed while it is

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from aiohttp import web
 
 from asyncwb.errors import FilterError
+from asyncwb.server.http import answers
 from asyncwb.server.http.access import (
     Action,
     readable,
@@ -38,17 +39,13 @@ from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.queries.query import RunQuery
 from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.runs.projects import StoredProject
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import loads
 from asyncwb.wire.summary.fold import Fold
 
 _MAX_PAGE: Final = 1000
 _THREAD_ABOVE: Final = 256 * 2**10
 """characters of summaries above which writing an answer is worth the hop to a thread"""
-_PLAIN: Final = (
-    *("name", "state", "created_at", "started_at", "heartbeat_at", "finished_at", "exit_code"),
-    *("rows", "last_step", "lost", "tags", "notes", "job_type", "host", "program", "python"),
-    "version",
-)
 
 
 def routes() -> list[web.RouteDef]:
@@ -64,7 +61,7 @@ def routes() -> list[web.RouteDef]:
 async def list_projects(request: web.Request) -> web.Response:
     """Answer the projects that the user may see, the last active first."""
     found = await request.app[STATE].projects.figures(readable(request[USER]))
-    entries = [
+    entries: list[answers.ListedProject] = [
         {
             **project_entry(figures.project),
             "runs": figures.runs,
@@ -124,16 +121,15 @@ async def _list_queried(request: web.Request, project_id: int, limit: int) -> we
 
 async def _answer(found: Sequence[StoredRun], url: str, more: str | None) -> web.Response:
     def make() -> web.Response:
-        return json_response({"runs": [_entry(run, url) for run in found], "next": more})
+        return json_response({"runs": [_row(run, url) for run in found], "next": more})
 
     large = sum(len(run.columns["summary"]) for run in found) > _THREAD_ABOVE
     return await asyncio.to_thread(make) if large else make()
 
 
-def _entry(run: StoredRun, url: str) -> dict[str, Any]:
-    entry = listed(run, url)
-    summary, left_out = head(entry.pop("summary"))
-    return {**short(entry), "summary": summary, "summary_left_out": left_out}
+def _row(run: StoredRun, url: str) -> answers.RunRow:
+    summary, left_out = head(_there(run.columns["summary"]))
+    return {**_figures(run, url), "summary": summary, "summary_left_out": left_out}
 
 
 async def run_info(request: web.Request) -> web.Response:
@@ -154,18 +150,20 @@ async def run_info(request: web.Request) -> web.Response:
     url = base_url(request)
 
     def make() -> web.Response:
-        info = listed(run, url)
+        whole, parts = values != "short", answers.RunParts()
         if values != "none":
-            info["config"] = _there(run.columns["config"])
-        info["damaged"] = _damaged(run, "summary", "config", "fold")
+            summary, config = (_there(run.columns[name]) for name in ("summary", "config"))
+            parts["summary"] = summary if whole else short(summary)
+            parts["config"] = config if whole else short(config)
         if with_fold:  # who goes on with a run must not take a part of it for all
             require_sound(run.columns.get("config", ""), f"the config of {path}")
-            info["fold"] = require_sound(run.columns["fold"], f"{FOLD} ({path})")
-        info = short(info) if values == "short" else info
+            parts["fold"] = require_sound(run.columns["fold"], f"{FOLD} ({path})")
         if with_metrics:
             fold = run.columns["fold"]
             lost = isinstance(fold, DamagedText)
-            info["metrics"] = [] if lost else _metrics(read_fold(fold))
+            parts["metrics"] = [] if lost else _metrics(read_fold(fold))
+        info: answers.RunInfo = {**_figures(run, url, whole=whole), **parts}
+        info["damaged"] = _damaged(run, "summary", "config", "fold")
         return json_response(info)
 
     texts = (run.columns.get(name, "") for name in ("config", "summary", "fold"))
@@ -173,36 +171,52 @@ async def run_info(request: web.Request) -> web.Response:
     return await asyncio.to_thread(make) if large else make()
 
 
-def listed(run: StoredRun, url: str) -> dict[str, Any]:
-    """Return a run as lists show it; without the summary where that was not read."""
+def _figures(run: StoredRun, url: str, *, whole: bool = False) -> answers.RunFigures:
     entity, project, name = run.path
     address = "/".join(quote(part, safe="") for part in (entity, project, "runs", name))
-    summary = run.columns.get("summary")
+    columns = run.columns
+    long = ("tags", "notes", "host", "program", "python")
+    said = {key: columns[key] if whole else short(columns[key]) for key in long}
     return {
         "entity": entity,
         "project": project,
         "id": name,
-        **{key: run.columns[key] for key in _PLAIN},
-        "group": run.columns["group_name"],
+        "name": columns["name"],
+        "state": columns["state"],
+        "created_at": columns["created_at"],
+        "started_at": columns["started_at"],
+        "heartbeat_at": columns["heartbeat_at"],
+        "finished_at": columns["finished_at"],
+        "exit_code": columns["exit_code"],
+        "rows": columns["rows"],
+        "last_step": columns["last_step"],
+        "lost": columns["lost"],
+        "tags": said["tags"],
+        "notes": said["notes"],
+        "group": columns["group_name"],
+        "job_type": columns["job_type"],
+        "host": said["host"],
+        "program": said["program"],
+        "python": said["python"],
+        "version": columns["version"],
         "url": f"{url}/{address}",
-        **({} if summary is None else {"summary": _there(summary)}),
         "damaged": _damaged(run, "summary"),
     }
 
 
-def _there(text: str) -> dict[str, Any]:
+def _there(text: str) -> JsonObject:
     """Return a document; nothing where it is damaged, which `_damaged` names."""
-    found: dict[str, Any] = {} if isinstance(text, DamagedText) else loads(text.encode())
+    found: JsonObject = {} if isinstance(text, DamagedText) else loads(text.encode())
     return found
 
 
-def _damaged(run: StoredRun, *names: str) -> list[str]:
+def _damaged(run: StoredRun, *names: answers.DocumentName) -> list[answers.DocumentName]:
     """Return which of these are damaged, of those that were read."""
     return [name for name in names if isinstance(run.columns.get(name), DamagedText)]
 
 
-def _metrics(fold: Fold) -> list[dict[str, Any]]:
-    entries = []
+def _metrics(fold: Fold) -> list[answers.RunMetric]:
+    entries: list[answers.RunMetric] = []
     for key, metric in fold.metrics().items():
         rule = fold.rules.resolve(key)
         entries.append(
@@ -231,7 +245,7 @@ async def run_of(request: web.Request, action: Action = Action.READ) -> tuple[Ru
     return await require_run(request.app[STATE], request[USER], action, path)
 
 
-def project_entry(project: StoredProject) -> dict[str, Any]:
+def project_entry(project: StoredProject) -> answers.Project:
     """Return what lists say of a project."""
     return {
         "entity": project.entity,

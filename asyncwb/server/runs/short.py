@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from asyncwb.server.http.answers import Cut
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import dumps
 
 MAX_TEXT: Final = 1024
@@ -24,7 +26,7 @@ MAX_VALUES: Final = 1000
 _START: Final = 200
 
 
-def short(value: Any) -> Any:
+def short(value: object) -> Any:
     """Return a value with its long texts and lists cut; what is short is the same."""
     if isinstance(value, str):
         return value if len(value) <= MAX_TEXT else _cut(value.encode("utf-8", "replace"))
@@ -36,9 +38,9 @@ def short(value: Any) -> Any:
     return value
 
 
-def head(tree: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+def head(tree: Mapping[str, object]) -> tuple[JsonObject, int]:
     """Return the first keys of a config or summary, short, and how many more it has."""
-    kept: dict[str, Any] = {}
+    kept: JsonObject = {}
     left = MAX_VALUES
     for key, item in tree.items():
         left -= _count(item, left + 1)
@@ -48,7 +50,7 @@ def head(tree: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     return kept, len(tree) - len(kept)
 
 
-def _count(value: Any, most: int) -> int:
+def _count(value: object, most: int) -> int:
     """Count a value and what is in it, up to a number."""
     if not isinstance(value, dict):
         return 1
@@ -60,6 +62,6 @@ def _count(value: Any, most: int) -> int:
     return found
 
 
-def _cut(data: bytes) -> dict[str, Any]:
+def _cut(data: bytes) -> Cut:
     start = data[:_START].decode("utf-8", "ignore")
     return {"_type": "cut", "bytes": len(data), "crc": zlib.crc32(data), "start": start}

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -28,6 +28,7 @@ from asyncwb.server.process.background import TASKS, whole
 from asyncwb.server.runs.short import short
 from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.records import RunPath
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import loads
 
 MAX_EVENT: Final = 64 * 2**10
@@ -115,8 +116,8 @@ async def _read(
     return await asyncio.to_thread(make) if len(text) > _THREAD_ABOVE else make()
 
 
-def _snapshot(figures: dict[str, Any], text: str, before: Snapshot | None) -> Snapshot:
-    summary: dict[str, Any] = {}
+def _snapshot(figures: JsonObject, text: str, before: Snapshot | None) -> Snapshot:
+    summary: JsonObject = {}
     if not isinstance(text, DamagedText):
         summary = short(loads(text.encode()))
     since = None if before is None else before.version
@@ -134,7 +135,9 @@ def _event(watched: Watched, latest: Snapshot, seen: int | None) -> bytes:
 
 
 def _written(
-    figures: Mapping[str, Any], summary: Mapping[str, Any], before: Mapping[str, Any] | None
+    figures: Mapping[str, object],
+    summary: Mapping[str, object],
+    before: Mapping[str, object] | None,
 ) -> bytes:
     known = before or {}
     changed = (key for key in summary if key not in known or known[key] != summary[key])

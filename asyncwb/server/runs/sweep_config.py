@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from asyncwb.errors import FilterError
 from asyncwb.server.queries.filters import field_of
+from asyncwb.typing import JsonObject
 
 yaml: Any = importlib.import_module("yaml")
 
@@ -85,13 +86,13 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped
     can stand for more values than fit into memory.
     """
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: object, index: object) -> object:
         if self.check_event(yaml.AliasEvent):
             raise SweepConfigError("it has an alias (*name); write the value out")
         return super().compose_node(parent, index)
 
 
-def _mapping(text: str) -> dict[str, Any]:
+def _mapping(text: str) -> JsonObject:
     if len(text) > MAX_TEXT:
         raise SweepConfigError(f"it has more than {MAX_TEXT} characters")
     try:
@@ -109,8 +110,8 @@ def _mapping(text: str) -> dict[str, Any]:
     return config
 
 
-def _check_plain(config: dict[Any, Any]) -> None:
-    left: list[Any] = [config]
+def _check_plain(config: Mapping[object, object]) -> None:
+    left: list[object] = [config]
     while left:
         node = left.pop()
         if isinstance(node, dict):
@@ -123,13 +124,14 @@ def _check_plain(config: dict[Any, Any]) -> None:
             raise SweepConfigError(f"{node!r:.100} is no value of JSON; write it in quotes")
 
 
-def _metric(metric: Any) -> tuple[str | None, str | None, bool]:
+def _metric(metric: object) -> tuple[str | None, str | None, bool]:
     if metric is None:
         return None, None, False
-    name = metric.get("name") if isinstance(metric, dict) else None
+    said = metric if isinstance(metric, dict) else {}
+    name = said.get("name")
     if not isinstance(name, str) or not name:
         raise SweepConfigError("`metric` must be a mapping with the `name` of a metric")
-    goal = metric.get("goal", "minimize")
+    goal = said.get("goal", "minimize")
     if goal not in _GOALS:
         raise SweepConfigError(f"the `goal` of `metric` must be one of {', '.join(_GOALS)}")
     try:
@@ -138,19 +140,19 @@ def _metric(metric: Any) -> tuple[str | None, str | None, bool]:
         raise SweepConfigError(f"the `name` of `metric` is none of a metric: {error}") from error
 
 
-def _cap(cap: Any) -> int | None:
+def _cap(cap: object) -> int | None:
     if cap is not None and (type(cap) is not int or cap < 1):
         raise SweepConfigError("`run_cap` must be a whole number >= 1")
     return cap
 
 
-def _expected(method: str, parameters: Mapping[str, Any], cap: int | None) -> int | None:
+def _expected(method: str, parameters: Mapping[str, object], cap: int | None) -> int | None:
     total = _combinations(parameters) if method == "grid" else None
     bounds = [bound for bound in (total, cap) if bound is not None]
     return min(bounds) if bounds and min(bounds) <= _MANY else None
 
 
-def _combinations(parameters: Mapping[str, Any]) -> int | None:
+def _combinations(parameters: Mapping[str, object]) -> int | None:
     """Return how many ways there are to choose all parameters; None without an end to them."""
     total = 1
     for parameter in parameters.values():
@@ -161,7 +163,7 @@ def _combinations(parameters: Mapping[str, Any]) -> int | None:
     return total
 
 
-def _choices(parameter: Any) -> int | None:
+def _choices(parameter: object) -> int | None:
     match parameter:
         case {"parameters": dict(below)}:
             return _combinations(below)
@@ -169,14 +171,14 @@ def _choices(parameter: Any) -> int | None:
             return len(values)
         case {"value": _}:
             return 1
-        case {"min": int(low), "max": int(high)} if (
-            parameter.get("distribution", "int_uniform") == "int_uniform"
+        case {"min": int(low), "max": int(high), **others} if (
+            others.get("distribution", "int_uniform") == "int_uniform"
         ):
             return max(0, high - low + 1)
     return None
 
 
-def _warnings(config: Mapping[str, Any]) -> Iterator[str]:
+def _warnings(config: JsonObject) -> Iterator[str]:
     if not config.get("parameters"):
         yield "`parameters` is missing or empty: no run would differ from another"
     if config["method"] == "bayes" and config.get("metric") is None:

@@ -16,7 +16,7 @@ import secrets
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from asyncwb.server.http.access import Action, require_project, storable
 from asyncwb.server.http.errors import ApiError
@@ -135,13 +135,15 @@ def sweep_not_found(sweep: str) -> ApiError:
     return ApiError(404, "sweep_not_found", what)
 
 
-async def _columns(edit: SweepEdit) -> tuple[dict[str, Any], tuple[str, ...]]:
+async def _columns(edit: SweepEdit) -> tuple[dict[str, object], tuple[str, ...]]:
     said = {
         "display_name": checked_text(edit.display_name, "display name"),
         "description": checked_text(edit.description, "description"),
         "state": _checked_state(edit.state),
     }
-    columns: dict[str, Any] = {column: value for column, value in said.items() if value is not None}
+    columns: dict[str, object] = {
+        column: value for column, value in said.items() if value is not None
+    }
     if edit.config is None:
         return columns, ()
     try:
