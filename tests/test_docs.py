@@ -63,11 +63,11 @@ def test_the_reference_has_the_fields_of_a_status_and_nothing_for_maintainers() 
     assert not [name for name, text in pages.items() if "Mutable state" in text]
 
 
-@pytest.mark.parametrize("script", ["reference", "readme_table"])
+@pytest.mark.parametrize("script", ["page_types", "readme_table", "reference"])
 def test_what_is_generated_says_what_its_source_says(
     script: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Settings, commands, errors and the Python API are all on generated pages."""
+    """Settings, commands, errors, the Python API; and what the server answers to the page."""
     status = _script(script).main(["--check"])
     assert status == 0, f"run python .ci/{script}.py\n{capsys.readouterr().out}"
 

@@ -209,3 +209,24 @@ def test_the_first_chart_waits_for_its_own_name_only(
     expect(summary.get_by_role("row")).to_have_count(1)
     expect(summary).to_contain_text("group3/metric999")
     assert set(values) == {"", "/live"}
+
+
+_TAGGED = """
+import asyncwb
+with asyncwb.init(project="odd", id="tagged", name="tagged",
+                  tags=[f"tag-{number:04}" for number in range(1000)]) as run:
+    run.log({"loss": 1.0})
+"""
+
+
+def test_a_run_with_very_many_tags_is_listed_and_shown(
+    wide: Page, web_server: WebServer, tmp_path: Path
+) -> None:
+    web_server.run_python(_TAGGED, tmp_path)
+    web_server.sign_in(wide)
+    wide.goto(f"{web_server.url}/{web_server.entity}/odd")
+    row = wide.get_by_test_id("runs").get_by_role("row", name="tagged")
+    expect(row).to_contain_text("tag-0000")
+    row.get_by_role("link").click()
+    wide.get_by_role("tab", name="Overview").click()
+    expect(wide.get_by_text("tag-0003")).to_be_visible()

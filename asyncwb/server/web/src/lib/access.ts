@@ -1,7 +1,7 @@
 // What the viewer may do, so that the page shows nothing that the server would refuse. The server
 // decides; this only repeats its table.
 
-import type { Role, Viewer } from "./api";
+import type { Role, Viewer } from "./wire";
 
 export type Action = "read" | "write" | "manage";
 

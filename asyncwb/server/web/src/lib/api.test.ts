@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
-import { mergedSummary, type Cut, type LiveState } from "./api";
+import { mergedSummary } from "./api";
 import { plain } from "./format";
 import { leaves } from "./leaves";
+import type { Cut, LiveState } from "./wire";
 
 const figures = { version: 2, state: "running", rows: 1, last_step: 0, heartbeat_at: 0, lost: 0 };
 const event = (more: Partial<LiveState>): LiveState => ({
@@ -12,7 +13,7 @@ const event = (more: Partial<LiveState>): LiveState => ({
   more: false,
   ...more,
 });
-const cut: Cut = { _type: "cut", bytes: 2 * 1024 * 1024, start: "[1,2," };
+const cut: Cut = { _type: "cut", bytes: 2 * 1024 * 1024, crc: 1, start: "[1,2," };
 
 test("an event changes what it names, and a whole one is all there is", () => {
   const before = { loss: 1, acc: 2, gone: 3 };

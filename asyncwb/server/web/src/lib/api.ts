@@ -1,31 +1,22 @@
-// The server's HTTP API as the page sees it: types, one way to ask, one kind of error.
+// The server's HTTP API as the page sees it: one way to ask, one kind of error. What is answered
+// has its types in wire.ts.
 
 import { at } from "./base";
+import type { Cut, LiveState, RunState } from "./wire";
 
-export const RUN_STATES = [
-  "running",
-  "finished",
-  "failed",
-  "crashed",
-  "killed",
-  "preempting",
-  "preempted",
-  "pending",
-] as const;
-export type RunState = (typeof RUN_STATES)[number];
-export type Role = "admin" | "member" | "viewer";
+/** In the order in which the page offers them. */
+const STATES: Record<RunState, true> = {
+  running: true,
+  finished: true,
+  failed: true,
+  crashed: true,
+  killed: true,
+  preempting: true,
+  preempted: true,
+  pending: true,
+};
+export const RUN_STATES = Object.keys(STATES) as RunState[];
 export type XKey = "_step" | "_timestamp" | "_runtime";
-/** A finite number, or "NaN", "Infinity", "-Infinity"; null where a bucket has no such value. */
-export type WireNumber = number | string | null;
-
-export interface Viewer {
-  username: string;
-  entity: string;
-  /** Of the server. */
-  admin: boolean;
-  email: string | null;
-  teams: Record<string, Role>;
-}
 
 /** Whose project it is and its name: what the addresses of its pages begin with. */
 export interface ProjectPath {
@@ -33,78 +24,10 @@ export interface ProjectPath {
   project: string;
 }
 
-export interface Project {
-  entity: string;
-  name: string;
-  visibility: "private" | "public";
-  description: string | null;
-  runs: number;
-  running: number;
-  updated_at: number | null;
-}
-
-/** A run without what may be large. */
-export interface RunFigures {
-  entity: string;
-  project: string;
-  id: string;
-  name: string | null;
-  state: RunState;
-  created_at: number;
-  started_at: number | null;
-  heartbeat_at: number | null;
-  finished_at: number | null;
-  exit_code: number | null;
-  rows: number;
-  last_step: number | null;
-  lost: number;
-  tags: string[] | null;
-  notes: string | null;
-  group: string | null;
-  job_type: string | null;
-  host: string | null;
-  program: string | null;
-  version: number;
-  /** Parts that are damaged in the server's store, and empty here; of those that were asked for. */
-  damaged: ("summary" | "config" | "fold")[];
-}
-
-export interface RunRow extends RunFigures {
-  summary: Record<string, unknown>;
-}
-
-export interface RunInfo extends RunRow {
-  config: Record<string, unknown>;
-}
-
-/** What stands for a long text or list in lists, events and short answers. */
-export interface Cut {
-  _type: "cut";
-  bytes: number;
-  start: string;
-}
-
 export function isCut(value: unknown): value is Cut {
   if (typeof value !== "object" || value === null) return false;
   const { _type: kind, bytes, start } = value as Partial<Record<keyof Cut, unknown>>;
   return kind === "cut" && typeof bytes === "number" && typeof start === "string";
-}
-
-/** What the live stream says after each committed ingest: the keys of the summary that changed. */
-export interface LiveState {
-  version: number;
-  state: RunState;
-  rows: number;
-  last_step: number | null;
-  heartbeat_at: number | null;
-  summary: Record<string, unknown>;
-  lost: number;
-  /** The first event of a connection: all of the summary, where it was asked for. */
-  whole: boolean;
-  /** Keys that the summary has no more. */
-  removed: string[];
-  /** More has changed than fits an event. */
-  more: boolean;
 }
 
 /**
@@ -123,30 +46,6 @@ export function mergedSummary(
   }
   for (const key of state.removed) delete summary[key];
   return summary;
-}
-
-export interface WireSeries {
-  key: string;
-  exact: boolean;
-  rows: number;
-  x: WireNumber[];
-  min: WireNumber[];
-  max: WireNumber[];
-  mean: WireNumber[];
-  last: WireNumber[];
-  count: number[];
-  /** How many of each bucket's values were numbers; left out by servers that do not say. */
-  valid?: number[];
-  /** What is left out because it is damaged in the server's store. */
-  missing?: WireMissing[];
-}
-
-export interface WireMissing {
-  place: string;
-  first_step: number;
-  last_step: number;
-  rows: number;
-  why: string;
 }
 
 export interface RunPath extends ProjectPath {

@@ -1,7 +1,8 @@
 // The live stream of one run (server-sent events). It lets go of its connection while the tab is
 // hidden (a browser has few for one host) and comes back by itself after any loss.
 
-import { runPath, type LiveState, type RunPath } from "./api";
+import { runPath, type RunPath } from "./api";
+import type { LiveState } from "./wire";
 
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 10_000;

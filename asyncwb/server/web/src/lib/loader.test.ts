@@ -13,7 +13,8 @@ function serve(bad: string): string[][] {
       const error = { code: "bad_request", message: "no such key" };
       return Promise.resolve(Response.json({ error }, { status: 400 }));
     }
-    const point = { exact: true, rows: 1, x: [0], min: [1], max: [1], mean: [1], last: [1], count: [1] };
+    const value = { min: [1], max: [1], mean: [1], last: [1], count: [1], valid: [1] };
+    const point = { exact: true, rows: 1, x: [0], ...value };
     return Promise.resolve(Response.json({ series: keys.map((key) => ({ key, ...point })) }));
   });
   return asked;

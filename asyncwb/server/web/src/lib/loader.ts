@@ -6,9 +6,10 @@
 // server a bounded number of requests. A change of the question abandons answers on their way.
 // Where the server refuses a request, its keys are asked for one by one: one must not cost others.
 
-import { ApiError, get, runPath, type RunPath, type WireSeries, type XKey } from "./api";
+import { ApiError, get, runPath, type RunPath, type XKey } from "./api";
 import type { Metric } from "./metrics";
 import { decode, type Series } from "./series";
+import type { WireSeries } from "./wire";
 
 const KEYS_A_REQUEST = 12;
 /** characters of the keys in one address, of the 8,000 that a server takes */

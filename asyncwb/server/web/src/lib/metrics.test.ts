@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { metricsOf, sectionsOf, type WireMetrics } from "./metrics";
+import { metricsOf, sectionsOf } from "./metrics";
+import type { WireMetrics } from "./wire";
 
 function wire(keys: string[]): WireMetrics {
   return { key: keys, count: keys.map((_, i) => i + 1), total: keys.length };

@@ -2,14 +2,7 @@
 // have a hundred thousand, and the first few come before the rest.
 
 import { display, groupOf, type Group } from "./keys";
-
-/** What the server says of the first metrics of a run, or of all: one entry each. */
-export interface WireMetrics {
-  key: string[];
-  count: number[];
-  /** How many there are, said or not. */
-  total: number;
-}
+import type { WireMetrics } from "./wire";
 
 export interface Metric {
   key: string;

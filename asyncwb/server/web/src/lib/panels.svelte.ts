@@ -4,22 +4,14 @@
 // asked for again only when its version moved. A browser has few connections for one host, so
 // many runs share this instead of a live stream each.
 
-import {
-  apiPath,
-  explain,
-  get,
-  runPath,
-  type ProjectPath,
-  type RunRow,
-  type WireSeries,
-  type XKey,
-} from "./api";
+import { apiPath, explain, get, runPath, type ProjectPath, type XKey } from "./api";
 import type { Line } from "./lines";
 import { apart } from "./palette";
 import { poll } from "./poll";
 import type { Panel, RunChoice } from "./report";
 import { decode, positive, smoothed, type Series } from "./series";
 import { X_KEYS } from "./view.svelte";
+import type { RunRow, WireSeries } from "./wire";
 
 /** seconds; runs that may match one day are looked for less often than those that log now. */
 const EVERY = 1.5;

@@ -1,54 +1,20 @@
-// Users, keys, teams and invitations: the server's routes of people, with their types.
+// Users, keys, teams and invitations: the server's routes of people.
 
-import { apiPath, get, patch, post, remove, type Role } from "./api";
+import { apiPath, get, patch, post, remove } from "./api";
+import type {
+  Account,
+  Invitation,
+  Joined,
+  Key,
+  Member,
+  NewKey,
+  Offer,
+  Role,
+  Team,
+  User,
+} from "./wire";
 
 export const ROLES: readonly Role[] = ["viewer", "member", "admin"];
-
-export interface User {
-  username: string;
-  email: string | null;
-  admin: boolean;
-  service: boolean;
-  disabled: boolean;
-  created_at: number;
-  teams: Record<string, Role>;
-}
-
-export interface Member extends User {
-  role: Role;
-  joined_at: number;
-}
-
-export interface Key {
-  id: number;
-  hint: string;
-  description: string | null;
-  created_at: number;
-}
-
-export interface Team {
-  name: string;
-  created_at: number;
-  role: Role | null;
-}
-
-export interface Invitation {
-  id: number;
-  team: string | null;
-  email: string | null;
-  role: Role;
-  created_at: number;
-  expires_at: number;
-}
-
-/** What somebody who has its link is told of an invitation. */
-export interface Offer {
-  team: string | null;
-  role: Role;
-  email: string | null;
-  invited_by: string | null;
-  expires_at: number;
-}
 
 export interface Invited {
   team: string | null;
@@ -58,7 +24,7 @@ export interface Invited {
 
 export const listKeys = async (): Promise<Key[]> =>
   (await get<{ keys: Key[] }>(apiPath("keys"))).keys;
-export const createKey = (description: string): Promise<Key & { key: string }> =>
+export const createKey = (description: string): Promise<NewKey> =>
   post(apiPath("keys"), { description: description || null });
 export const revokeKey = (id: number): Promise<void> => remove(apiPath("keys", String(id)));
 
@@ -77,7 +43,7 @@ export const createServiceAccount = (
   team: string,
   name: string,
   description: string,
-): Promise<{ user: User; key: string }> =>
+): Promise<Account> =>
   post(apiPath("teams", team, "service-accounts"), {
     name: name || null,
     description: description || null,
@@ -115,7 +81,7 @@ export const acceptInvitation = (
   token: string,
   name: string,
   email: string,
-): Promise<{ user: User; key: string }> =>
+): Promise<Account> =>
   post(apiPath("invitations", "accept"), { token, name, ...(email ? { email } : {}) });
-export const joinTeam = (token: string): Promise<Offer> =>
+export const joinTeam = (token: string): Promise<Joined> =>
   post(apiPath("invitations", "join"), { token });

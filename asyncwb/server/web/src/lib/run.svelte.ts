@@ -5,20 +5,11 @@
 // which are asked for once the charts in sight are there. Config and summary, which may be as large, are asked for and kept
 // fresh from when somebody looks at them (`showValues`).
 
-import {
-  ApiError,
-  explain,
-  get,
-  mergedSummary,
-  runPath,
-  type LiveState,
-  type RunFigures,
-  type RunInfo,
-  type RunPath,
-} from "./api";
+import { ApiError, explain, get, mergedSummary, runPath, type RunPath } from "./api";
 import { LiveStream } from "./live.svelte";
-import { metricsOf, type Metric, type WireMetrics } from "./metrics";
+import { metricsOf, type Metric } from "./metrics";
 import { session } from "./session.svelte";
+import type { LiveState, RunFigures, RunInfo, WireMetrics } from "./wire";
 
 const REFRESH = 2500;
 const FIRST_REFRESH = 250;
@@ -33,7 +24,7 @@ const FIRST_METRICS = 200;
 /** How long the rest of the metrics wait for the first charts: none may be in sight. */
 const CHARTS_FIRST = 1000;
 
-type Values = Pick<RunInfo, "config" | "summary">;
+type Values = Required<Pick<RunInfo, "config" | "summary">>;
 
 export class LiveRun {
   info = $state.raw<RunFigures | null>(null);
@@ -96,13 +87,10 @@ export class LiveRun {
     const metrics = this.#loadMetrics();
     metrics.catch(() => undefined); // said below, unless the record itself failed
     try {
-      const { config, summary, ...info } = await get<RunFigures & Partial<Values>>(
-        runPath(this.path),
-        [
-          ["metrics", "none"],
-          ["values", this.#wanted],
-        ],
-      );
+      const { config, summary, ...info } = await get<RunInfo>(runPath(this.path), [
+        ["metrics", "none"],
+        ["values", this.#wanted],
+      ]);
       if (this.#closed) return;
       this.info = info;
       if (config && summary) this.values = { config, summary };

@@ -2,11 +2,12 @@
 // lives in the URL's query. Pages that are loaded: the first is asked for again and again, the
 // rest on demand.
 
-import { apiPath, explain, get, type ProjectPath, type RunRow } from "./api";
+import { apiPath, explain, get, type ProjectPath } from "./api";
 import { conditionText, mongoField, parseCondition, toMongo, type Condition } from "./conditions";
 import { configsOf } from "./details";
 import { display } from "./keys";
 import { leaves } from "./leaves";
+import type { RunRow } from "./wire";
 
 const PAGE = 100;
 const CONFIG_AGE = 15_000;

@@ -11,6 +11,7 @@ const wire = {
   mean: [2, "NaN", "Infinity", 3],
   last: [3, "NaN", 2, 4],
   count: [10, 10, 10, 10],
+  valid: [10, 0, 10, 10],
 };
 
 test("what is not a finite number becomes a gap with a name, never a value", () => {
@@ -25,7 +26,7 @@ test("what is not a finite number becomes a gap with a name, never a value", () 
 });
 
 test("what the store has lost is named", () => {
-  const lost = { place: "segments/1/a", first_step: 5, last_step: 9, rows: 5, why: "a checksum" };
+  const lost = { place: "segments/1/a", first_step: 5, last_step: 9, rows: 5, keys: null, why: "a checksum" };
   expect(decode(wire, "_step").missing).toBe("");
   expect(decode({ ...wire, missing: [lost] }, "_step").missing).toBe(
     "5 rows in steps 5 to 9 (segments/1/a: a checksum)",

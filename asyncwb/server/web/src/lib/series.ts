@@ -1,6 +1,7 @@
 // One metric's buckets, decoded: finite numbers in arrays for the chart, everything else named.
 
-import type { WireMissing, WireNumber, WireSeries, XKey } from "./api";
+import type { XKey } from "./api";
+import type { WireMissing, WireNumber, WireSeries } from "./wire";
 
 export type Oddity = "NaN" | "Infinity" | "-Infinity";
 
@@ -69,7 +70,7 @@ function inWords(lost: WireMissing): string {
 
 function oddities(wire: WireSeries, i: number): Oddity[] {
   const seen = new Set<unknown>([wire.min[i], wire.max[i], wire.mean[i], wire.last[i]]);
-  if ((wire.valid?.[i] ?? Infinity) < (wire.count[i] ?? 0)) seen.add("NaN");
+  if ((wire.valid[i] ?? 0) < (wire.count[i] ?? 0)) seen.add("NaN");
   return [...seen].filter((value): value is Oddity => ODDITIES.has(value));
 }
 

@@ -1,6 +1,7 @@
 // Who is looking: the signed-in viewer, or nobody. A 401 on any request ends the session here.
 
-import { ApiError, apiPath, explain, get, onSignedOut, post, type Viewer } from "./api";
+import { ApiError, apiPath, explain, get, onSignedOut, post } from "./api";
+import type { Viewer } from "./wire";
 
 class Session {
   viewer = $state.raw<Viewer | null>(null);
