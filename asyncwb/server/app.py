@@ -180,7 +180,7 @@ def _proof(request: web.Request) -> str | None:
 async def _metrics(request: web.Request) -> web.Response:
     """Answer the counters as Prometheus text."""
     return web.Response(
-        body=request.app[STATE].metrics.text().encode(), headers={"Content-Type": CONTENT_TYPE}
+        body=request.app[STATE].metrics.text(), headers={"Content-Type": CONTENT_TYPE}
     )
 
 

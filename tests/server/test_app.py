@@ -67,7 +67,7 @@ async def test_ready_metrics_and_headers(server: ServerHandle) -> None:
             assert (ready["status"], ready["ingest"]) == ("ready", 1)
         async with client.session.get("/metrics") as answer:
             text = await answer.text()
-            assert "\nasyncwb_ingest_rows_total 10\n" in text
+            assert "\nasyncwb_ingest_rows_total 10.0\n" in text
             assert 'asyncwb_requests_total{status="2xx"}' in text
         async with client.session.get("/") as answer:
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

@@ -177,7 +177,7 @@ class Sealer:
                 # One run that cannot be sealed (a full disk, a damaged frame) stays readable
                 # as frames, and must not keep the others from being sealed.
                 self._counts["failures"] += 1
-                self._metrics.add("asyncwb_task_failures_total", label='task="sealing"')
+                self._metrics.add("asyncwb_task_failures_total", task="sealing")
                 delay = min(600.0, self._policy.pause * 2**failed)
                 self._aside[tail.run_id] = (now + delay, min(failed + 1, 20))
                 logger.exception("run %d could not be sealed; its rows are safe", tail.run_id)

@@ -137,8 +137,7 @@ def _after(
         state.metrics.add("asyncwb_ingest_frames_total", len(transition.frames))
     for stream in streams:
         if stream.error is not None:
-            label = f'code="{stream.error.code}"'
-            state.metrics.add("asyncwb_ingest_stream_errors_total", label=label)
+            state.metrics.add("asyncwb_ingest_stream_errors_total", code=stream.error.code)
     state.metrics.add("asyncwb_ingest_seconds_total", took)
     state.hub.publish(transition.record.id for transition in transitions)
 

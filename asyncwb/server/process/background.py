@@ -82,7 +82,7 @@ class Tasks:
 
     def _failed(self, name: str, error: BaseException) -> None:
         self._tell(name, failed=True)
-        self._metrics.add("asyncwb_task_failures_total", label=f'task="{name}"')
+        self._metrics.add("asyncwb_task_failures_total", task=name)
         if isinstance(error, DatabaseError):
             # Not the whole of it: its text has the statement's parameters in it.
             log.error("%s failed, and is tried again: %s", name, error.orig)
@@ -91,7 +91,7 @@ class Tasks:
 
     def _tell(self, name: str, *, failed: bool) -> None:
         (self._failing.add if failed else self._failing.discard)(name)
-        self._metrics.set("asyncwb_task_failing", int(failed), label=f'task="{name}"')
+        self._metrics.set("asyncwb_task_failing", int(failed), task=name)
 
 
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)

@@ -58,5 +58,5 @@ async def test_a_task_that_fails_is_started_again_and_told(error: BaseException)
         async with asyncio.timeout(10):
             await well.wait()
     assert turns == [[], ["the work"], ["the work"], ["the work"], []]
-    assert metrics.get("asyncwb_task_failures_total", 'task="the work"') == 3
-    assert 'asyncwb_task_failing{task="the work"} 0' in metrics.text()
+    assert metrics.get("asyncwb_task_failures_total", task="the work") == 3
+    assert b'asyncwb_task_failing{task="the work"} 0' in metrics.text()
