@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import re
 import socket
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, AsyncStreamIterator, StreamReader
 
-from asyncwb.server.http.connection import still
+from asyncwb.server.http.connection import Connection, still
 from tests.fix_server import ServerHandle
 
 PATIENCE = 0.05
@@ -162,3 +170,52 @@ def test_more_than_the_length_says_is_no_request(server: ServerHandle) -> None:
     asked = head(server, "POST /graphql", "Content-Length: 2")
     ((status, said),) = say(server, asked + b'{"query": "{viewer{id}}"}')
     assert (status, said["error"]["code"]) == (400, "bad_request")
+
+
+UNDOCUMENTED = {
+    "connection_lost": ["exc"],
+    "data_received": ["data"],
+    "finish_response": ["request", "resp", "start_time"],
+    "force_close": [],
+    "handle_error": ["request", "status", "exc", "message"],
+    "log_exception": ["args", "kw"],
+}
+"""what `Connection` overrides or calls of aiohttp's `RequestHandler`"""
+
+
+@pytest.mark.parametrize("name", sorted(UNDOCUMENTED))
+def test_what_is_overridden_of_aiohttp_is_as_it_was(name: str) -> None:
+    _, *parameters = inspect.signature(getattr(web.RequestHandler, name)).parameters
+    assert parameters == UNDOCUMENTED[name]
+
+
+def test_all_that_is_overridden_of_aiohttp_is_named() -> None:
+    taken = vars(Connection).keys() & set(dir(web.RequestHandler)) - set(dir(object))
+    assert taken - {"__module__"} <= UNDOCUMENTED.keys()
+
+
+async def _refuse(_: web.BaseRequest) -> web.StreamResponse:
+    raise AssertionError
+
+
+@pytest.mark.anyio
+async def test_what_else_is_used_of_aiohttp_is_there() -> None:
+    settings = inspect.signature(web.RequestHandler).parameters
+    asked = {"loop", "access_log", "auto_decompress", "keepalive_timeout", "lingering_time"}
+    assert asked <= settings.keys()
+    assert callable(web.Server(_refuse).request_factory)
+    assert issubclass(LineTooLong, HttpProcessingError)
+    assert isinstance(EMPTY_PAYLOAD, StreamReader)
+    assert EMPTY_PAYLOAD.is_eof()
+    assert "total_bytes" in dir(StreamReader)
+    assert list(inspect.signature(AsyncStreamIterator).parameters) == ["read_func"]
+
+
+def test_the_server_admits_only_the_release_of_aiohttp_that_this_was_run_with() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    (said,) = (one for one in project["optional-dependencies"]["server"] if "aiohttp" in one)
+    bounds = re.fullmatch(r"aiohttp>=(\d+)\.(\d+),<(\d+)\.(\d+)", said)
+    assert bounds is not None
+    major, minor, before_major, before_minor = map(int, bounds.groups())
+    assert (before_major, before_minor) == (major, minor + 1)
+    assert aiohttp.__version__.startswith(f"{major}.{minor}.")
