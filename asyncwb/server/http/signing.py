@@ -8,6 +8,11 @@ one asks whether the key and the right that it was given for still are (`files`)
     token = base64url(JSON [purpose, expires, id, ...]) + "." + base64url(HMAC-SHA256)
 """
 
+# Why not itsdangerous (2.2): it would save some twenty lines, signs in 27 us what takes 7 here, of
+# which a page of 1,000 files needs 2,000, and signs the payload's base64, not the payload: the
+# addresses of the last day would be worth nothing after the upgrade, and a W&B client that holds
+# one loses its upload. Sessions and sign-in links are not signed: they are random, kept as digests.
+
 from __future__ import annotations
 
 import base64
