@@ -27,6 +27,7 @@ from typing import Any, Final
 import orjson
 import uvloop
 from aiohttp import web
+from anyio import to_thread
 
 from asyncwb.errors import UsageError
 from asyncwb.printable import printable
@@ -41,6 +42,7 @@ from asyncwb.server.http.state import STATE
 from asyncwb.server.process import reserve
 from asyncwb.server.process.activity import ACTIVITY
 from asyncwb.server.process.background import TASKS
+from asyncwb.server.process.threads import OTHERS
 from asyncwb.server.store.database import DatabaseError
 from asyncwb.version import __version__
 
@@ -139,6 +141,7 @@ async def run_server(
     Raises:
         AlreadyRunning, UsageError: as `serve`.
     """
+    to_thread.current_default_thread_limiter().total_tokens = OTHERS
     _make_folder(config.data)
     with _folder_lock(config.data / LOCK), _listen(config) as listener:
         reserve.give_back(config.data)

@@ -18,7 +18,6 @@ former one is whole.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import hashlib
 import os
@@ -31,7 +30,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import orjson
+from anyio import to_thread
 from obstore.exceptions import BaseError
 
 from asyncwb.errors import Error, UsageError
@@ -131,7 +132,7 @@ async def backup(config: ServerConfig, folder: Path) -> BackedUp:
 async def _backup(
     config: ServerConfig, store: Store, folder: Path, identity: str, former: _Manifest | None
 ) -> BackedUp:
-    result, target = BackedUp(), await asyncio.to_thread(Objects.open, folder / "objects")
+    result, target = BackedUp(), await to_thread.run_sync(Objects.open, folder / "objects")
     have = {} if former is None else _objects_of(folder, former)
     gone: set[str] = set()
     for _ in range(_ROUNDS):
@@ -145,8 +146,8 @@ async def _backup(
         shutil.rmtree(place)
     result.problems += [f"{name} is damaged: the object is not there" for name in sorted(gone)]
     result.problems += store.problems
-    identity_object = await asyncio.to_thread(store.objects.get, ID_OBJECT)
-    await asyncio.to_thread(target.put, ID_OBJECT, identity_object)
+    identity_object = await to_thread.run_sync(store.objects.get, ID_OBJECT)
+    await to_thread.run_sync(target.put, ID_OBJECT, identity_object)
     if (key := config.data / _KEY).is_file():
         write_private(folder / _KEY, key.read_bytes())
     kept = [have[one.name] for one in named if one.name in have]
@@ -155,12 +156,12 @@ async def _backup(
     write_private(folder / f"objects-{stamp}.jsonl", listing)
     manifest = _Manifest(
         _FORMAT, time.time(), __version__, identity, place.name,
-        await asyncio.to_thread(_hashes, place), f"objects-{stamp}.jsonl",
+        await to_thread.run_sync(_hashes, place), f"objects-{stamp}.jsonl",
         hashlib.sha256(listing).hexdigest(), contents,
     )  # fmt: skip
     write_private(folder / _MANIFEST, orjson.dumps(asdict(manifest), option=orjson.OPT_INDENT_2))
     _sync(folder)
-    result.removed = await asyncio.to_thread(_prune, folder, target, manifest, kept)
+    result.removed = await to_thread.run_sync(_prune, folder, target, manifest, kept)
     return result
 
 
@@ -169,7 +170,7 @@ async def _copy_all(
 ) -> set[str]:
     """Copy the objects that are not there yet; returns the names of those that are not found."""
     gone: set[str] = set()
-    there = await asyncio.to_thread(_sizes, target)
+    there = await to_thread.run_sync(_sizes, target)
     waiting = iter([one for one in named if not _stands(have.get(one.name), there)])
 
     async def work() -> None:
@@ -184,16 +185,16 @@ async def _copy_all(
     return gone
 
 
-async def _several(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _several(work: Callable[[], Coroutine[object, None, None]]) -> None:
     """Do the same work several times at once, until nothing is left of it.
 
     Raises:
         Error: the disk, or an object store, failed.
     """
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with anyio.create_task_group() as tasks:
             for _ in range(_AT_ONCE):
-                tasks.create_task(work())
+                tasks.start_soon(work)
     except* (OSError, BaseError) as group:
         (first, *_) = group.exceptions
         raise Error(
@@ -213,7 +214,7 @@ def _stands(kept: Kept | None, there: dict[str, int]) -> bool:
 
 async def _copy(source: Objects, target: Objects, named: Named, result: BackedUp) -> Kept:
     digest, size = hashlib.sha256(), 0
-    length = await asyncio.to_thread(source.size, named.name)
+    length = await to_thread.run_sync(source.size, named.name)
 
     async def pieces() -> AsyncIterator[bytes]:
         nonlocal size
@@ -250,18 +251,18 @@ async def restore(config: ServerConfig, folder: Path) -> BackedUp:
             nothing was changed.
     """
     manifest = _manifest(folder)
-    problems = await asyncio.to_thread(_damage_of_database, folder, manifest)
+    problems = await to_thread.run_sync(_damage_of_database, folder, manifest)
     if problems:
         raise UsageError(f"{problems[0]}. Nothing was restored; take another backup.")
     database = Database(config.database_url)
     try:
         await _check_place(config, database, manifest)
-        target = await asyncio.to_thread(Objects.open, place_of_objects(config))
-        if await asyncio.to_thread(_has_objects, target):
+        target = await to_thread.run_sync(Objects.open, place_of_objects(config))
+        if await to_thread.run_sync(_has_objects, target):
             raise _taken(f"the objects at {place_of_objects(config)} are there already")
         result = await _restore_objects(folder, manifest, target)
         if database.file is not None:
-            await asyncio.to_thread(snapshot.place_file, folder / manifest.database, database.file)
+            await to_thread.run_sync(snapshot.place_file, folder / manifest.database, database.file)
         else:
             await snapshot.load(database, folder / manifest.database, manifest.contents)
     finally:
@@ -297,7 +298,7 @@ def _taken(what: str) -> UsageError:
 
 
 async def _restore_objects(folder: Path, manifest: _Manifest, target: Objects) -> BackedUp:
-    result, source = BackedUp(), await asyncio.to_thread(Objects.open, folder / "objects")
+    result, source = BackedUp(), await to_thread.run_sync(Objects.open, folder / "objects")
     waiting = iter(_objects_of(folder, manifest).values())
 
     async def work() -> None:
@@ -312,13 +313,13 @@ async def _restore_objects(folder: Path, manifest: _Manifest, target: Objects) -
                 result.problems.append(str(error))
 
     await _several(work)
-    await asyncio.to_thread(target.put, ID_OBJECT, manifest.store.encode())
+    await to_thread.run_sync(target.put, ID_OBJECT, manifest.store.encode())
     return result
 
 
 async def _restore(source: Objects, target: Objects, kept: Kept) -> None:
     digest = hashlib.sha256()
-    length = await asyncio.to_thread(source.size, kept.name)
+    length = await to_thread.run_sync(source.size, kept.name)
 
     async def pieces() -> AsyncIterator[bytes]:
         async for piece in source.stream(kept.name, 0, length):
@@ -337,9 +338,9 @@ async def verify_backup(folder: Path) -> BackedUp:
         UsageError: this is no backup.
     """
     manifest = _manifest(folder)
-    result = BackedUp(problems=await asyncio.to_thread(_damage_of_database, folder, manifest))
+    result = BackedUp(problems=await to_thread.run_sync(_damage_of_database, folder, manifest))
     if not any(manifest.objects in problem for problem in result.problems):
-        await asyncio.to_thread(_look_at_objects, folder, manifest, result)
+        await to_thread.run_sync(_look_at_objects, folder, manifest, result)
     return result
 
 

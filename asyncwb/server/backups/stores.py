@@ -10,7 +10,6 @@ none does not get a folder that has objects already.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import uuid
 from collections.abc import AsyncIterator
@@ -18,6 +17,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from anyio import to_thread
 
 from asyncwb.errors import UsageError
 from asyncwb.server.config import ServerConfig
@@ -63,13 +64,13 @@ async def opened(config: ServerConfig) -> AsyncIterator[Store]:
     file = database.file
     if file is not None and not file.is_file():
         raise UsageError(f"there is no database {file}. Nothing was done; give --data, --database.")
-    problems = [] if file is None else await asyncio.to_thread(_look_at_log, config, file)
+    problems = [] if file is None else await to_thread.run_sync(_look_at_log, config, file)
     try:
         await database.open()
         _check_revision(await revision_of(database))
-        objects = await asyncio.to_thread(Objects.open, place_of_objects(config))
+        objects = await to_thread.run_sync(Objects.open, place_of_objects(config))
         mine = await Identity(database).read()
-        if mine is not None and await asyncio.to_thread(id_of, objects) != mine:
+        if mine is not None and await to_thread.run_sync(id_of, objects) != mine:
             raise UsageError(_OTHER.format(place=place_of_objects(config)))
         yield Store(database, objects, problems)
     finally:
@@ -120,7 +121,7 @@ async def open_objects(config: ServerConfig, database: Database, now: float) -> 
         UsageError: they are another database's.
     """
     place = place_of_objects(config)
-    objects = await asyncio.to_thread(Objects.open, place)
+    objects = await to_thread.run_sync(Objects.open, place)
     await identify(database, objects, place, now)
     return objects
 
@@ -138,7 +139,7 @@ async def identify(database: Database, objects: Objects, place: str | Path, now:
         UsageError: they do not; nothing was changed.
     """
     identity = Identity(database)
-    mine, theirs = await identity.read(), await asyncio.to_thread(id_of, objects)
+    mine, theirs = await identity.read(), await to_thread.run_sync(id_of, objects)
     if mine is None:
         theirs = await _adopt(identity, objects, place, theirs)
         # Two servers may start at once: the first one's id is the database's.
@@ -153,15 +154,15 @@ async def _adopt(
     """Return the id that a database without one may have: that of its objects, or a new one."""
     named = await identity.some_objects()
     if named:
-        there = await asyncio.to_thread(lambda: any(objects.has(name) for name in named))
+        there = await to_thread.run_sync(lambda: any(objects.has(name) for name in named))
     else:
-        there = await asyncio.to_thread(is_empty, objects)
+        there = await to_thread.run_sync(is_empty, objects)
     if not there:
         raise UsageError(_OTHER.format(place=place))
     if theirs is not None:
         return theirs
-    await asyncio.to_thread(objects.put_new, ID_OBJECT, uuid.uuid4().hex.encode())
-    made = await asyncio.to_thread(id_of, objects)
+    await to_thread.run_sync(objects.put_new, ID_OBJECT, uuid.uuid4().hex.encode())
+    made = await to_thread.run_sync(id_of, objects)
     assert made is not None
     return made
 

@@ -8,7 +8,6 @@ has without checksums is decoded, and counted as unchecked.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 from collections import Counter
@@ -17,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 import zstandard
+from anyio import to_thread
 
 from asyncwb.errors import FrameError
 from asyncwb.server.backups.stores import opened
@@ -111,7 +111,7 @@ async def check(objects: Objects, named: Named) -> None:
     """
     with found(named.name, gone_is_lost=True):
         if named.kind == "segment":
-            await asyncio.to_thread(_check_segment, objects, named)
+            await to_thread.run_sync(_check_segment, objects, named)
         else:
             await _check_file(objects, named)
 

@@ -8,13 +8,13 @@ says more of each metric, at ten times the size.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
+from anyio import to_thread
 
 from asyncwb.server.history.sections import ordered
 from asyncwb.server.http.access import run_not_found
@@ -101,9 +101,9 @@ async def run_metrics(request: web.Request) -> web.Response:
             raise run_not_found(path)
         version, fold = stored
         fold = require_sound(fold, f"{FOLD} ({path})")
-        found = await asyncio.to_thread(_drawable, version, fold, before)
+        found = await to_thread.run_sync(_drawable, version, fold, before)
     kept.put(run_id, found)
-    body = await asyncio.to_thread(found.answer, first)
+    body = await to_thread.run_sync(found.answer, first)
     return web.Response(body=body, content_type="application/json")
 
 

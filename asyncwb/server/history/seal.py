@@ -21,7 +21,6 @@ times while the run is small, and not at all later.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 import uuid
@@ -30,6 +29,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
+
+from anyio import to_thread
 
 from asyncwb.server.history import parquet
 from asyncwb.server.history.points import of_columns
@@ -217,7 +218,7 @@ class Sealer:
         while True:
             absorbed = absorb(segments, rows, tail.running, policy)
             try:
-                new = await asyncio.to_thread(self._build, tail.run_id, absorbed, sealed)
+                new = await to_thread.run_sync(self._build, tail.run_id, absorbed, sealed)
                 break
             except DamagedError as error:
                 # It stays as it is, for a backup to mend it, and so does what stands before it.
@@ -229,7 +230,7 @@ class Sealer:
             raise  # it may be a part of the run by now; if not, it is swept
         except Exception:
             if new is not None:  # nothing of it was committed: nobody will ever read it
-                await asyncio.to_thread(self._objects.delete, new.path)
+                await to_thread.run_sync(self._objects.delete, new.path)
             raise
         self._counts["segments"] += new is not None
         self._counts["frames"] += len(sealed)

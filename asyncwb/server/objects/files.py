@@ -17,7 +17,6 @@ shown in place; all else is to be saved.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import logging
@@ -30,6 +29,7 @@ from typing import Final
 from urllib.parse import quote
 
 from aiohttp import web
+from anyio import to_thread
 from obstore.exceptions import BaseError
 
 from asyncwb.server.http import body_limits
@@ -181,7 +181,7 @@ async def delete(app: web.Application, run_id: int, ids: Collection[int]) -> int
 async def _discard(objects: Objects, name: str) -> None:
     """Delete an object that nothing ever pointed to; where that fails it is left to `sweep`."""
     try:
-        await asyncio.to_thread(objects.delete, name)
+        await to_thread.run_sync(objects.delete, name)
     except (OSError, BaseError) as error:
         log.warning("an object stays until it is swept: %s", error)
 
@@ -260,7 +260,7 @@ async def _upload(request: web.Request, file_id: int) -> None:
         if size <= _WHOLE:
             body = _Body(body_limits.pieces(request, share, size), size)
             data = b"".join([piece async for piece in body.pieces()])
-            await asyncio.to_thread(objects.put, name, data)
+            await to_thread.run_sync(objects.put, name, data)
         else:
             body = _Body(body_limits.pieces(request, share, objects.stream_memory), size)
             await objects.put_stream(name, body.pieces())

@@ -10,12 +10,13 @@ not given back. A pass holds a slice of the listing, and asks the database for a
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Final
+
+from anyio import to_thread
 
 from asyncwb.server.http.state import State
 from asyncwb.server.objects.objects import Objects, Stored
@@ -49,7 +50,7 @@ async def collect(objects: Objects, dropped: Dropped, before: float) -> int:
     """Delete the objects that were dropped before a time; return how many."""
     gone = 0
     while names := await dropped.before(before):
-        await asyncio.to_thread(_delete, objects, names)
+        await to_thread.run_sync(_delete, objects, names)
         await dropped.forget(names)
         gone += len(names)
     return gone
@@ -78,11 +79,11 @@ async def sweep(
         How many were deleted.
     """
     listing, gone = objects.list(folder), 0
-    while stored := await asyncio.to_thread(_next, listing):
+    while stored := await to_thread.run_sync(_next, listing):
         old = [found.name for found in stored if found.modified < before]
         in_use = await known(old) if old else set()
         orphans = [name for name in old if name not in in_use]
-        await asyncio.to_thread(_delete, objects, orphans)
+        await to_thread.run_sync(_delete, objects, orphans)
         gone += len(orphans)
     return gone
 

@@ -10,7 +10,6 @@ Methods block: call them from a worker thread. `put_stream` and `stream` are for
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import re
@@ -22,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 from aiohttp import web
+from anyio import to_thread
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
@@ -148,7 +148,7 @@ class Objects:
         )
         await stored
         if self._folder is not None:
-            await asyncio.to_thread(self._sync, self._folder / name)
+            await to_thread.run_sync(self._sync, self._folder / name)
 
     async def stream(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """Yield bytes [start, stop) of an object in pieces of about a quarter of a MiB.

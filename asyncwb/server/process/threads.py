@@ -5,12 +5,13 @@ ingest would wait for a thread, and whoever logs for ingest.
 
     readers    series, histories, samples: as many at once as there are threads, the rest waits
     writers    ingest and file_stream: never more at once than there are threads, so none waits
-    asyncio's  the rest: uploads, sealing, sweeping, checking a GraphQL document
+    anyio's    the rest: uploads, sealing, sweeping, checking a GraphQL document
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,10 +24,16 @@ T = TypeVar("T")
 READERS: Final = 8
 WRITERS: Final = 2 * AT_ONCE
 """ingest and file_stream give `AT_ONCE` turns each, and a turn is in one thread at a time"""
+OTHERS: Final = min(32, (os.cpu_count() or 1) + 4)
+"""threads of anyio's (its own default, 40, could take the loop's share of a small machine)"""
 
 
 class Threads:
     """A pool of threads; they start when they are needed.
+
+    Not anyio's with a limiter: a request that aiohttp or GraphQL's time limit cancels leaves its
+    thread at work, and anyio gives the thread's place to the next one at once; a pool has none to
+    give. And anyio waits for two turns of the loop first, which ingest has no time for.
 
     Args:
         name: of the threads.

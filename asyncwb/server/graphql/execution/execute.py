@@ -20,6 +20,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import Final
 
+from anyio import to_thread
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -105,7 +106,7 @@ class Executor:
         if known is not None:
             self._checked.move_to_end(text)
             return known
-        document = await asyncio.to_thread(_check, self._schema, text)
+        document = await to_thread.run_sync(_check, self._schema, text)
         if len(text) <= _KEPT_LENGTH:
             self._checked[text] = document
             if len(self._checked) > _KEPT:
@@ -135,9 +136,11 @@ class Executor:
         # The schema is long, and nothing in it waits; variables are read before anything waits.
         by_itself = large or _asks_for_the_schema(document)
         try:
+            # Not anyio's: GraphQL gathers resolvers in tasks that know of no scope, and a scope
+            # would cancel them in every turn of the loop, also while they give a connection back.
             async with asyncio.timeout(self._max_seconds) as timeout:
                 context.limit.begin(timeout)
-                result = await asyncio.to_thread(run) if by_itself else run()
+                result = await to_thread.run_sync(run) if by_itself else run()
                 return await result if isawaitable(result) else result
         except TimeoutError:
             message = f"The request took longer than {self._max_seconds:g} s. Ask for less."

@@ -23,7 +23,10 @@ _WOKEN: Final = 16
 
 
 class Pace:
-    """Gives out the time of one event loop. Mutable state: the three below."""
+    """Gives out the time of one event loop. Mutable state: the three below.
+
+    It counts turns of the loop, of which anyio says nothing: so they are asyncio's futures.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -8,10 +8,10 @@ would have found. A query reads a bounded number of them, and is refused where t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from anyio import to_thread
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -51,7 +51,7 @@ async def incomplete(
     connection: AsyncConnection, project_id: int, paths: Collection[str]
 ) -> dict[str, list[int]]:
     """Return those paths of which the index may lack values, with the fields of their marks."""
-    asked = await asyncio.to_thread(lambda: {path: marks(path) for path in paths})
+    asked = await to_thread.run_sync(lambda: {path: marks(path) for path in paths})
     every = {mark for some in asked.values() for mark in some}
     numbers = await numbers_of(connection, project_id, every)
     found = {path: [numbers[m] for m in some if m in numbers] for path, some in asked.items()}
@@ -154,9 +154,9 @@ async def _each(
     answers: dict[int, T] = {}
     async for ids in _portions(connection, candidates):
         rows = [dict(row._mapping) for row in await connection.execute(_WHOLE, {"some": ids})]
-        documents = await asyncio.to_thread(_documents, rows)
+        documents = await to_thread.run_sync(_documents, rows)
         for number, run in documents.items():
-            answers[number] = await asyncio.to_thread(ask, run)
+            answers[number] = await to_thread.run_sync(ask, run)
     return answers
 
 

@@ -15,10 +15,10 @@ Where the index lacks values of a field in question, the runs concerned are eval
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from anyio import to_thread
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -288,7 +288,7 @@ async def _search(connection: AsyncConnection, number: int | None, pattern: str)
         rows = (
             await connection.execute(_TEXTS, {"number": number, "r": last[0], "p": last[1]})
         ).all()
-        found += await asyncio.to_thread(_found, rows, search)
+        found += await to_thread.run_sync(_found, rows, search)
         if len(rows) < _SLICE:
             break
         last = (rows[-1][0], rows[-1][1])
