@@ -13,11 +13,12 @@ here. After a second the request goes on, meets a hole in the sequence, and is s
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final, TypeAlias
+
+import anyio
 
 _PATIENCE: Final = 1.0
 """seconds to wait for a predecessor of which nothing is known"""
@@ -32,9 +33,9 @@ class Place:
 
     def __init__(self) -> None:
         self.before: Place | None = None
-        self._here = asyncio.Event()
-        self._begun = asyncio.Event()
-        self._done = asyncio.Event()
+        self._here = anyio.Event()
+        self._begun = anyio.Event()
+        self._done = anyio.Event()
 
     def arrive(self) -> None:
         """Say that the request is here: whoever follows may wait for it without a limit."""
@@ -56,17 +57,17 @@ class Place:
         """
         if self.before is None:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
+        if not self.before._here.is_set():
+            with anyio.move_on_after(_PATIENCE):
                 await self.before._here.wait()
-        if self.before._here.is_set():
-            await self.before._begun.wait()
-        else:
+        if not self.before._here.is_set():
             self.before = None
+        elif not self.before._begun.is_set():
+            await self.before._begun.wait()
 
     async def until_done(self) -> None:
         """Wait until the request before has ended; after `until_begun`."""
-        if self.before is not None:
+        if self.before is not None and not self.before._done.is_set():
             await self.before._done.wait()
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
+
+import anyio
 
 MIN_INTERVAL: Final = 0.25
 """seconds between two readings of one run."""
@@ -60,7 +62,7 @@ class Watched:
         self._changes = 0
         self._read_at = -1
         self._free_at = 0.0
-        self._lock = asyncio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
 
     def publish(self) -> None:
         """Wake all who watch."""
@@ -76,7 +78,7 @@ class Watched:
         """
         async with self._lock:
             if self._read_at != self._changes:
-                await asyncio.sleep(max(0.0, self._free_at - monotonic()))
+                await anyio.sleep(max(0.0, self._free_at - monotonic()))
                 began, changes = monotonic(), self._changes
                 found = await read(self.latest)
                 now = monotonic()
@@ -117,7 +119,7 @@ class Hub:
 
         Those who want its summary and those who do not share nothing: reading it may cost much.
         """
-        changed = asyncio.Event()
+        changed = asyncio.Event()  # which can be cleared; anyio's cannot
         if self._closed:
             changed.set()
         watched = self._watched.setdefault((run_id, summary), Watched())
@@ -152,7 +154,6 @@ class Hub:
 
 async def wait_for(changed: asyncio.Event, timeout: float) -> bool:
     """Wait until the event is set, at most `timeout` seconds; tell whether it was."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout):
-            await changed.wait()
+    with anyio.move_on_after(timeout):
+        await changed.wait()
     return changed.is_set()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
+
+import anyio
 
 AT_ONCE: Final = 4
 """batches decoded at once: each may take `max_raw` of memory."""
@@ -18,12 +19,13 @@ class QueueFullError(Exception):
 
 
 class AdmissionQueue:
-    """Gives turns. Belongs to one event loop. Mutable state: `_waiting`."""
+    """Gives turns, first come, first served. Belongs to one event loop."""
 
     def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
-        self._free = asyncio.Semaphore(at_once)
+        # No CapacityLimiter: it waits for a turn of the loop also where a place is free, which
+        # takes milliseconds beside a long answer (`graphql/execution/pace`), for every batch.
+        self._free = anyio.Semaphore(at_once, fast_acquire=True)
         self._most = waiting
-        self._waiting = 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -32,14 +34,7 @@ class AdmissionQueue:
         Raises:
             QueueFullError: too many are waiting already.
         """
-        if self._waiting >= self._most:
+        if self._free.statistics().tasks_waiting >= self._most:
             raise QueueFullError
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-        try:
+        async with self._free:
             yield
-        finally:
-            self._free.release()

@@ -16,11 +16,12 @@ to whoever waits for them, but it ends, whatever the other processes do.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Final, Protocol, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
+
+import anyio
 
 from asyncwb.server.store.database import AsyncConnection, Database
 from asyncwb.server.store.records import RunPath
@@ -66,13 +67,14 @@ class RunChanges:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._locks: WeakValueDictionary[RunPath, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[RunPath, anyio.Lock] = WeakValueDictionary()
 
     async def carry_out(self, change: Change[Seen, Done]) -> Done:
         """Do what a change says, once; returns what was written."""
         async with AsyncExitStack() as order:
             for path in sorted(set(change.paths)):
-                await order.enter_async_context(self._locks.setdefault(path, asyncio.Lock()))
+                lock = self._locks.setdefault(path, anyio.Lock(fast_acquire=True))
+                await order.enter_async_context(lock)
             for number in range(ROUNDS):
                 seen = await change.read(self._database.connect, fresh=number > 0)
                 done = await change.compute(seen)

@@ -1,14 +1,13 @@
 """One engine for SQLite and PostgreSQL; the few places where they differ are here.
 
 SQLite runs in WAL mode with synchronous=FULL: a commit has reached the disk when it returns.
-Writers take turns before they reach the database: in one process by an asyncio lock (waiting on
-a lock costs no thread and no retry), across processes by BEGIN IMMEDIATE and the busy timeout.
+Writers take turns before they reach the database: in one process by a lock of the loop (waiting on
+it costs no thread and no retry), across processes by BEGIN IMMEDIATE and the busy timeout.
 PostgreSQL locks rows (`for_update`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
@@ -22,6 +21,8 @@ from contextlib import (
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import anyio
+from anyio import to_thread
 from sqlalchemy import Connection, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, AdaptedConnection, make_url
@@ -84,7 +85,7 @@ class Database:
         self.url = _read_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
-        self._turn = asyncio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
 
     @property
     def file(self) -> Path | None:
@@ -100,7 +101,7 @@ class Database:
         """
         try:
             if self.is_sqlite:
-                await asyncio.to_thread(_try_file, self.url.database)
+                await to_thread.run_sync(_try_file, self.url.database)
             async with self.connect() as connection:
                 await connection.execute(text("SELECT 1"))
         except self._refusals() as error:
@@ -159,7 +160,7 @@ class Database:
                 raise _as(UnreachableError, error) from error
             yield connection
 
-    def _one_at_a_time(self) -> AbstractAsyncContextManager[Any]:
+    def _one_at_a_time(self) -> AbstractAsyncContextManager[None]:
         return self._turn if self.is_sqlite else nullcontext()
 
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -260,15 +261,15 @@ async def _set_up_sqlite(connection: Any) -> None:
 async def _enter_wal(connection: Any) -> None:
     # Where several open a new file at once, SQLite refuses all but one of them on the spot: its
     # busy timeout does not cover the change of the journal.
-    deadline = asyncio.get_running_loop().time() + _BUSY_TIMEOUT
+    deadline = anyio.current_time() + _BUSY_TIMEOUT
     while True:
         try:
             await _pragma(connection, "journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            late = asyncio.get_running_loop().time() > deadline
+            late = anyio.current_time() > deadline
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or late:
                 raise
-            await asyncio.sleep(0.005)
+            await anyio.sleep(0.005)
         else:
             return
 

@@ -6,7 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asyncwb.server.intake import request_order
 from asyncwb.wire.ingest import CONTENT_TYPE, TURN_HEADER, encode_batch
@@ -100,6 +104,30 @@ async def test_whoever_says_something_else_waits_for_nobody(turn: str) -> None:
         await place.until_begun()
         await place.until_done()
         assert place.before is None
+
+
+async def take_in(arrivals: list[int]) -> list[int]:
+    """Let requests of one sender arrive in an order; returns the order in which they go on."""
+    found, done = request_order.RequestOrder(), list[int]()
+
+    async def request(number: int) -> None:
+        with found.place(1, f"sender {number} {number - 1}") as place:
+            await place.until_begun()
+            place.begin()
+            await place.until_done()
+            done.append(number)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for number in arrivals:
+                tasks.start_soon(request, number)
+                await checkpoint()
+    return done
+
+
+@given(arrivals=st.permutations(range(1, 7)))
+def test_they_go_on_in_the_order_in_which_they_were_sent(arrivals: list[int]) -> None:
+    assert anyio.run(take_in, arrivals) == sorted(arrivals)
 
 
 async def test_lanes_are_each_users_own_and_do_not_pile_up() -> None:

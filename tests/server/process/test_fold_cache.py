@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asyncwb.server.process.fold_cache import FoldCache, weight
 from asyncwb.server.store.records import RunPath, RunRecord
@@ -45,3 +47,27 @@ def test_the_last_one_is_kept_whatever_it_weighs() -> None:
     cache.put(record("a"), fold(10))
     cache.put(record("a"), fold(10))  # in the place of itself
     assert kept(cache, "a") == "a"
+
+
+@given(
+    puts=st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 40)), max_size=40),
+    most=st.integers(1, 4),
+    room=st.integers(0, 60),
+)
+def test_the_newest_are_kept_that_have_room_together(
+    puts: list[tuple[str, int]], most: int, room: int
+) -> None:
+    cache = FoldCache(runs=most, weight=64 * room)
+    order: list[tuple[str, int]] = []  # the model: name and width, the newest last
+    for name, keys in puts:
+        made = fold(keys) if keys else None
+        width = made.width if made else 0
+        cache.put(record(name), made)
+        order = [one for one in order if one[0] != name] + [(name, width)]
+        while len(order) > 1 and (len(order) > most or sum(w for _, w in order) > room):
+            del order[0]
+    assert kept(cache, "abcdef") == "".join(sorted(name for name, _ in order))
+    assert kept(cache, "abcdef") == ""
+    cache.put(record("a"), fold(10))  # what was taken out weighs nothing any more
+    cache.put(record("b"), None)
+    assert kept(cache, "ab") == ("ab" if most > 1 and fold(10).width <= room else "b")

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from sqlalchemy import insert, select
 
@@ -59,6 +60,47 @@ async def test_whether_a_failed_transaction_was_written_is_told(lab: Lab) -> Non
     del dialect.do_commit
     async with lab.database.connect() as connection:
         assert list(await connection.scalars(select(secrets.c.name))) == ["behind"]
+
+
+@both_databases
+@pytest.mark.parametrize("by", ["task", "scope"])
+@pytest.mark.parametrize("at", ["do_execute", "do_commit", "do_rollback"])
+async def test_who_is_cancelled_leaves_no_connection_half_used(lab: Lab, by: str, at: str) -> None:
+    dialect: Any = lab.database.engine.sync_engine.dialect
+    pool: Any = lab.database.engine.pool
+    real = getattr(dialect, at)
+    scope = anyio.CancelScope()
+
+    async def write(name: str) -> None:
+        async with lab.database.transaction() as connection:
+            rows = insert(secrets).values(name=name, value="x", created_at=0.0)
+            await connection.execute(rows)
+            if name == "cancelled" and at == "do_rollback":
+                raise OSError
+
+    async def cancelled() -> None:
+        with scope:
+            await write("cancelled")
+
+    task = asyncio.create_task(cancelled())  # cancelled as aiohttp does it, or by a scope
+
+    def cancel(*arguments: Any, **more: Any) -> Any:
+        if asyncio.current_task() is task:
+            (task.cancel if by == "task" else scope.cancel)()
+        return real(*arguments, **more)
+
+    setattr(dialect, at, cancel)
+    await asyncio.wait([task])
+    delattr(dialect, at)
+    assert task.cancelled() if by == "task" else scope.cancelled_caught
+    many = 2 * (pool.size() + pool._max_overflow)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(write(str(number)) for number in range(many)))
+    async with lab.database.connect() as connection:
+        names = set(await connection.scalars(select(secrets.c.name)))
+    assert names - {"cancelled"} == {str(number) for number in range(many)}
+    assert ("cancelled" in names) <= (at == "do_commit")
+    assert pool.checkedout() == 0
 
 
 @both_databases

@@ -15,13 +15,14 @@ and version always belong together, and a run that changes meanwhile is merely s
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+import anyio
+from anyio import to_thread
 from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -82,7 +83,7 @@ class Fields:
     """
 
     # By database and project: queries that come together catch up once.
-    _turns: ClassVar[WeakKeyDictionary[Database, dict[int, asyncio.Lock]]] = WeakKeyDictionary()
+    _turns: ClassVar[WeakKeyDictionary[Database, dict[int, anyio.Lock]]] = WeakKeyDictionary()
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -102,7 +103,7 @@ class Fields:
         Raises:
             IndexBehindError: that takes more than `patience` seconds; what is done stays done.
         """
-        async with self._locks.setdefault(project_id, asyncio.Lock()):
+        async with self._locks.setdefault(project_id, anyio.Lock(fast_acquire=True)):
             stale = await self.stale(project_id)
             until, done = time.monotonic() + patience, 0
             while done < len(stale):
@@ -136,7 +137,7 @@ class Fields:
                 async for some in stored.partitions(_AT_ONCE):
                     for number, run_id, position, *value in some:
                         there.setdefault(run_id, {})[number, run_id, position] = _value(*value)
-        values = await asyncio.to_thread(_values, found)
+        values = await to_thread.run_sync(_values, found)
         wanted: dict[int, set[str]] = {}
         for row in found:
             paths = wanted.setdefault(row["project_id"], set())
@@ -144,7 +145,7 @@ class Fields:
         numbers = {
             project: await self._numbers(project, paths) for project, paths in wanted.items()
         }
-        changes = await asyncio.to_thread(_differences, found, values, numbers, there)
+        changes = await to_thread.run_sync(_differences, found, values, numbers, there)
         await self._apply(changes)
 
     async def _numbers(self, project_id: int, paths: Collection[str]) -> dict[str, int]:
