@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from aiohttp import web
+from anyio import to_thread
 
 from asyncwb.server import graphql
 from asyncwb.server.backups.stores import open_objects
@@ -32,7 +33,7 @@ from asyncwb.server.objects import files
 from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.server.people import people
 from asyncwb.server.process.activity import ACTIVITY, Activity, activity_middleware
-from asyncwb.server.process.background import TASKS, Tasks
+from asyncwb.server.process.background import TASKS, Tasks, whole
 from asyncwb.server.process.fold_cache import FoldCache
 from asyncwb.server.process.metrics import CONTENT_TYPE, Metrics, counting
 from asyncwb.server.process.run_changes import RunChanges
@@ -133,6 +134,7 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
     app.cleanup_ctx.extend(
         (
             _open_database,
+            _open_tasks,
             history.background,
             files.background,
             index.background,
@@ -196,7 +198,7 @@ async def _stop_answering(app: web.Application) -> None:
 async def _open_database(app: web.Application) -> AsyncIterator[None]:
     state = app[STATE]
     file = state.database.file
-    damaged = None if file is None else await asyncio.to_thread(damaged_log.keep, file)
+    damaged = None if file is None else await to_thread.run_sync(damaged_log.keep, file)
     if damaged is not None:
         log.error("%s. The server goes on with what is there.", damaged)
     try:
@@ -212,11 +214,19 @@ async def _open_database(app: web.Application) -> AsyncIterator[None]:
         state.writers.close()
 
 
+async def _open_tasks(app: web.Application) -> AsyncIterator[None]:
+    async with app[TASKS].open():
+        yield
+
+
 async def _crash_detection(app: web.Application) -> AsyncIterator[None]:
     async with watching(app[STATE], app[TASKS]):
         yield
 
 
 async def _end_of_requests(app: web.Application) -> AsyncIterator[None]:
-    async with app[TASKS].keep("ending requests", app[OPEN_REQUESTS].end_revoked, after=PAUSE):
+    async def turn() -> float:
+        return await whole(app[OPEN_REQUESTS].end_revoked())
+
+    async with app[TASKS].keep("ending requests", turn, after=PAUSE):
         yield

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import orjson
-import uvloop
 from aiohttp import web
 from anyio import to_thread
 
@@ -41,7 +41,7 @@ from asyncwb.server.http.errors import log
 from asyncwb.server.http.state import STATE
 from asyncwb.server.process import reserve
 from asyncwb.server.process.activity import ACTIVITY
-from asyncwb.server.process.background import TASKS
+from asyncwb.server.process.background import TASKS, whole
 from asyncwb.server.process.threads import OTHERS
 from asyncwb.server.store.database import DatabaseError
 from asyncwb.version import __version__
@@ -88,8 +88,7 @@ def serve(config: ServerConfig, announce: Callable[[str], None] | None = None) -
     logging.getLogger("alembic").setLevel(logging.WARNING)
     os.umask(0o077)  # for files outside the data folder too: a database or objects elsewhere
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(config, announce))
+        anyio.run(_serve, config, announce, backend_options={"use_uvloop": True})
     except AlreadyRunning:
         if not config.embedded:
             raise
@@ -97,18 +96,19 @@ def serve(config: ServerConfig, announce: Callable[[str], None] | None = None) -
 
 
 async def _serve(config: ServerConfig, announce: Callable[[str], None] | None) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with run_server(config) as server:
-        tune_garbage_collection()
-        log.info("ready at %s, data in %s", server.url, config.data)
-        if announce is not None:
-            announce(server.url)
-        async with _stopping_when_idle(server, stop):
-            await stop.wait()
-        log.info("stopping")
-    log.info("stopped")
+    # From the first moment to the last: a signal during the start stops a server that is whole, and
+    # a second one changes nothing.
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with run_server(config) as server:
+            tune_garbage_collection()
+            log.info("ready at %s, data in %s", server.url, config.data)
+            if announce is not None:
+                announce(server.url)
+            with anyio.CancelScope() as serving:
+                async with _stopping_when_idle(server, serving.cancel):
+                    await anext(signals)
+            log.info("stopping")
+        log.info("stopped")
 
 
 class _Plain(logging.Formatter):
@@ -265,7 +265,9 @@ async def _announce(path: Path, url: str, app: web.Application) -> None:
 
 
 @asynccontextmanager
-async def _stopping_when_idle(server: RunningServer, stop: asyncio.Event) -> AsyncIterator[None]:
+async def _stopping_when_idle(
+    server: RunningServer, stop: Callable[[], None]
+) -> AsyncIterator[None]:
     timeout = server.config.idle_timeout
     if timeout is None:
         yield
@@ -275,11 +277,11 @@ async def _stopping_when_idle(server: RunningServer, stop: asyncio.Event) -> Asy
 
     async def look() -> float:
         if activity.idle_seconds() >= timeout:
-            if await runs.running():
+            if await whole(runs.running()):
                 activity.touch()
             else:
                 log.info("idle for %.0f s", timeout)
-                stop.set()
+                stop()
         return pause
 
     async with server.app[TASKS].keep("stopping when idle", look, after=pause):

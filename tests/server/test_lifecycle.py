@@ -44,15 +44,28 @@ serve(
 )
 """
 
+SIGNALLED_AT_ONCE = f"""
+import os, signal
+from asyncwb.server import app
+migrate = app.migrate
+async def signalled(database):
+    os.kill(os.getpid(), signal.SIGTERM)
+    await migrate(database)
+app.migrate = signalled
+{SERVE}
+"""
+
 
 class Process:
     """A server in a process of its own; `url` is None where it gave way."""
 
-    def __init__(self, data: Path, database: str | None = None, *more: str) -> None:
+    def __init__(
+        self, data: Path, database: str | None = None, *more: str, script: str = SERVE
+    ) -> None:
         self.data = data
         arguments = [str(data), database or "", *(more or ("plain",))]
         self.child = subprocess.Popen(
-            [sys.executable, "-c", SERVE, *arguments],
+            [sys.executable, "-c", script, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -139,6 +152,17 @@ async def test_acknowledged_rows_survive_sigkill(
         assert (await client.run())["metrics"][0]["count"] == info["rows"] + 10
 
 
+def test_a_signal_during_the_start_stops_a_server_that_is_whole(tmp_path: Path) -> None:
+    process = Process(tmp_path / "data", script=SIGNALLED_AT_ONCE)
+    said, log = process.child.communicate(timeout=30)
+    assert process.child.returncode == 0, log
+    assert said.startswith("http://")
+    assert "Traceback" not in log
+    names = {path.name for path in process.data.iterdir()}
+    assert "asyncwb.db" in names
+    assert not names & {"server.json", "asyncwb.db-wal", "asyncwb.db-shm"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
 async def test_a_clean_stop(spawn: Callable[..., Process], number: signal.Signals) -> None:
     process = spawn()
@@ -209,7 +233,7 @@ async def test_an_idle_server_stops_but_not_under_a_run(
             try:
                 async with asyncio.timeout(1.0):
                     assert server._running is not None
-                    async with _stopping_when_idle(server._running, stop):
+                    async with _stopping_when_idle(server._running, stop.set):
                         await stop.wait()
             except TimeoutError:
                 return False

@@ -27,6 +27,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
+import anyio
 import orjson
 from aiohttp import web
 
@@ -80,15 +81,18 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     store, objects = Segments(state.database), app[OBJECTS]
     app[SOURCES] = Sources(store, objects)
     app[SEALER] = Sealer(store, objects, clock=state.clock, metrics=state.metrics)
-    app[REWINDS] = Rewinds(state, app[SOURCES], objects)
     try:
-        async with (
-            app[TASKS].keep("sealing", app[SEALER].work),
-            collecting(state, objects, app[TASKS]),
-        ):
-            yield
+        async with anyio.create_task_group() as rewinds:
+            app[REWINDS] = Rewinds(state, app[SOURCES], objects, rewinds)
+            try:
+                async with (
+                    app[TASKS].keep("sealing", app[SEALER].work),
+                    collecting(state, objects, app[TASKS]),
+                ):
+                    yield
+            finally:
+                app[REWINDS].stop()
     finally:
-        await app[REWINDS].close()
         app[SOURCES].threads.close()
 
 

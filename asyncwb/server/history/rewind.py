@@ -23,13 +23,15 @@ theirs.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+import anyio
 from aiohttp import web
+from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from asyncwb.server.history.cut import Cut, CutShortError
 from asyncwb.server.history.seal import claim_of
@@ -40,7 +42,6 @@ from asyncwb.server.intake import line_ranges
 from asyncwb.server.intake.run_transitions import RunTransition
 from asyncwb.server.objects.damage import DamagedError
 from asyncwb.server.objects.objects import Objects
-from asyncwb.server.process.background import whole
 from asyncwb.server.process.claims import held
 from asyncwb.server.store.claims import Claim, ConflictError, check
 from asyncwb.server.store.database import AsyncConnection, UncertainCommitError
@@ -55,14 +56,30 @@ _ROUNDS: Final = 50
 """times that a run may have changed while its newest frames were cut"""
 
 
-class Rewinds:
-    """The rewinds that are under way in this process. Mutable state: `_running`, `_stop`."""
+class _UnderWay:
+    """A rewind that is being done; `error` is what it ended with, where it failed."""
 
-    def __init__(self, state: State, sources: Sources, objects: Objects) -> None:
+    def __init__(self) -> None:
+        self.ended = anyio.Event()
+        self.error: BaseException | None = None
+
+
+class Rewinds:
+    """The rewinds that are under way in this process. Mutable state: `_running`, `_stop`.
+
+    Args:
+        state: the server's parts.
+        sources: where rows are read.
+        objects: where the files go.
+        tasks: what they are done in; whoever closes it calls `stop` first.
+    """
+
+    def __init__(self, state: State, sources: Sources, objects: Objects, tasks: TaskGroup) -> None:
         self._state = state
         self._sources = sources
         self._objects = objects
-        self._running: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._tasks = tasks
+        self._running: dict[tuple[int, int], _UnderWay] = {}
         self._stop = threading.Event()
 
     async def rewind(self, path: RunPath, run_id: int, step: int) -> None:
@@ -81,18 +98,29 @@ class Rewinds:
                 was changed.
         """
         key = run_id, step
-        task = self._running.get(key)
-        if task is None:
-            task = asyncio.create_task(self._rewind(path, run_id, step), name=f"rewind {run_id}")
-            self._running[key] = task
-            task.add_done_callback(lambda _: self._running.pop(key, None))
-        await asyncio.shield(task)
+        found = self._running.get(key)
+        if found is None:
+            found = self._running[key] = _UnderWay()
+            self._tasks.start_soon(self._run, found, path, run_id, step, name=f"rewind {run_id}")
+        await found.ended.wait()
+        if found.error is not None:
+            raise found.error
 
-    async def close(self) -> None:
-        """End those that are under way; one that is not in its transaction yet changes nothing."""
+    def stop(self) -> None:
+        """Let those that are under way end; one not in its transaction yet changes nothing."""
         self._stop.set()
-        if self._running:
-            await asyncio.wait(list(self._running.values()))
+
+    async def _run(self, under_way: _UnderWay, path: RunPath, run_id: int, step: int) -> None:
+        try:
+            with anyio.CancelScope(shield=True):  # it is `stop` that ends it
+                await self._rewind(path, run_id, step)
+        except BaseException as error:
+            under_way.error = error  # for those who wait for it
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            del self._running[run_id, step]
+            under_way.ended.set()
 
     async def _rewind(self, path: RunPath, run_id: int, step: int) -> None:
         give_up = time.monotonic() + _PATIENCE
@@ -104,7 +132,7 @@ class Rewinds:
                     break
             if time.monotonic() > give_up or self._stop.is_set():
                 raise _busy("The run's history is being sealed.")
-            await asyncio.sleep(_LOOK)
+            await anyio.sleep(_LOOK)
         self._state.hub.publish([run_id])
 
     async def _claimed(self, claim: Claim, path: RunPath, cut: Cut, run_id: int) -> None:
@@ -113,8 +141,8 @@ class Rewinds:
         segments = await self._sources.store.segments(run_id)
         try:
             cut.follow(former)
-            await whole(
-                asyncio.to_thread(cut.segments, self._sources, self._objects, segments, self._stop)
+            await to_thread.run_sync(
+                cut.segments, self._sources, self._objects, segments, self._stop
             )
             await self._swap(claim, path, cut, run_id)
         except UncertainCommitError:
@@ -135,7 +163,7 @@ class Rewinds:
                 run = _there(await store.look(connection, run_id))
                 after = cut.old[-1] if cut.old else -1
                 frames = await store.frames_after(connection, run_id, after)
-            columns = await whole(asyncio.to_thread(_prepared, cut, frames, run.fold))
+            columns = await to_thread.run_sync(_prepared, cut, frames, run.fold)
             if self._stop.is_set():
                 raise CutShortError
             if await self._commit(claim, path, cut, run, columns):
@@ -163,7 +191,7 @@ class Rewinds:
 
     async def _delete(self, paths: Sequence[str]) -> None:
         for path in paths:
-            await asyncio.to_thread(self._objects.delete, path)
+            await to_thread.run_sync(self._objects.delete, path)
 
 
 REWINDS: web.AppKey[Rewinds] = web.AppKey("rewinds", Rewinds)

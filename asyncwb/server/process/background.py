@@ -1,21 +1,25 @@
 """Work beside the requests: endless tasks that nothing ends, and that end between two turns.
 
-An endless task is a turn that is done again and again. Whatever a turn raises, the next one comes
-after a pause: it is counted, logged, and told in `/metrics` and `/ready` until a turn succeeds.
+An endless task is a turn that is done again and again, in the one task group that lives as long as
+the server. Whatever a turn raises, the next one comes after a pause: it is counted, logged, and
+told in `/metrics` and `/ready` until a turn succeeds.
 
 A task that is cancelled in the middle of a statement can wait for its connection for ever, and a
-server that waits for such a task never stops. So turns guard what they write with `whole`.
+server that waits for such a task never stops. So turns guard their statements with `whole`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias, TypeVar
 
+import anyio
 from aiohttp import web
+from anyio import lowlevel
+from anyio.abc import TaskGroup
 
 from asyncwb.server.process.metrics import Metrics
 from asyncwb.server.store.database import DatabaseError
@@ -23,7 +27,7 @@ from asyncwb.server.store.database import DatabaseError
 log = logging.getLogger("asyncwb.server")
 
 T = TypeVar("T")
-Turn: TypeAlias = Callable[[], Coroutine[Any, Any, float]]
+Turn: TypeAlias = Callable[[], Awaitable[float]]
 """does a part of the work; returns for how many seconds there is nothing more to do"""
 
 PAUSE: Final = 5.0
@@ -31,7 +35,7 @@ PAUSE: Final = 5.0
 
 
 class Tasks:
-    """The endless tasks of one server. Mutable state: `_failing`.
+    """The endless tasks of one server. Mutable state: `_failing`, and `_group` while it is open.
 
     Args:
         metrics: where failures are counted.
@@ -42,6 +46,7 @@ class Tasks:
         self._metrics = metrics
         self._pause = pause
         self._failing: set[str] = set()
+        self._group: TaskGroup | None = None
 
     @property
     def failing(self) -> list[str]:
@@ -49,22 +54,43 @@ class Tasks:
         return sorted(self._failing)
 
     @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Let tasks be kept for the length of the block."""
+        async with anyio.create_task_group() as self._group:
+            yield
+
+    @asynccontextmanager
     async def keep(self, name: str, turn: Turn, *, after: float = 0.0) -> AsyncIterator[None]:
         """Do turns for the length of the block, the first one after some seconds.
+
+        At its end the turn under way ends first, as far as it is guarded with `whole`.
 
         Args:
             name: what the task is called in the log, the metrics and `/ready`.
             turn: is called again and again, whatever it raises.
             after: seconds.
         """
+        assert self._group is not None, "the tasks are not open"
         self._tell(name, failed=False)
-        async with beside(self._forever(name, turn, after), name):
-            yield
+        scope, ended = anyio.CancelScope(), anyio.Event()
 
-    async def _forever(self, name: str, turn: Turn, pause: float) -> None:
-        while True:
-            await asyncio.sleep(pause)
-            pause = await self._once(name, turn)
+        async def forever() -> None:
+            try:
+                with scope:
+                    pause = after
+                    while True:
+                        await anyio.sleep(pause)
+                        pause = await self._once(name, turn)
+            finally:
+                ended.set()
+
+        self._group.start_soon(forever, name=name)
+        try:
+            yield
+        finally:
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await ended.wait()
 
     async def _once(self, name: str, turn: Turn) -> float:
         try:
@@ -74,6 +100,10 @@ class Tasks:
                 raise
             self._failed(name, error)  # something inside was, which is no end of ours
         except Exception as error:
+            self._failed(name, error)
+        except BaseExceptionGroup as error:
+            if error.subgroup((SystemExit, KeyboardInterrupt)) is not None:
+                raise
             self._failed(name, error)
         else:
             self._tell(name, failed=False)
@@ -97,29 +127,12 @@ class Tasks:
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
 
 
-@asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run endless work as a task for the length of the block; waits for it to end."""
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def whole(turn: Coroutine[Any, Any, T]) -> T:
-    """Await a turn to its end also where the caller is cancelled; that is raised afterwards."""
-    caller = asyncio.current_task()
-    task = asyncio.create_task(turn, name=caller.get_name() if caller else None)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # looked at: nobody else will
-        raise
+async def whole(turn: Awaitable[T]) -> T:
+    """Await a turn to its end also where the task is cancelled; that is raised afterwards."""
+    with anyio.CancelScope(shield=True):
+        done = await turn
+    await lowlevel.checkpoint_if_cancelled()
+    return done
 
 
 def _is_cancelled() -> bool:

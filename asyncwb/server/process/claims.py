@@ -10,14 +10,15 @@ async with held(claims, "seal/7", clock) as claim:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from asyncwb.server.process.background import beside, whole
+import anyio
+
+from asyncwb.server.process.background import whole
 from asyncwb.server.store.claims import Claim, Claims
 
 log = logging.getLogger("asyncwb.server")
@@ -44,16 +45,25 @@ async def held(
     if not await claims.take(claim, now, now + seconds):
         yield None
         return
+    failed: BaseException | None = None
     try:
-        async with beside(_renew(claims, claim, clock, seconds), f"renewing {name}"):
-            yield claim
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_renew, claims, claim, clock, seconds, name=f"renewing {name}")
+            try:
+                yield claim
+            except BaseException as error:
+                failed = error  # raised below, as it is: the group would wrap it in one of its own
+            tasks.cancel_scope.cancel()
     finally:
-        await _release(claims, claim)
+        with anyio.CancelScope(shield=True):
+            await _release(claims, claim)
+    if failed is not None:
+        raise failed
 
 
 async def _renew(claims: Claims, claim: Claim, clock: Callable[[], float], seconds: float) -> None:
     for _ in range(int(3 * LONGEST / seconds)):
-        await asyncio.sleep(seconds / 3)
+        await anyio.sleep(seconds / 3)
         try:
             if not await whole(claims.renew(claim, clock() + seconds)):
                 return  # the transaction that needs it will say so
