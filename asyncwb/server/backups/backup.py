@@ -28,7 +28,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import orjson
@@ -56,6 +56,7 @@ from asyncwb.server.store.identity import Identity
 from asyncwb.server.store.inventory import Named
 from asyncwb.server.store.migrate import HEAD
 from asyncwb.server.store.snapshot import Contents
+from asyncwb.typing import JsonObject
 from asyncwb.version import __version__
 
 _FORMAT: Final = 1
@@ -394,7 +395,7 @@ def _former(folder: Path, identity: str) -> _Manifest | None:
 
 def _manifest(folder: Path) -> _Manifest:
     try:
-        said: dict[str, Any] = orjson.loads((folder / _MANIFEST).read_bytes())
+        said: JsonObject = orjson.loads((folder / _MANIFEST).read_bytes())
         if said["format"] != _FORMAT or said["contents"]["revision"] > HEAD:
             raise UsageError(
                 f"the backup in {folder} was made by asyncwb {said['version']}, which is newer. "

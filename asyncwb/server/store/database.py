@@ -19,8 +19,9 @@ from contextlib import (
     suppress,
 )
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+import aiosqlite
 import anyio
 from anyio import to_thread
 from sqlalchemy import Connection, Table, event, text
@@ -242,7 +243,7 @@ def _prepare_sqlite(connection: AdaptedConnection, _record: object) -> None:
     connection.run_async(_set_up_sqlite)
 
 
-async def _set_up_sqlite(connection: Any) -> None:
+async def _set_up_sqlite(connection: aiosqlite.Connection) -> None:
     connection.isolation_level = None  # the driver must not begin transactions by itself
     await _pragma(connection, "page_size=16384")  # frames are large: fewer pages each, if it is new
     await _enter_wal(connection)
@@ -258,7 +259,7 @@ async def _set_up_sqlite(connection: Any) -> None:
     await connection.create_function("re2_search", 2, re2_search, deterministic=True)
 
 
-async def _enter_wal(connection: Any) -> None:
+async def _enter_wal(connection: aiosqlite.Connection) -> None:
     # Where several open a new file at once, SQLite refuses all but one of them on the spot: its
     # busy timeout does not cover the change of the journal.
     deadline = anyio.current_time() + _BUSY_TIMEOUT
@@ -274,7 +275,7 @@ async def _enter_wal(connection: Any) -> None:
             return
 
 
-async def _pragma(connection: Any, setting: str) -> None:
+async def _pragma(connection: aiosqlite.Connection, setting: str) -> None:
     async with connection.execute(f"PRAGMA {setting}"):
         pass
 

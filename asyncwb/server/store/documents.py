@@ -16,7 +16,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Dialect, LargeBinary, Text, TypeDecorator
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 from asyncwb.wire.rows.values import dumps
 
@@ -33,7 +35,7 @@ class DamagedText(str):
     __slots__ = ()
 
 
-class Document(TypeDecorator[Any]):
+class Document(TypeDecorator[str]):
     """A text with its checksum. Anything else that is written is written as JSON.
 
     Read as `str`, or as `DamagedText`.
@@ -42,13 +44,13 @@ class Document(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
         """Return what the database keeps."""
         if value is None:
             return None
         return seal(value if isinstance(value, str) else dumps(value).decode())
 
-    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    def column_expression(self, column: ColumnElement[str]) -> ColumnElement[str]:
         """Read the bytes: a flipped bit may leave text that is no UTF-8, which drivers refuse."""
         return Bytes(column, type_=self)
 
@@ -62,18 +64,18 @@ class Bytes(FunctionElement[Any]):
 
     inherit_cache = True
 
-    def __init__(self, *clauses: Any, type_: Any = None) -> None:
+    def __init__(self, *clauses: ColumnElement[str], type_: TypeEngine[str] | None = None) -> None:
         super().__init__(*clauses)
         self.type = LargeBinary() if type_ is None else type_
 
 
 @compiles(Bytes, "sqlite")
-def _bytes_on_sqlite(element: Bytes, compiler: Any, **options: Any) -> str:
+def _bytes_on_sqlite(element: Bytes, compiler: SQLCompiler, **options: object) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS BLOB)"
 
 
 @compiles(Bytes, "postgresql")
-def _bytes_on_postgres(element: Bytes, compiler: Any, **options: Any) -> str:
+def _bytes_on_postgres(element: Bytes, compiler: SQLCompiler, **options: object) -> str:
     return f"convert_to({compiler.process(element.clauses, **options)}, 'UTF8')"
 
 

@@ -74,7 +74,7 @@ class RunChange:
     record: RunRecord
     writers: tuple[WriterRecord, ...]
     """Those of its writers that changed."""
-    fields: dict[str, Any]
+    fields: dict[str, object]
     """Further columns of the run with their new values (config, tags, summary, fold, ...)."""
 
 

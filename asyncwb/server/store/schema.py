@@ -9,7 +9,7 @@ unless a comment says otherwise. A change here needs a migration: a test compare
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -53,7 +53,7 @@ BigId = BigInteger().with_variant(Integer, "sqlite")
 ByteOrdered = Text().with_variant(Text(collation="C"), "postgresql")
 
 
-class Json(TypeDecorator[Any]):
+class Json(TypeDecorator[object]):
     """A JSON value kept as text, NaN and infinities included.
 
     Not the databases' own JSON types: PostgreSQL's refuses NaN, and nothing queries inside.
@@ -62,10 +62,10 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
         return None if value is None else dumps(value).decode()
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+    def process_result_value(self, value: str | None, dialect: Dialect) -> object:
         return None if value is None else loads(value.encode())
 
 

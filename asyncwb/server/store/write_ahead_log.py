@@ -28,7 +28,7 @@ import struct
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,7 +214,7 @@ def _factors(words: int) -> tuple[Words, Words]:
 
 def _checksum(data: bytes, big_endian: bool) -> Words:
     """Return the checksum of some bytes that nothing comes before."""
-    words: Any = np.frombuffer(data, ">u4" if big_endian else "<u4").astype(np.uint32)
+    words: Words = np.frombuffer(data, ">u4" if big_endian else "<u4").astype(np.uint32)
     total: Words = _factors(len(words))[0] @ words
     return total
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import Executable, Row, Select, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from asyncwb.server.store.database import AsyncConnection, Database
@@ -160,7 +160,7 @@ class Invitations:
             )
         )
 
-    async def _read(self, statement: Select[Any]) -> list[Invitation]:
+    async def _read(self, statement: Executable) -> list[Invitation]:
         async with self._database.connect() as connection:
             return [_invitation(row) for row in await connection.execute(statement)]
 
@@ -176,6 +176,6 @@ def _good(now: float) -> Select[Any]:
     return _INVITATION.where(invitations.c.used_at.is_(None), invitations.c.expires_at > now)
 
 
-def _invitation(row: Any) -> Invitation:
+def _invitation(row: Row[*tuple[Any, ...]]) -> Invitation:
     times = (row.created_at, row.expires_at)
     return Invitation(row.id, row.team, row.email, Role(row.role), row.invited_by, *times)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Select, delete, insert, select
+from sqlalchemy import Executable, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from asyncwb.server.store.database import AsyncConnection, Database
@@ -211,7 +211,7 @@ class Teams:
             new.on_conflict_do_update(index_elements=key, set_={"role": role.value})
         )
 
-    async def _read(self, statement: Select[Any]) -> list[Entity]:
+    async def _read(self, statement: Executable) -> list[Entity]:
         async with self._database.connect() as connection:
             return [Entity(*row) for row in await connection.execute(statement)]
 

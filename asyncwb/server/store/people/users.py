@@ -281,12 +281,12 @@ class Users:
             gone = await connection.execute(delete(login_links).where(mine))
             return found if gone.rowcount == 1 else None
 
-    async def _set(self, user_id: int, **values: Any) -> None:
+    async def _set(self, user_id: int, **values: object) -> None:
         async with self._database.transaction() as connection:
             await connection.execute(update(users).where(users.c.id == user_id).values(values))
         self.changed()
 
-    async def _let_in(self, shown: Select[Any]) -> User | None:
+    async def _let_in(self, shown: Select[int, int | None]) -> User | None:
         async with self._database.connect() as connection:
             return await _user_let_in(connection, shown)
 
@@ -304,7 +304,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _opened_by(table: Table, token: str, now: float) -> Select[Any]:
+def _opened_by(table: Table, token: str, now: float) -> Select[int, int | None]:
     """Select the user and the key of a session or a link that is good: its key must be, too."""
     key = api_keys.c.id == table.c.key_id
     return (
@@ -315,7 +315,7 @@ def _opened_by(table: Table, token: str, now: float) -> Select[Any]:
     )
 
 
-async def _user_let_in(connection: AsyncConnection, shown: Select[Any]) -> User | None:
+async def _user_let_in(connection: AsyncConnection, shown: Select[int, int | None]) -> User | None:
     """Return the user whom `shown` (user and key) lets in, unless disabled."""
     by = shown.subquery()
     statement = _accounts(users.c.disabled_at.is_(None)).add_columns(by.c.key_id)

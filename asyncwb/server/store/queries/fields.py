@@ -31,6 +31,7 @@ from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.schema import field_values, fields, runs, users
 from asyncwb.server.store.texts import stored_path, stored_text
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.values import loads
 from asyncwb.wire.summary.fold import Fold
@@ -190,7 +191,7 @@ async def numbers_of(
     return found
 
 
-def document(columns: Mapping[str, Any]) -> dict[str, Any]:
+def document(columns: Mapping[str, Any]) -> JsonObject:
     """Return a run as filters see it (but for its entity and project).
 
     Args:
@@ -209,9 +210,9 @@ def document(columns: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _there(text: str) -> dict[str, Any]:
+def _there(text: str) -> JsonObject:
     """Return a document; what is damaged has no values, and readers of the run are told."""
-    found: dict[str, Any] = {} if isinstance(text, DamagedText) else loads(text.encode())
+    found: JsonObject = {} if isinstance(text, DamagedText) else loads(text.encode())
     return found
 
 
@@ -317,5 +318,5 @@ def _value(
     return kind, number, text, long, logged
 
 
-def _row(key: Key, row: Row) -> dict[str, Any]:
+def _row(key: Key, row: Row) -> dict[str, object]:
     return {**dict(zip(_KEY, key, strict=True)), **dict(zip(_COLUMNS, row, strict=True))}

@@ -29,6 +29,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeEngine
 
 from asyncwb.errors import FilterError
 from asyncwb.server.queries.conditions import Filter, Order, holds
@@ -58,7 +59,7 @@ async def incomplete(
     return {path: some for path, some in found.items() if some}
 
 
-def marked(run_id: ColumnElement[Any], fields: Collection[int]) -> ColumnElement[bool]:
+def marked(run_id: ColumnElement[int], fields: Collection[int]) -> ColumnElement[bool]:
     """Return the condition that a run has one of these marks."""
     return run_id.in_(select(field_values.c.run_id).where(field_values.c.field_id.in_(fields)))
 
@@ -109,7 +110,7 @@ async def with_sort_values(
     known = {number: value for number, value in values.items() if value is not None}
     if not known:
         return indexed
-    text: ColumnElement[Any] = _lookup(known, Text(), _text)
+    text: ColumnElement[str] = _lookup(known, Text(), _text)
     if not database.is_sqlite:
         text = text.collate("C")
     evaluated = select(
@@ -136,8 +137,8 @@ async def sort_values(
 
 
 def _lookup(
-    known: Mapping[int, Value], kind: Any, of: Callable[[Value], Any]
-) -> ColumnElement[Any]:
+    known: Mapping[int, Value], kind: TypeEngine[T], of: Callable[[Value], T | None]
+) -> ColumnElement[T]:
     plain = {number: of(value) for number, value in known.items()}
     told = {n: literal(item, kind) for n, item in plain.items() if item is not None}
     return cast(case(told, value=runs.c.id), kind) if told else cast(null(), kind)

@@ -16,7 +16,7 @@ Where the index lacks values of a field in question, the runs concerned are eval
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from anyio import to_thread
 from sqlalchemy import (
@@ -59,12 +59,14 @@ from asyncwb.server.queries.conditions import (
     evaluate,
     searcher,
 )
-from asyncwb.server.queries.document import ValueKind
+from asyncwb.server.queries.document import Value, ValueKind
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.queries.fields import numbers_of
 from asyncwb.server.store.queries.left_out import incomplete, marked, with_evaluated
 from asyncwb.server.store.schema import field_values, projects, runs
 from asyncwb.server.store.texts import original_text, stored_text
+
+T = TypeVar("T")
 
 _SLICE: Final = 5000
 _NO_LOOPS: Final = text("SET LOCAL enable_nestloop = off")
@@ -133,7 +135,7 @@ class _Compiler:
         self._matched = matched
         self._sqlite = sqlite
 
-    def matching(self, project_id: int, filters: Filter) -> Select[Any]:
+    def matching(self, project_id: int, filters: Filter) -> Select[int]:
         """Return the SELECT of the ids of the runs that pass."""
         parts = list(_conjuncts(filters))
         drivers = [part for part in parts if isinstance(part, Has)]
@@ -147,7 +149,7 @@ class _Compiler:
         others = [self._condition(part, values.c.run_id) for part in parts]
         return select(values.c.run_id.label("id")).where(condition, *others).distinct()
 
-    def _condition(self, filters: Filter, run_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    def _condition(self, filters: Filter, run_id: ColumnElement[int]) -> ColumnElement[bool]:
         match filters:
             case All(parts):
                 return and_(true(), *(self._condition(part, run_id) for part in parts))
@@ -194,21 +196,23 @@ def _test(test: Test, values: FromClause) -> ColumnElement[bool]:
             return and_(kind == ValueKind.TEXT.value, found == 1)
 
 
-def _equal(wanted: Sequence[Any], values: FromClause) -> Iterator[ColumnElement[bool]]:
+def _equal(wanted: Sequence[Value], values: FromClause) -> Iterator[ColumnElement[bool]]:
     for kind in ValueKind:
         some = [value for value in wanted if value.kind == kind]
         if not some:
             continue
         like = values.c.kind == kind.value
-        if some[0].number is not None:
-            yield and_(like, _is_in(values.c.number, [value.number for value in some]))
-        elif some[0].text is not None:
-            yield and_(like, _is_in(values.c.text, [stored_text(value.text) for value in some]))
+        numbers = [value.number for value in some if value.number is not None]
+        texts = [stored_text(value.text) for value in some if value.text is not None]
+        if numbers:
+            yield and_(like, _is_in(values.c.number, numbers))
+        elif texts:
+            yield and_(like, _is_in(values.c.text, texts))
         else:
             yield like
 
 
-def _is_in(column: ColumnElement[Any], items: list[Any]) -> ColumnElement[bool]:
+def _is_in(column: ColumnElement[T], items: list[T]) -> ColumnElement[bool]:
     return column == items[0] if len(items) == 1 else column.in_(items)
 
 
@@ -295,7 +299,7 @@ async def _search(connection: AsyncConnection, number: int | None, pattern: str)
     return sorted(set(found))
 
 
-def _found(rows: Sequence[Row[*tuple[Any, ...]]], search: Callable[[str], object]) -> list[int]:
+def _found(rows: Sequence[Row[int, int, str]], search: Callable[[str], object]) -> list[int]:
     return [row[0] for row in rows if search(original_text(row[2]))]
 
 

@@ -15,7 +15,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -147,7 +147,7 @@ class RunQuery:
         found: SelectBase,
         order: Order,
         place: _Place | None,
-    ) -> Select[Any]:
+    ) -> Select[int, float, str, int]:
         """Return the SELECT of the places of `found` behind `place`, in order."""
         path = order.field.path
         number = (await numbers_of(connection, project_id, [path])).get(path)
@@ -171,7 +171,7 @@ class RunQuery:
 # Order and pages.
 
 
-def _by_column(project_id: int, order: Order, place: _Place | None) -> Select[Any]:
+def _by_column(project_id: int, order: Order, place: _Place | None) -> Select[int, float, str, int]:
     column = _OWN[order.field.path]
     statement = select(literal(int(ValueKind.NUMBER)), column, literal(None), runs.c.id).where(
         runs.c.project_id == project_id
@@ -183,7 +183,9 @@ def _by_column(project_id: int, order: Order, place: _Place | None) -> Select[An
     return statement.order_by(*(c.desc() if order.descending else c for c in columns))
 
 
-async def _sort_values(connection: AsyncConnection, number: int, order: Order) -> Select[Any]:
+async def _sort_values(
+    connection: AsyncConnection, number: int, order: Order
+) -> Select[int, int, float, str]:
     """Return what each run is sorted by, of a field; where some run has several, one of them."""
     held = field_values.alias("held")
     sortable = and_(held.c.field_id == number, held.c.kind <= ValueKind.TEXT.value)
@@ -199,7 +201,7 @@ async def _sort_values(connection: AsyncConnection, number: int, order: Order) -
 
 
 def _behind(
-    place: _Place, by: FromClause, run_id: ColumnElement[Any], descending: bool
+    place: _Place, by: FromClause, run_id: ColumnElement[int], descending: bool
 ) -> ColumnElement[bool]:
     if place.kind is None:
         by_id = run_id < place.id if descending else run_id > place.id

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final, TypeVar
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Column, Select, func, or_, select
 
 from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.schema import files, lines, projects, runs, writers
+
+V = TypeVar("V")
 
 _AT_ONCE: Final = 500
 
@@ -83,8 +85,10 @@ class Details:
                 found.update((row[0], (row[1], RunPath(*row[2:]))) for row in rows)
         return found
 
-    async def _pairs(self, statement: Any, key: Any, ids: Collection[int]) -> dict[int, Any]:
-        found: dict[int, Any] = {}
+    async def _pairs(
+        self, statement: Select[int, V], key: Column[int], ids: Collection[int]
+    ) -> dict[int, V]:
+        found: dict[int, V] = {}
         async with self._database.connect() as connection:
             for some in batches(ids, _AT_ONCE):
                 rows = await connection.execute(statement.where(key.in_(some)))

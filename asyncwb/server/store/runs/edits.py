@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -82,7 +82,7 @@ async def look(connection: AsyncConnection, run_id: int) -> EditedRun | None:
     return None if row is None else EditedRun(**row._mapping)
 
 
-async def write(connection: AsyncConnection, run: EditedRun, columns: Mapping[str, Any]) -> None:
+async def write(connection: AsyncConnection, run: EditedRun, columns: Mapping[str, object]) -> None:
     """Write changed columns of a locked run; its version grows by one."""
     statement = update(runs).where(runs.c.id == run.id)
     await connection.execute(statement.values(**columns, version=run.version + 1))
@@ -97,7 +97,7 @@ async def count_runs(connection: AsyncConnection, project_id: int) -> int:
 async def delete_run(connection: AsyncConnection, run_id: int, now: float) -> None:
     """Delete a run and all that belongs to it; its objects are dropped."""
     found: list[str] = []
-    owned: tuple[Select[Any], ...] = (
+    owned: tuple[Select[str], ...] = (
         select(segments.c.path).where(segments.c.run_id == run_id),
         select(files.c.object).where(files.c.run_id == run_id, files.c.object.is_not(None)),
     )
@@ -163,7 +163,7 @@ async def replace_frames(
         await connection.execute(insert(frames), [_frame(frame) for frame in new])
 
 
-def _frame(frame: NewFrame) -> dict[str, Any]:
+def _frame(frame: NewFrame) -> dict[str, object]:
     columns = {name: getattr(frame, name) for name in NewFrame.__slots__}
     return {**columns, "size": len(frame.data)}
 

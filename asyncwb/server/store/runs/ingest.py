@@ -10,9 +10,10 @@ of its writers, its version grows with it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from sqlalchemy import (
+    Executable,
     Select,
     Update,
     and_,
@@ -30,6 +31,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.records import NewFrame, RunChange, RunPath, RunRecord, WriterRecord
 from asyncwb.server.store.schema import frames, projects, runs, writers
+
+V = TypeVar("V")
 
 NEW: Final = 0
 """the id of a run that has no row yet"""
@@ -90,7 +93,7 @@ class IngestStore:
         return found
 
     async def _find(
-        self, connection: AsyncConnection, paths: Collection[RunPath], statement: Select[Any]
+        self, connection: AsyncConnection, paths: Collection[RunPath], statement: Executable
     ) -> dict[RunPath, RunRecord]:
         names = {path[:2] for path in paths}
         unknown = names - self._known.keys()
@@ -110,7 +113,7 @@ class IngestStore:
         return found
 
     async def _known_runs(
-        self, connection: AsyncConnection, paths: Collection[RunPath], statement: Select[Any]
+        self, connection: AsyncConnection, paths: Collection[RunPath], statement: Executable
     ) -> dict[RunPath, RunRecord]:
         ids = {path[:2]: self._known[path[:2]] for path in paths if path[:2] in self._known}
         return await _runs(connection, paths, ids, statement)
@@ -157,7 +160,7 @@ class IngestStore:
 
     async def apply(self, connection: AsyncConnection, changes: Sequence[RunChange]) -> None:
         """Write the changed runs and writers; runs that change in the same columns go together."""
-        shapes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        shapes: dict[tuple[str, ...], list[dict[str, object]]] = {}
         for change in changes:
             row = {**_record_row(change.record), **change.fields}
             named = {f"new_{name}": value for name, value in row.items()}
@@ -172,7 +175,9 @@ class IngestStore:
 
     def _update(self, shape: tuple[str, ...]) -> Update:
         if shape not in self._updates:
-            new: dict[str, Any] = {name: bindparam(f"new_{name}") for name in shape if name != "id"}
+            new: dict[str, object] = {
+                name: bindparam(f"new_{name}") for name in shape if name != "id"
+            }
             self._updates[shape] = update(runs).where(runs.c.id == bindparam("new_id")).values(new)
         return self._updates[shape]
 
@@ -272,7 +277,7 @@ async def _runs(
     connection: AsyncConnection,
     paths: Collection[RunPath],
     ids: Mapping[tuple[str, str], int],
-    statement: Select[Any],
+    statement: Executable,
 ) -> dict[RunPath, RunRecord]:
     wanted = set(paths)
     keys = [(ids[path[:2]], path.run) for path in sorted(paths) if path[:2] in ids]
@@ -305,9 +310,9 @@ async def _project_ids(
 
 
 async def _by_id(
-    connection: AsyncConnection, statement: Select[Any], run_ids: Collection[int]
-) -> dict[int, Any]:
-    found: dict[int, Any] = {}
+    connection: AsyncConnection, statement: Select[int, V], run_ids: Collection[int]
+) -> dict[int, V]:
+    found: dict[int, V] = {}
     for chunk in batches(run_ids, _CHUNK):
         found.update((r[0], r[1]) for r in await connection.execute(statement, {"some": chunk}))
     return found
@@ -318,7 +323,7 @@ def new_record(path: RunPath, now: float) -> RunRecord:
     return RunRecord(NEW, path, "running", 0, 0, 0, None, now, None, None, None, False)
 
 
-def _new_run(project_id: int, path: RunPath, now: float, user_id: int | None) -> dict[str, Any]:
+def _new_run(project_id: int, path: RunPath, now: float, user_id: int | None) -> dict[str, object]:
     return {
         "project_id": project_id,
         "run": path.run,
@@ -337,16 +342,16 @@ def _new_run(project_id: int, path: RunPath, now: float, user_id: int | None) ->
     }
 
 
-def _record_row(record: RunRecord) -> dict[str, Any]:
+def _record_row(record: RunRecord) -> dict[str, object]:
     row = {column.name: getattr(record, column.name) for column in _RECORD}
     return {"id": record.id, **row}
 
 
-def _writer_row(run_id: int, writer: WriterRecord) -> dict[str, Any]:
+def _writer_row(run_id: int, writer: WriterRecord) -> dict[str, object]:
     return {"run_id": run_id, **{c.name: getattr(writer, c.name) for c in _WRITER}}
 
 
-def _frame_row(frame: NewFrame) -> dict[str, Any]:
+def _frame_row(frame: NewFrame) -> dict[str, object]:
     return {
         "run_id": frame.run_id,
         "writer": frame.writer,

@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from asyncwb.server.store.database import Database, batches
@@ -209,13 +220,13 @@ class Projects:
             await connection.execute(delete(projects).where(mine))
             return True
 
-    async def _set(self, project_id: int, **values: Any) -> None:
+    async def _set(self, project_id: int, **values: object) -> None:
         async with self._database.transaction() as connection:
             await connection.execute(
                 update(projects).where(projects.c.id == project_id).values(values)
             )
 
-    async def _read(self, statement: Select[Any]) -> list[StoredProject]:
+    async def _read(self, statement: Executable) -> list[StoredProject]:
         async with self._database.connect() as connection:
             return [StoredProject(*row) for row in await connection.execute(statement)]
 
@@ -224,7 +235,7 @@ _COLUMNS: Final = tuple(projects.c[name] for name in StoredProject.__slots__)
 _PROJECT: Final = select(*_COLUMNS)
 
 
-def _located(path: RunPath) -> Select[Any]:
+def _located(path: RunPath) -> Select[int, int, str, int | None, str]:
     return (
         select(*(runs.c.id, projects.c.id, projects.c.name, runs.c.user_id, projects.c.visibility))
         .join(projects, projects.c.id == runs.c.project_id)

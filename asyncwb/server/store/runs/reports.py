@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -117,7 +117,7 @@ class Reports:
         assert added.inserted_primary_key is not None
         return StoredReport(id=added.inserted_primary_key[0], **row)
 
-    async def change(self, report_id: int, now: float, changes: dict[str, Any]) -> None:
+    async def change(self, report_id: int, now: float, changes: Mapping[str, object]) -> None:
         """Change columns of a report.
 
         Raises:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any, Final, TypeVarTuple
 
-from sqlalchemy import Row, Select, func, or_, select
+from sqlalchemy import Column, Row, Select, func, or_, select
 
 from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.records import RunPath, StoredRun
 from asyncwb.server.store.schema import projects, runs
+
+Columns = TypeVarTuple("Columns")
 
 _LISTED: Final = tuple(c for c in runs.c if c.name not in ("project_id", "config", "fold"))
 
@@ -98,13 +100,13 @@ class Runs:
             return int((await connection.execute(statement)).scalar_one())
 
 
-def _joined(columns: tuple[Any, ...]) -> Select[Any]:
+def _joined(columns: tuple[Column[Any], ...]) -> Select[*tuple[Any, ...]]:
     return select(projects.c.entity, projects.c.name.label("project"), *columns).join(
         projects, projects.c.id == runs.c.project_id
     )
 
 
-def _at(statement: Select[Any], path: RunPath) -> Select[Any]:
+def _at(statement: Select[*Columns], path: RunPath) -> Select[*Columns]:
     return statement.where(
         projects.c.entity == path.entity,
         projects.c.name == path.project,
@@ -112,7 +114,7 @@ def _at(statement: Select[Any], path: RunPath) -> Select[Any]:
     )
 
 
-def _stored(row: Row[Any]) -> StoredRun:
+def _stored(row: Row[*tuple[Any, ...]]) -> StoredRun:
     columns = dict(row._mapping)
     path = RunPath(columns.pop("entity"), columns.pop("project"), columns["run"])
     return StoredRun(columns["id"], path, columns)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import Row, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.claims import Claim, Claims, ConflictError, check
@@ -153,7 +153,9 @@ class Segments:
         )
         return Holdings(tuple(sealed), tuple(tail))
 
-    async def _frame_heads(self, connection: AsyncConnection, run_id: int) -> Sequence[Any]:
+    async def _frame_heads(
+        self, connection: AsyncConnection, run_id: int
+    ) -> Sequence[Row[int, str, int, int | None, int | None]]:
         statement = (
             select(
                 frames.c.id, frames.c.writer, frames.c.rows, frames.c.min_step, frames.c.max_step
@@ -364,7 +366,7 @@ async def delete_segments(connection: AsyncConnection, ids: Sequence[int], now: 
             raise ConflictError(f"{gone.rowcount} segments are there instead of {len(some)}")
 
 
-def _segment(row: Any) -> SegmentRow:
+def _segment(row: Row[*tuple[Any, ...]]) -> SegmentRow:
     return SegmentRow(
         row.id,
         row.path,
