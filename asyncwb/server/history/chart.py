@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -337,7 +337,7 @@ def _rows(group: Sequence[_Part], on: Grid, query: Query) -> Points:
     return points.join([part.load(near) for part in wanted]).latest()
 
 
-def as_json(query: Query, found: Answer) -> dict[str, Any]:
+def as_json(query: Query, found: Answer) -> dict[str, object]:
     """Return a series in the shape of the HTTP API; non-finite numbers are strings there."""
     answer = found.buckets
     missing = [one.as_dict() for one in found.missing]
@@ -356,7 +356,7 @@ def as_json(query: Query, found: Answer) -> dict[str, Any]:
     }
 
 
-def _numbers(values: Floats) -> Any:
+def _numbers(values: Floats) -> object:
     if bool(np.isfinite(values).all()):
         return np.ascontiguousarray(values)
     return spelled(values.tolist())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -122,7 +121,7 @@ class Cut:
                 self._add(self._nobody, self._next, count, table, data)
                 self._next += count
 
-    def columns(self, former: str) -> dict[str, Any]:
+    def columns(self, former: str) -> dict[str, object]:
         """Return the changed columns of the run, whose fold was `former` until now."""
         fold = self._fold
         self.follow(former)

@@ -87,7 +87,7 @@ def write(table: Table, writers: Iterable[str]) -> bytes:
     return sink.getvalue()
 
 
-def _packing(columns: Collection[tuple[str, Kind]]) -> dict[str, Any]:
+def _packing(columns: Collection[tuple[str, Kind]]) -> dict[str, object]:
     """Return how columns, by their names in the file, are encoded and compressed."""
     return {
         "compression": "zstd",
@@ -115,7 +115,7 @@ def _array(column: Column | None, n: int) -> pa.Array:
     return from_numpy(_spread(column, n), column.kind, mask)
 
 
-def _spread(column: Column, n: int) -> NDArray[Any]:
+def _spread(column: Column, n: int) -> NDArray[np.generic]:
     if column.rows is None:
         return np.ascontiguousarray(column.values)
     values = np.zeros(n, dtype=column.values.dtype)
@@ -277,8 +277,8 @@ def _unified(table: Table, key: str, kinds: Collection[Kind]) -> pa.Array:
     return from_numpy(values if kind != BOOL else values != 0, kind, mask)
 
 
-def _values_of(columns: Sequence[Column]) -> tuple[list[Any], NDArray[np.int32]]:
-    pairs: list[tuple[int, Any]] = []
+def _values_of(columns: Sequence[Column]) -> tuple[list[object], NDArray[np.int32]]:
+    pairs: list[tuple[int, object]] = []
     for column in columns:
         values = column.values if column.kind == JSON else column.values.tolist()
         rows = range(len(values)) if column.rows is None else column.rows.tolist()

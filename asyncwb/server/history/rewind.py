@@ -26,7 +26,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from aiohttp import web
@@ -48,6 +48,7 @@ from asyncwb.server.store.database import AsyncConnection, UncertainCommitError
 from asyncwb.server.store.records import RunPath
 from asyncwb.server.store.runs import edits as store
 from asyncwb.server.store.runs.edits import EditedRun
+from asyncwb.server.store.runs.segments import FrameRow
 
 _PATIENCE: Final = 90.0
 """seconds to wait for whoever has claimed the run; one that died has lost it by then"""
@@ -171,7 +172,7 @@ class Rewinds:
         raise _busy("The run is being logged to.")
 
     async def _commit(
-        self, claim: Claim, path: RunPath, cut: Cut, seen: EditedRun, columns: dict[str, Any]
+        self, claim: Claim, path: RunPath, cut: Cut, seen: EditedRun, columns: dict[str, object]
     ) -> bool:
         """Write it all down; False where the run has changed since it was `seen`."""
         state, run_id = self._state, seen.id
@@ -197,7 +198,9 @@ class Rewinds:
 REWINDS: web.AppKey[Rewinds] = web.AppKey("rewinds", Rewinds)
 
 
-def _prepared(cut: Cut, frames: Sequence[Any], former: str) -> dict[str, Any]:
+def _prepared(
+    cut: Cut, frames: Sequence[tuple[FrameRow, int, int]], former: str
+) -> dict[str, object]:
     cut.tail(frames)
     return cut.columns(former)
 

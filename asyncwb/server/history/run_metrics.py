@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 from anyio import to_thread
@@ -23,6 +23,7 @@ from asyncwb.server.http.state import STATE
 from asyncwb.server.intake.folds import FOLD
 from asyncwb.server.objects.damage import require_sound
 from asyncwb.server.runs.runs import run_of
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.metrics import MetricRules
 from asyncwb.wire.summary.reducers import numbers_in
@@ -109,7 +110,7 @@ async def run_metrics(request: web.Request) -> web.Response:
 
 def _drawable(version: int, fold: str, before: Drawable | None) -> Drawable:
     """Read the fold's state as it is stored, without making a fold of it."""
-    state: dict[str, Any] = loads(fold) or {"leaves": {}, "rules": []}
+    state: JsonObject = loads(fold) or {"leaves": {}, "rules": []}
     rules = MetricRules(state["rules"])
     counts: dict[str, int] = {}
     for key, leaf in state["leaves"].items():

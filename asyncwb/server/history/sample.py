@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from asyncwb.server.history.rows import Selection
 from asyncwb.server.history.sources import Sources, View
 from asyncwb.server.objects.damage import Missing
 from asyncwb.server.store.runs.segments import RunRef
+from asyncwb.typing import JsonObject
 from asyncwb.wire.picking import Places, even, extremes, including
 from asyncwb.wire.rows.columns import JSON, Table, concat
 from asyncwb.wire.rows.keys import RUNTIME, STEP, SYSTEM, TIME, escape, shown
@@ -94,7 +94,7 @@ def _nearest(places: Places, count: int, kept: int) -> Places:
     return np.unique(np.rint(places * ((kept - 1) / (count - 1))).astype(np.intp))
 
 
-async def with_keys(sources: Sources, run: RunRef, spec: Spec) -> list[dict[str, Any]]:
+async def with_keys(sources: Sources, run: RunRef, spec: Spec) -> list[JsonObject]:
     """Return the rows that have every key of `spec`, at most about `spec.samples` of them.
 
     Each row has the keys asked for, as they were written, and no others.
@@ -157,9 +157,7 @@ def _values(table: Table, paths: Sequence[str]) -> NDArray[np.float64]:
     return values
 
 
-def _rows(
-    table: Table, keys: Sequence[str], paths: Sequence[Sequence[str]]
-) -> list[dict[str, Any]]:
+def _rows(table: Table, keys: Sequence[str], paths: Sequence[Sequence[str]]) -> list[JsonObject]:
     named = list(zip(keys, paths, strict=True))
     return [
         {key: next(row[path] for path in some if path in row) for key, some in named}
@@ -167,7 +165,7 @@ def _rows(
     ]
 
 
-def displayed(table: Table) -> Iterator[dict[str, Any]]:
+def displayed(table: Table) -> Iterator[JsonObject]:
     """Give the rows under the names that people see; the columns of the system come first."""
     paths = [*dict.fromkeys(column.key for column in table.columns)]
     names = dict(zip(paths, shown(paths), strict=True))

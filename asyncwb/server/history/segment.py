@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -27,6 +27,7 @@ from pyarrow import parquet
 from asyncwb.server.history.parquet import METADATA, Name
 from asyncwb.server.objects.checksums import Range, SegmentSums, chunks_of
 from asyncwb.server.objects.damage import MISMATCH, DamagedError
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import BOOL, FLOAT, JSON, Column, Kind, Table
 from asyncwb.wire.rows.keys import STEP, TIME
 from asyncwb.wire.rows.values import loads
@@ -65,14 +66,19 @@ class Segment:
     """
 
     def __init__(
-        self, source: io.IOBase, place: str, size: int, sums: bytes | None, footer: Any = None
+        self,
+        source: io.IOBase,
+        place: str,
+        size: int,
+        sums: bytes | None,
+        footer: parquet.FileMetaData | None = None,
     ) -> None:
         self._source = source
         self.place = place
         self._sums = None if sums is None else SegmentSums.decode(sums)
         self.footer = self._read_footer(size) if footer is None else footer
 
-    def _read_footer(self, size: int) -> Any:
+    def _read_footer(self, size: int) -> parquet.FileMetaData:
         if self._sums is None:
             try:
                 return parquet.read_metadata(self._source)
@@ -98,8 +104,8 @@ class Segment:
         self._source.close()
 
     @cached_property
-    def _about(self) -> dict[str, Any]:
-        about: dict[str, Any] = loads(self.footer.metadata[METADATA])
+    def _about(self) -> JsonObject:
+        about: JsonObject = loads(self.footer.metadata[METADATA])
         return about
 
     @cached_property
@@ -270,7 +276,7 @@ def _column(data: pa.ChunkedArray, name: Name) -> Column | None:
         rows = np.flatnonzero(present).astype(np.int32)
         if not len(rows):
             return None
-    values: Any
+    values: list[object] | NDArray[np.generic]
     if name.kind == JSON:
         texts = [text for text in data.to_pylist() if text is not None]
         values = loads("[" + ",".join(texts) + "]")
@@ -280,7 +286,7 @@ def _column(data: pa.ChunkedArray, name: Name) -> Column | None:
     return Column(name.key, name.kind, values, rows)
 
 
-def _numbers(chunk: pa.Array, kind: Kind) -> NDArray[Any]:
+def _numbers(chunk: pa.Array, kind: Kind) -> NDArray[np.generic]:
     if kind == BOOL:
         return _bits(chunk, 1)
     dtype = np.float64 if kind == FLOAT else np.int64

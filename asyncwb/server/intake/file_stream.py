@@ -21,7 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -44,6 +44,7 @@ from asyncwb.server.store.records import RunChange, RunPath, RunRecord
 from asyncwb.server.store.runs import lines as lines_store
 from asyncwb.server.store.runs.ingest import IngestStore
 from asyncwb.server.store.runs.lines import Chunk
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import empty
 from asyncwb.wire.rows.frames import Frame, peek
 from asyncwb.wire.rows.keys import TIME
@@ -121,7 +122,7 @@ async def begin(state: State, path: RunPath) -> None:
     state.hub.publish([record.id])
 
 
-def rules_from_wandb(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rules_from_wandb(config: Mapping[str, object]) -> list[JsonObject]:
     """Return the metric definitions in the config of a W&B client, as events.
 
     Args:
@@ -133,7 +134,7 @@ def rules_from_wandb(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     return metric_events(items) if isinstance(items, list) else []
 
 
-async def set_rules(state: State, path: RunPath, events: Sequence[Mapping[str, Any]]) -> None:
+async def set_rules(state: State, path: RunPath, events: Sequence[Mapping[str, object]]) -> None:
     """Let a run's metrics be defined by these events besides what is defined already.
 
     Nothing is written where they say nothing new, or where the run is not there.
@@ -148,7 +149,7 @@ async def set_rules(state: State, path: RunPath, events: Sequence[Mapping[str, A
 class _Rules:
     """The change that new definitions of metrics make; None where they are not new."""
 
-    def __init__(self, state: State, path: RunPath, events: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, state: State, path: RunPath, events: Sequence[Mapping[str, object]]) -> None:
         self._state = state
         self._events = events
         self.paths = [path]
@@ -462,14 +463,14 @@ def _take_rows(transition: RunTransition, main: str, post: FileStreamRequest) ->
     return gone
 
 
-def _take_summary(transition: RunTransition, main: str, summary: Mapping[str, Any]) -> None:
+def _take_summary(transition: RunTransition, main: str, summary: Mapping[str, object]) -> None:
     assert transition.fold is not None
     event = summary_event(transition.fold, summary)
     if event["set"] or event["delete"]:
         transition.tell(main, event)
 
 
-def _newer(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def _newer(before: JsonObject, after: JsonObject) -> JsonObject:
     """Merge system metrics; those of a request that was sent again are not the newer ones."""
     old, new = before.get(TIME), after.get(TIME)
     late = isinstance(old, (int, float)) and isinstance(new, (int, float)) and new < old

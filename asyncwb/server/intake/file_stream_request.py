@@ -15,11 +15,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from asyncwb.errors import LogTypeError
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.intake.lines import MAX_LINE, MAX_OFFSET
+from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.tabular import Converted, check_depth, from_rows, lacks_steps
 from asyncwb.wire.rows.values import loads
@@ -56,10 +57,10 @@ class FileStreamRequest:
     history: Block | None = None
     events: Block | None = None
     output: Block | None = None
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[JsonObject] = field(default_factory=list)
     converted: Converted | None = None
-    system: dict[str, Any] = field(default_factory=dict)
-    summary: Mapping[str, Any] | None = None
+    system: JsonObject = field(default_factory=dict)
+    summary: JsonObject | None = None
     complete: bool = False
     exit_code: int = 0
     preempting: bool = False
@@ -109,7 +110,7 @@ def parse(body: bytes, now: float) -> FileStreamRequest:
     )
 
 
-def convert(rows: list[dict[str, Any]], next_step: int, now: float) -> Converted:
+def convert(rows: list[JsonObject], next_step: int, now: float) -> Converted:
     """Turn rows into a table; `next_step` is for the first that has no step.
 
     Raises:
@@ -121,7 +122,7 @@ def convert(rows: list[dict[str, Any]], next_step: int, now: float) -> Converted
         raise _bad(f"A row cannot be recorded: {error}.") from error
 
 
-def _block(files: Mapping[str, Any], name: str) -> Block | None:
+def _block(files: Mapping[str, object], name: str) -> Block | None:
     said = files.get(name)
     if said is None:
         return None
@@ -144,7 +145,7 @@ def _size(line: str) -> int:
     return len(line) if line.isascii() else len(line.encode())
 
 
-def _objects(block: Block, name: str) -> list[dict[str, Any]]:
+def _objects(block: Block, name: str) -> list[JsonObject]:
     """Parse lines as one JSON list: one call instead of one a line."""
     try:
         found = loads(f"[{','.join(block.content)}]")
@@ -157,7 +158,7 @@ def _objects(block: Block, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def _object(text: bytes | str, what: str) -> dict[str, Any]:
+def _object(text: bytes | str, what: str) -> JsonObject:
     try:
         said = loads(text)
     except ValueError as error:
@@ -167,7 +168,7 @@ def _object(text: bytes | str, what: str) -> dict[str, Any]:
     return said
 
 
-def _summary(line: str) -> dict[str, Any]:
+def _summary(line: str) -> JsonObject:
     summary = _object(line, SUMMARY)
     try:
         for path, value in keys.flatten(summary).items():
@@ -177,9 +178,9 @@ def _summary(line: str) -> dict[str, Any]:
     return summary
 
 
-def _system(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _system(rows: list[JsonObject]) -> JsonObject:
     """Return the last value of each system metric."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for row in rows:
         if keys.is_too_deep(row):
             raise _bad(f"A line of {EVENTS} is nested deeper than {keys.MAX_DEPTH} levels.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from asyncwb.server.objects.damage import sound
+from asyncwb.typing import JsonObject
 from asyncwb.wire.changes import same
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.values import loads
@@ -24,7 +25,7 @@ def read_fold(text: str) -> Fold:
     return Fold.from_state(state) if state else Fold()
 
 
-def summary_event(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
+def summary_event(fold: Fold, summary: Mapping[str, object]) -> JsonObject:
     """Return the event after which the fold's summary is `summary`.
 
     What is there already, the values that `define_metric` computes included, is left as it is;
@@ -35,7 +36,7 @@ def summary_event(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
     """
     wanted = {p: value for p, value in keys.flatten(summary).items() if p not in keys.COMPUTED}
     shown = {p: value for p, value in fold.values().items() if p not in keys.COMPUTED}
-    new: dict[str, Any] = {}
+    new: JsonObject = {}
     # A path of the fold under which the summary has several values (the ops of `define_metric`)
     # takes them as one: as single values they would stand beside those of the next row.
     for path, value in shown.items():
@@ -56,9 +57,9 @@ def summary_event(fold: Fold, summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"t": "summary", "set": new, "delete": deleted}
 
 
-def _at(summary: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+def _at(summary: Mapping[str, object], path: str) -> Mapping[str, object] | None:
     """Return the level of keys that stands at a path; None for a value, or nothing."""
-    node: Any = summary
+    node: object = summary
     for key in keys.split(path):
         if not isinstance(node, Mapping) or key not in node:
             return None

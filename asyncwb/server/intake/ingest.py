@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, TypeVarTuple
 
 import orjson
 from aiohttp import web
@@ -44,6 +44,7 @@ from asyncwb.server.store.people.users import User
 from asyncwb.server.store.records import RunChange, RunPath, RunRecord
 from asyncwb.server.store.runs import former_names
 from asyncwb.server.store.runs.ingest import NEW, new_record
+from asyncwb.typing import JsonObject
 from asyncwb.wire import names
 from asyncwb.wire.ingest import TURN_HEADER, Presence, Stream, decode_batch
 from asyncwb.wire.rows import keys
@@ -52,6 +53,7 @@ from asyncwb.wire.rows.values import loads
 from asyncwb.wire.summary.fold import Fold
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 Find: TypeAlias = Callable[
     [AsyncConnection, Collection[RunPath]], Awaitable[dict[RunPath, RunRecord]]
 ]
@@ -75,7 +77,7 @@ class Incoming:
     state: str = "running"
     stop: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the stream's entry in the answer."""
         if self.error is not None:
             return self.error.as_dict()
@@ -267,7 +269,7 @@ class _Batch:
         fold = seen.folds.get(record.path)
         if record.id in seen.texts:
             fold = read_fold(seen.texts[record.id])
-        config: dict[str, Any] | None = {} if record.id == NEW else None
+        config: JsonObject | None = {} if record.id == NEW else None
         if record.id in seen.configs:
             config = loads(sound(seen.configs[record.id], "the run's config"))
         return RunTransition(
@@ -303,7 +305,7 @@ class _Batch:
         await store.apply(connection, done.changes)
 
 
-async def aside(state: State, size: int, work: Callable[..., T], *args: Any) -> T:
+async def aside(state: State, size: int, work: Callable[[*Args], T], *args: *Args) -> T:
     """Do the work on so many bytes (of the request, and of what is stored of its runs); in a
     writer's thread where it is worth the hop."""
     return await state.writers.run(work, *args) if size > _THREAD_ABOVE else work(*args)

@@ -31,11 +31,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from asyncwb.server.http.errors import StreamError
 from asyncwb.server.store.records import NewFrame, RunChange, RunRecord, WriterRecord
 from asyncwb.server.store.texts import storable
+from asyncwb.typing import JsonObject
 from asyncwb.wire import names
 from asyncwb.wire.ingest import Admission, Presence, admit
 from asyncwb.wire.rows import keys
@@ -73,17 +73,17 @@ class RunTransition:
     now: float
     crash_after: float
     fold: Fold | None = None
-    config: dict[str, Any] | None = None
+    config: JsonObject | None = None
     created: bool = False
     # What came of it; `_touched` names the writers that changed.
     frames: list[NewFrame] = field(default_factory=list)
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, object] = field(default_factory=dict)
     _touched: set[str] = field(default_factory=set)
     _folded: bool = False
     _configured: bool = False
     _found: bool = False  # the frames at hand were left behind by a writer that is gone
 
-    def tell(self, writer_id: str, event: Mapping[str, Any]) -> None:
+    def tell(self, writer_id: str, event: Mapping[str, object]) -> None:
         """Apply an event that takes no sequence number; the writer is opened where it is new.
 
         For clients that number only their rows. The event is not stored, only what it changes.
@@ -259,7 +259,7 @@ class RunTransition:
     # Events. Whatever has not the expected type, and a config value that is nested too deep, is
     # passed over, and a text that is too long is cut: the stream must go on.
 
-    def _event(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+    def _event(self, writer: WriterRecord, event: Mapping[str, object]) -> None:
         match event.get("t"):
             case "start":
                 self._start(writer, event)
@@ -281,7 +281,7 @@ class RunTransition:
                 if self.record.state in _ALIVE:  # always, but for a writer that is gone
                     self.record.state = "preempting"
 
-    def _start(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+    def _start(self, writer: WriterRecord, event: Mapping[str, object]) -> None:
         at = event.get("at")
         started = float(at) if isinstance(at, (int, float)) else self.now
         self.record.started_at = min(started, self.record.started_at or started)
@@ -300,11 +300,11 @@ class RunTransition:
         self._set_config(event.get("config"), None)
         self._attributes(event)
         for name, column in _ORIGIN.items():
-            if isinstance(event.get(name), str):
-                self.fields[column] = _text(event[name], _LONGEST_ORIGIN)
+            if isinstance(said := event.get(name), str):
+                self.fields[column] = _text(said, _LONGEST_ORIGIN)
 
     def _set_config(
-        self, values: Any, deleted: Any, *, newer: Mapping[str, Any] | None = None
+        self, values: object, deleted: object, *, newer: Mapping[str, object] | None = None
     ) -> None:
         if self.config is None or not (values or deleted):
             return
@@ -317,7 +317,7 @@ class RunTransition:
                 self.config.pop(key, None)
         self._configured = True
 
-    def _attributes(self, event: Mapping[str, Any]) -> None:
+    def _attributes(self, event: Mapping[str, object]) -> None:
         name, tags = event.get("name"), event.get("tags")
         if isinstance(name, str) and name:
             self.fields["name"] = _text(name, names.MAX_TEXT["name"])
@@ -325,21 +325,21 @@ class RunTransition:
             known = [_text(tag, names.MAX_TAG) for tag in tags if isinstance(tag, str)]
             self.fields["tags"] = [tag for tag in dict.fromkeys(known) if tag][: names.MAX_TAGS]
         for key, column in _TEXTS.items():
-            if isinstance(event.get(key), str):
-                self.fields[column] = _text(event[key], names.MAX_TEXT[key])
+            if isinstance(said := event.get(key), str):
+                self.fields[column] = _text(said, names.MAX_TEXT[key])
             elif event.get("t") == "attrs" and key in event and event[key] is None:
                 self.fields[column] = None
 
-    def _finish(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+    def _finish(self, writer: WriterRecord, event: Mapping[str, object]) -> None:
         code = event.get("exit_code")
         writer.exit_code = code if isinstance(code, int) and -INT32 <= code < INT32 else 0
         self._close(writer, event)
 
-    def _leave(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+    def _leave(self, writer: WriterRecord, event: Mapping[str, object]) -> None:
         writer.exit_code = None
         self._close(writer, event)
 
-    def _close(self, writer: WriterRecord, event: Mapping[str, Any]) -> None:
+    def _close(self, writer: WriterRecord, event: Mapping[str, object]) -> None:
         """A writer is done; the run has ended where some writer said so and none is at work."""
         record, at = self.record, event.get("at")
         writer.finished_at = float(at) if isinstance(at, (int, float)) else self.now
@@ -418,7 +418,7 @@ def touches_config(frame: Frame) -> bool:
     return any(event.get("t") in ("start", "config") for _, event in frame.events)
 
 
-def _start_of(frame: Frame) -> Mapping[str, Any]:
+def _start_of(frame: Frame) -> Mapping[str, object]:
     for _, event in frame.events[:1]:
         if event.get("t") == "start":
             return event

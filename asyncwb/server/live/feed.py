@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
@@ -40,8 +40,8 @@ class Snapshot:
     """
 
     version: int
-    figures: Mapping[str, Any]
-    summary: Mapping[str, Any]
+    figures: Mapping[str, object]
+    summary: Mapping[str, object]
     since: int | None
     change: bytes
 

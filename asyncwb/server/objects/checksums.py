@@ -14,7 +14,7 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -32,7 +32,7 @@ Range: TypeAlias = tuple[int, int]
 """bytes [start, stop) of a file"""
 
 
-def chunks_of(footer: Any) -> list[Range]:
+def chunks_of(footer: parquet.FileMetaData) -> list[Range]:
     """Return where a segment's column chunks are: those of the first row group first."""
     return [
         _chunk(footer.row_group(group).column(column))
@@ -41,7 +41,7 @@ def chunks_of(footer: Any) -> list[Range]:
     ]
 
 
-def _chunk(column: Any) -> Range:
+def _chunk(column: parquet.ColumnChunkMetaData) -> Range:
     start: int = column.data_page_offset
     if column.dictionary_page_offset is not None:
         start = min(start, column.dictionary_page_offset)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.store.documents import DamagedText
@@ -99,7 +99,7 @@ class Missing:
         what = f"{self.rows} rows" if self.keys is None else f"{_listed(self.keys)} of {self.rows}"
         return f"{what} in steps {self.first_step} to {self.last_step} ({self.place}: {self.why})"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return it in the shape of the HTTP API."""
         return {name: getattr(self, name) for name in Missing.__slots__}
 

@@ -14,12 +14,12 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 from asyncwb.server.process.admission_queue import AT_ONCE
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 READERS: Final = 8
 WRITERS: Final = 2 * AT_ONCE
@@ -43,9 +43,9 @@ class Threads:
     def __init__(self, name: str, most: int) -> None:
         self._pool = ThreadPoolExecutor(most, thread_name_prefix=name)
 
-    async def run(self, work: Callable[..., T], *args: Any) -> T:
+    async def run(self, work: Callable[[*Args], T], *args: *Args) -> T:
         """Do the work in a thread; waits where all of them are busy."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args))
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     def close(self) -> None:
         """Start nothing more; what is at work ends by itself."""
