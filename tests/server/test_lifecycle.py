@@ -9,9 +9,11 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import orjson
@@ -20,6 +22,7 @@ from aiohttp import web
 
 from asyncwb.errors import UsageError
 from asyncwb.server import AlreadyRunning
+from asyncwb.server.http.state import STATE
 from asyncwb.server.lifecycle import _stopping_when_idle
 from asyncwb.wire.rows.frames import encode
 from tests.fix_server import ServerHandle, both_databases
@@ -242,6 +245,52 @@ async def test_an_idle_server_stops_but_not_under_a_run(
         assert await asyncio.to_thread(server.call, watch) is False
         await client.send(event_frame(11, {"t": "finish", "exit_code": 0, "at": 1.0}))
         assert await asyncio.to_thread(server.call, watch) is True
+
+
+async def test_requests_end_then_tasks_then_the_database(
+    start_server: Callable[..., ServerHandle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_server(crash_after=0.3)
+    state, order = server.app[STATE], list[str]()
+    turning, stopping, committing, may_commit, turn_may_end = (threading.Event() for _ in range(5))
+    carry_out, close, close_hub = state.changes.carry_out, state.database.close, state.hub.close
+
+    async def slowly(change: Any) -> Any:
+        committing.set()
+        await asyncio.to_thread(may_commit.wait, 30)
+        done = await carry_out(change)
+        order.append("request")
+        return done
+
+    async def running() -> int:
+        turning.set()
+        await asyncio.to_thread(turn_may_end.wait, 30)
+        order.append("turn")
+        return 0
+
+    async def closing() -> None:
+        order.append("database")
+        await close()
+
+    def closing_hub() -> None:
+        stopping.set()
+        close_hub()
+
+    monkeypatch.setattr(state.changes, "carry_out", slowly)
+    monkeypatch.setattr(state.runs, "running", running)
+    monkeypatch.setattr(state.database, "close", closing)
+    monkeypatch.setattr(state.hub, "close", closing_hub)
+    assert await asyncio.to_thread(turning.wait, 30)
+    async with connect(server) as client, asyncio.TaskGroup() as tasks:
+        answer = tasks.create_task(client.send(first_frame()))
+        assert await asyncio.to_thread(committing.wait, 30)
+        stop = tasks.create_task(asyncio.to_thread(server.stop))
+        assert await asyncio.to_thread(stopping.wait, 30)
+        may_commit.set()
+        assert (await answer)["next"] == 11
+        turn_may_end.set()
+        await stop
+    assert order == ["request", "turn", "database"]
 
 
 async def test_ready_is_refused_while_stopping(server: ServerHandle) -> None:
