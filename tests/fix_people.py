@@ -17,7 +17,7 @@ from aiohttp import web
 from asyncwb.server.http.auth import new_token
 from asyncwb.server.http.state import STATE
 from asyncwb.server.store.people.users import Role, User
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 
 if TYPE_CHECKING:  # pytest must be the first to import what holds fixtures
     from tests.fix_server import ServerHandle
@@ -62,7 +62,7 @@ class People:
                 TEAM, name, state.clock(), user_id=user_id, visibility=visibility
             )
             async with state.database.transaction() as connection:
-                path = RunPath(TEAM, name, "r1")
+                path = RunKey(TEAM, name, "r1")
                 await state.ingest.create(connection, {path}, state.clock(), user_id)
 
         self.server.call(make)

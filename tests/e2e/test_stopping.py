@@ -11,7 +11,7 @@ from aiohttp import web
 
 from asyncwb.server.http.state import STATE
 from asyncwb.server.intake import file_stream
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from tests.client.conftest import Ask
 from tests.e2e.conftest import Script, end
 from tests.fix_server import ServerHandle
@@ -78,7 +78,7 @@ def ask_to_stop(server: ServerHandle, process: subprocess.Popen[str]) -> None:
         state = app[STATE]
         admin = await state.users.first()
         assert admin is not None
-        found = await state.runs.find(RunPath(admin.name, "p", "r"))
+        found = await state.runs.find(RunKey(admin.name, "p", "r"))
         assert found is not None
         return await file_stream.request_stop(state, found[0])
 

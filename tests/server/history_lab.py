@@ -20,7 +20,7 @@ from asyncwb.server.objects.objects import Objects
 from asyncwb.server.store import schema
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.dropped import Dropped
-from asyncwb.server.store.records import NewFrame, RunPath
+from asyncwb.server.store.records import NewFrame, RunKey
 from asyncwb.server.store.runs.ingest import IngestStore
 from asyncwb.server.store.runs.segments import RunRef, Segments
 from asyncwb.wire.rows import frames
@@ -98,7 +98,7 @@ class Lab:
 
     async def run(self) -> RunRef:
         """A new, running run that began at BEGAN."""
-        path = RunPath("e", "p", uuid.uuid4().hex)
+        path = RunKey("e", "p", uuid.uuid4().hex)
         async with self.database.transaction() as connection:
             await IngestStore(self.database).create(connection, [path], self.now)
         found = await self.store.locate(path)

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from asyncwb.server.http.state import STATE
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from tests.fix_server import ServerHandle
 
 HISTORY = "wandb-history.jsonl"
@@ -22,14 +22,14 @@ OUTPUT = "output.log"
 EPOCH = 1_700_000_000.0
 
 
-def make_run(server: ServerHandle, run: str = "r1", project: str = "p") -> tuple[RunPath, int]:
+def make_run(server: ServerHandle, run: str = "r1", project: str = "p") -> tuple[RunKey, int]:
     """Make a run of the admin's, as a client's GraphQL would; returns its path and inner id."""
 
-    async def make(app: web.Application) -> tuple[RunPath, int]:
+    async def make(app: web.Application) -> tuple[RunKey, int]:
         state = app[STATE]
         admin = await state.users.first()
         assert admin is not None
-        path = RunPath(admin.name, project, run)
+        path = RunKey(admin.name, project, run)
         async with state.database.transaction() as connection:
             made = await state.ingest.create(connection, [path], state.clock(), admin.id)
         return path, made[path].id
@@ -52,7 +52,7 @@ def block(offset: int, rows: Sequence[Any]) -> dict[str, Any]:
 class Wandb:
     """Posts to one run with one key."""
 
-    def __init__(self, session: aiohttp.ClientSession, path: RunPath) -> None:
+    def __init__(self, session: aiohttp.ClientSession, path: RunKey) -> None:
         self.session = session
         self.path = path
 

@@ -39,7 +39,7 @@ from asyncwb.server.runs import edit_requests, edits
 from asyncwb.server.runs.edits import Edit
 from asyncwb.server.store.people.users import User
 from asyncwb.server.store.queries.query import RunQuery
-from asyncwb.server.store.records import RunPath, StoredRun
+from asyncwb.server.store.records import RunKey, StoredRun
 from asyncwb.server.store.runs.details import Details
 from asyncwb.server.store.runs.projects import StoredProject
 from asyncwb.typing import JsonObject
@@ -97,7 +97,7 @@ async def _run_by_id(_: object, info: Info, id: str) -> StoredRun | None:
     return await _run_by_path(context, path_of(id))
 
 
-async def _run_by_path(context: Context, path: RunPath) -> StoredRun | None:
+async def _run_by_path(context: Context, path: RunKey) -> StoredRun | None:
     there = await if_there(require_run(context.state, context.user, Action.READ, path))
     return None if there is None else await Details(context.state.database).run(there[0])
 
@@ -115,7 +115,7 @@ async def _run(
 
     `desc`, which clients of 2018 gave to runs that they made so, has no effect.
     """
-    path, context = RunPath(project.entity, project.name, name), info.context
+    path, context = RunKey(project.entity, project.name, name), info.context
     found = await Details(context.state.database).run(path)
     if found is None:  # a project that had this name may have it
         found = await _run_by_path(context, path)
@@ -186,20 +186,20 @@ def _filter(filters: object) -> Filter:
     return parse(filters)
 
 
-def path_of(run_id: str) -> RunPath:
+def path_of(run_id: str) -> RunKey:
     """Return the run that an opaque id names.
 
     Raises:
         ApiError: it is not the id of a run.
     """
     run, project, entity = ids.decode(run_id, "Run")
-    return RunPath(entity, project, run)
+    return RunKey(entity, project, run)
 
 
-def named(context: Context, input: RunInput) -> RunPath:
+def named(context: Context, input: RunInput) -> RunKey:
     """Return the run that an input names by `runName`, `projectName` and `entityName`."""
     entity, project = input.get("entity_name"), input.get("project_name")
-    return RunPath(entity or context.user.entity, project or UNNAMED, input["run_name"])
+    return RunKey(entity or context.user.entity, project or UNNAMED, input["run_name"])
 
 
 # Fields.
@@ -329,7 +329,7 @@ async def _upsert(_: object, info: Info, input: UpsertBucketInput) -> dict[str, 
         if not name:
             raise refused("bad_run", "Say which run: by `id`, or by `name`. Nothing was written.")
         entity = input.get("entity_name") or user.entity
-        path = RunPath(entity, input.get("model_name") or UNNAMED, name)
+        path = RunKey(entity, input.get("model_name") or UNNAMED, name)
         done = await edit_requests.upsert(state, user, path, edit)
     if _begins(edit):
         await file_stream.begin(state, done.path)
@@ -391,7 +391,7 @@ def _object(input: Mapping[str, object], name: str) -> JsonObject | None:
     return value
 
 
-async def _again(context: Context, path: RunPath) -> StoredRun | None:
+async def _again(context: Context, path: RunKey) -> StoredRun | None:
     return await Details(context.state.database).run(path)
 
 

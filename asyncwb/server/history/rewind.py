@@ -45,7 +45,7 @@ from asyncwb.server.objects.objects import Objects
 from asyncwb.server.process.claims import held
 from asyncwb.server.store.claims import Claim, ConflictError, check
 from asyncwb.server.store.database import AsyncConnection, UncertainCommitError
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs import edits as store
 from asyncwb.server.store.runs.edits import EditedRun
 from asyncwb.server.store.runs.segments import FrameRow
@@ -83,7 +83,7 @@ class Rewinds:
         self._running: dict[tuple[int, int], _UnderWay] = {}
         self._stop = threading.Event()
 
-    async def rewind(self, path: RunPath, run_id: int, step: int) -> None:
+    async def rewind(self, path: RunKey, run_id: int, step: int) -> None:
         """Drop all rows of a run after `step`; the row of the step itself stays.
 
         Costs reading the sealed rows that stay, once, for the summary. Where the caller is
@@ -111,7 +111,7 @@ class Rewinds:
         """Let those that are under way end; one not in its transaction yet changes nothing."""
         self._stop.set()
 
-    async def _run(self, under_way: _UnderWay, path: RunPath, run_id: int, step: int) -> None:
+    async def _run(self, under_way: _UnderWay, path: RunKey, run_id: int, step: int) -> None:
         try:
             with anyio.CancelScope(shield=True):  # it is `stop` that ends it
                 await self._rewind(path, run_id, step)
@@ -123,7 +123,7 @@ class Rewinds:
             del self._running[run_id, step]
             under_way.ended.set()
 
-    async def _rewind(self, path: RunPath, run_id: int, step: int) -> None:
+    async def _rewind(self, path: RunKey, run_id: int, step: int) -> None:
         give_up = time.monotonic() + _PATIENCE
         claims, clock = self._sources.store.claims, self._state.clock
         while True:
@@ -136,7 +136,7 @@ class Rewinds:
             await anyio.sleep(_LOOK)
         self._state.hub.publish([run_id])
 
-    async def _claimed(self, claim: Claim, path: RunPath, cut: Cut, run_id: int) -> None:
+    async def _claimed(self, claim: Claim, path: RunKey, cut: Cut, run_id: int) -> None:
         async with self._state.database.connect() as connection:
             former = _there(await store.look(connection, run_id)).fold
         segments = await self._sources.store.segments(run_id)
@@ -158,7 +158,7 @@ class Rewinds:
                 raise _busy("Another process is at work on it.") from error
             raise
 
-    async def _swap(self, claim: Claim, path: RunPath, cut: Cut, run_id: int) -> None:
+    async def _swap(self, claim: Claim, path: RunKey, cut: Cut, run_id: int) -> None:
         for _ in range(_ROUNDS):
             async with self._state.database.connect() as connection:
                 run = _there(await store.look(connection, run_id))
@@ -172,7 +172,7 @@ class Rewinds:
         raise _busy("The run is being logged to.")
 
     async def _commit(
-        self, claim: Claim, path: RunPath, cut: Cut, seen: EditedRun, columns: dict[str, object]
+        self, claim: Claim, path: RunKey, cut: Cut, seen: EditedRun, columns: dict[str, object]
     ) -> bool:
         """Write it all down; False where the run has changed since it was `seen`."""
         state, run_id = self._state, seen.id
@@ -205,7 +205,7 @@ def _prepared(
     return cut.columns(former)
 
 
-async def _number_anew(connection: AsyncConnection, state: State, path: RunPath, line: int) -> None:
+async def _number_anew(connection: AsyncConnection, state: State, path: RunKey, line: int) -> None:
     """Let W&B clients go on at a line, although lines of higher numbers came before."""
     record = (await state.ingest.lock(connection, {path})).get(path)
     # Where none has written, and all rows are gone, one begins at 0 as ever.

@@ -20,7 +20,7 @@ from typing import Final
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import State
 from asyncwb.server.store.people.users import Role, User
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs.projects import StoredProject
 
 __all__ = [
@@ -125,9 +125,7 @@ async def require_project(
     return found
 
 
-async def require_run(
-    state: State, user: User, action: Action, path: RunPath
-) -> tuple[RunPath, int]:
+async def require_run(state: State, user: User, action: Action, path: RunKey) -> tuple[RunKey, int]:
     """Return a run that the user may do this with, and its inner id. One statement.
 
     The path that is returned names the project as it is called now.
@@ -154,7 +152,7 @@ async def require_run(
 class Watcher:
     """Somebody whom a long answer is sent to, and who may lose the right to it meanwhile."""
 
-    def __init__(self, state: State, user: User, path: RunPath) -> None:
+    def __init__(self, state: State, user: User, path: RunKey) -> None:
         self._state = state
         self._user = user
         self._path = path
@@ -192,7 +190,7 @@ def project_not_found(entity: str, project: str) -> ApiError:
     return ApiError(404, "project_not_found", what)
 
 
-def run_not_found(path: RunPath) -> ApiError:
+def run_not_found(path: RunKey) -> ApiError:
     """Return the refusal for a run that is not there."""
     return ApiError(404, "run_not_found", f"There is no run {path}. Check entity, project and id.")
 

@@ -40,7 +40,7 @@ from asyncwb.server.process.fold_cache import weight
 from asyncwb.server.process.run_changes import ChangedError, Connect
 from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.documents import DamagedText
-from asyncwb.server.store.records import RunChange, RunPath, RunRecord
+from asyncwb.server.store.records import RunChange, RunKey, RunRecord
 from asyncwb.server.store.runs import lines as lines_store
 from asyncwb.server.store.runs.ingest import IngestStore
 from asyncwb.server.store.runs.lines import Chunk
@@ -103,7 +103,7 @@ async def request_stop(state: State, run_id: int) -> bool:
     return asked
 
 
-async def begin(state: State, path: RunPath) -> None:
+async def begin(state: State, path: RunKey) -> None:
     """Note that a W&B client begins the run or goes on with it; nothing where it is not there."""
     async with state.database.transaction() as connection:
         record = (await state.ingest.lock(connection, {path})).get(path)
@@ -134,7 +134,7 @@ def rules_from_wandb(config: Mapping[str, object]) -> list[JsonObject]:
     return metric_events(items) if isinstance(items, list) else []
 
 
-async def set_rules(state: State, path: RunPath, events: Sequence[Mapping[str, object]]) -> None:
+async def set_rules(state: State, path: RunKey, events: Sequence[Mapping[str, object]]) -> None:
     """Let a run's metrics be defined by these events besides what is defined already.
 
     Nothing is written where they say nothing new, or where the run is not there.
@@ -149,7 +149,7 @@ async def set_rules(state: State, path: RunPath, events: Sequence[Mapping[str, o
 class _Rules:
     """The change that new definitions of metrics make; None where they are not new."""
 
-    def __init__(self, state: State, path: RunPath, events: Sequence[Mapping[str, object]]) -> None:
+    def __init__(self, state: State, path: RunKey, events: Sequence[Mapping[str, object]]) -> None:
         self._state = state
         self._events = events
         self.paths = [path]
@@ -210,7 +210,7 @@ class FileStream:
     async def handle(self, request: web.Request) -> web.Response:
         """Take in one request of a client."""
         state, match, began = request.app[STATE], request.match_info, time.perf_counter()
-        asked = RunPath(match["entity"], match["project"], match["run"])
+        asked = RunKey(match["entity"], match["project"], match["run"])
         path, _ = await require_run(state, request[USER], Action.WRITE, asked)
         body = await body_limits.read(request, state.config.max_body)
         state.metrics.add("asyncwb_ingest_bytes_total", len(body))
@@ -266,7 +266,7 @@ class _Request:
     """The change that one request makes."""
 
     def __init__(
-        self, state: State, path: RunPath, post: FileStreamRequest, base: str, size: int
+        self, state: State, path: RunKey, post: FileStreamRequest, base: str, size: int
     ) -> None:
         self._state = state
         self._post = post
@@ -366,14 +366,14 @@ class _Request:
             await store.forget_writers(connection, run_id, done.gone)
 
 
-async def _only(find: Find, connection: AsyncConnection, paths: list[RunPath]) -> RunRecord | None:
+async def _only(find: Find, connection: AsyncConnection, paths: list[RunKey]) -> RunRecord | None:
     return (await find(connection, paths)).get(paths[0])
 
 
 async def _check(
     store: IngestStore,
     connection: AsyncConnection,
-    paths: list[RunPath],
+    paths: list[RunKey],
     run_id: int,
     version: int,
 ) -> None:

@@ -41,7 +41,7 @@ from asyncwb.server.process.fold_cache import Known, weight
 from asyncwb.server.process.run_changes import ChangedError, Connect
 from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.people.users import User
-from asyncwb.server.store.records import RunChange, RunPath, RunRecord
+from asyncwb.server.store.records import RunChange, RunKey, RunRecord
 from asyncwb.server.store.runs import former_names
 from asyncwb.server.store.runs.ingest import NEW, new_record
 from asyncwb.typing import JsonObject
@@ -55,7 +55,7 @@ from asyncwb.wire.summary.fold import Fold
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 Find: TypeAlias = Callable[
-    [AsyncConnection, Collection[RunPath]], Awaitable[dict[RunPath, RunRecord]]
+    [AsyncConnection, Collection[RunKey]], Awaitable[dict[RunKey, RunRecord]]
 ]
 
 _MAX_EVENT: Final = 3 * keys.MAX_DEPTH - 10
@@ -68,7 +68,7 @@ _THREAD_ABOVE: Final = 16 * 1024
 class Incoming:
     """One stream on its way in; `error` once it is refused."""
 
-    path: RunPath
+    path: RunKey
     writer: str
     presence: Presence = Presence.HERE
     frames: list[ReceivedFrame] = field(default_factory=list)
@@ -154,9 +154,9 @@ class _Seen:
     """
 
     now: float
-    stood: list[tuple[RunPath, tuple[int, int] | None]]
-    records: dict[RunPath, RunRecord]
-    folds: dict[RunPath, Fold]
+    stood: list[tuple[RunKey, tuple[int, int] | None]]
+    records: dict[RunKey, RunRecord]
+    folds: dict[RunKey, Fold]
     texts: dict[int, str]
     configs: dict[int, str]
 
@@ -165,7 +165,7 @@ class _Seen:
 class _Done:
     """What is to be written: runs that are made, and those that change, in one order."""
 
-    create: set[RunPath]
+    create: set[RunKey]
     transitions: list[RunTransition]
     changes: list[RunChange]
 
@@ -215,12 +215,12 @@ class _Batch:
             stream.path = path
 
     def _standing(
-        self, records: Mapping[RunPath, RunRecord]
-    ) -> list[tuple[RunPath, tuple[int, int] | None]]:
+        self, records: Mapping[RunKey, RunRecord]
+    ) -> list[tuple[RunKey, tuple[int, int] | None]]:
         found = ((stream.path, records.get(stream.path)) for stream in self._streams)
         return [(path, None if one is None else (one.id, one.version)) for path, one in found]
 
-    def _known(self, paths: Iterable[RunPath]) -> dict[RunPath, Known]:
+    def _known(self, paths: Iterable[RunKey]) -> dict[RunKey, Known]:
         busy = {stream.path for stream in self._streams if stream.frames}
         found = ((path, self._state.folds.take(path)) for path in paths)
         return {
@@ -229,13 +229,13 @@ class _Batch:
             if known is not None and (known.fold is not None or path not in busy)
         }
 
-    def _told(self, records: Mapping[RunPath, RunRecord]) -> list[int]:
+    def _told(self, records: Mapping[RunKey, RunRecord]) -> list[int]:
         told = {s.path for s in self._streams if any(touches_config(f.frame) for f in s.frames)}
         return [records[path].id for path in told if path in records]
 
     async def _find(
-        self, connection: AsyncConnection, find: Find, paths: Collection[RunPath]
-    ) -> dict[RunPath, RunRecord]:
+        self, connection: AsyncConnection, find: Find, paths: Collection[RunKey]
+    ) -> dict[RunKey, RunRecord]:
         """Find runs; a stream under a former name of a project goes to it."""
         records = await find(connection, paths)
         absent = set(paths) - records.keys()
@@ -253,8 +253,8 @@ class _Batch:
         records = dict(seen.records)
         create = {s.path for s in self._streams if not requires_run(s.frames)} - records.keys()
         records |= {path: new_record(path, seen.now) for path in create}
-        transitions: dict[RunPath, RunTransition] = {}
-        damaged: dict[RunPath, DamagedError] = {}
+        transitions: dict[RunKey, RunTransition] = {}
+        damaged: dict[RunKey, DamagedError] = {}
         for path, record in records.items():
             try:
                 transitions[path] = self._transition(record, seen)
@@ -347,7 +347,7 @@ async def _find_owners(state: State, streams: Sequence[Incoming], user: User) ->
 def _addressed(stream: Stream, user: User) -> Incoming:
     head = stream.head
     entity = head.entity or user.entity
-    incoming = Incoming(RunPath(entity, head.project, head.run), head.writer, head.presence)
+    incoming = Incoming(RunKey(entity, head.project, head.run), head.writer, head.presence)
     problem = names.problem_of(*incoming.path)
     if problem is not None:
         incoming.error = StreamError("bad_name", f"{problem}. Nothing was written.")

@@ -48,7 +48,7 @@ from asyncwb.server.process.background import TASKS, whole
 from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import UncertainCommitError
 from asyncwb.server.store.people.users import User
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs.details import Details
 from asyncwb.server.store.runs.files import Content, StoredFile
 from asyncwb.wire.names import file_problem
@@ -241,9 +241,9 @@ async def put_named(request: web.Request) -> web.Response:
     return web.json_response({})
 
 
-def _path(request: web.Request) -> RunPath:
+def _path(request: web.Request) -> RunKey:
     match = request.match_info
-    return RunPath(match["entity"], match["project"], match["run"])
+    return RunKey(match["entity"], match["project"], match["run"])
 
 
 async def _upload(request: web.Request, file_id: int) -> None:

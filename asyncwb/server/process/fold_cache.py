@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from asyncwb.server.store.records import RunPath, RunRecord
+from asyncwb.server.store.records import RunKey, RunRecord
 from asyncwb.wire.summary.fold import Fold
 
 _RUNS: Final = 512
@@ -38,10 +38,10 @@ class FoldCache:
 
     def __init__(self, runs: int = _RUNS, weight: int = _WEIGHT) -> None:
         self._most, self._heaviest = runs, weight
-        self._runs: OrderedDict[RunPath, Known] = OrderedDict()
+        self._runs: OrderedDict[RunKey, Known] = OrderedDict()
         self._weight = 0
 
-    def take(self, path: RunPath) -> Known | None:
+    def take(self, path: RunKey) -> Known | None:
         """Take out what is known of a run."""
         known = self._runs.pop(path, None)
         if known is not None:

@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 import anyio
 
 from asyncwb.server.store.database import AsyncConnection, Database
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 
 Seen = TypeVar("Seen")
 Done = TypeVar("Done")
@@ -42,7 +42,7 @@ class Change(Protocol[Seen, Done]):
     """One request's change of some runs. Its steps may be done again, from the first on."""
 
     @property
-    def paths(self) -> Collection[RunPath]:
+    def paths(self) -> Collection[RunKey]:
         """The runs, by the names under which they were asked for."""
 
     async def read(self, connect: Connect, *, fresh: bool) -> Seen:
@@ -67,7 +67,7 @@ class RunChanges:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._locks: WeakValueDictionary[RunPath, anyio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[RunKey, anyio.Lock] = WeakValueDictionary()
 
     async def carry_out(self, change: Change[Seen, Done]) -> Done:
         """Do what a change says, once; returns what was written."""

@@ -28,7 +28,7 @@ from asyncwb.server.runs.edits import Edit, EditError
 from asyncwb.server.runs.sweeps import sweep_not_found
 from asyncwb.server.store.database import AsyncConnection
 from asyncwb.server.store.people.users import User
-from asyncwb.server.store.records import RunPath, RunRecord
+from asyncwb.server.store.records import RunKey, RunRecord
 from asyncwb.server.store.runs import edits as store
 from asyncwb.server.store.runs import former_names, sweeps
 from asyncwb.server.store.runs.edits import EditedRun
@@ -45,11 +45,11 @@ class Upserted:
     """A run after an edit: its inner id, and whether the edit made it."""
 
     id: int
-    path: RunPath
+    path: RunKey
     created: bool
 
 
-async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserted:
+async def upsert(state: State, user: User, path: RunKey, edit: Edit) -> Upserted:
     """Edit the run at `path`; make it, and its project, where there is none.
 
     A run that is there is not brought back to life by being made once more: a state in which runs
@@ -75,7 +75,7 @@ async def upsert(state: State, user: User, path: RunPath, edit: Edit) -> Upserte
     return Upserted(change.run_id, done.path, done.created)
 
 
-async def edit_run(state: State, user: User, path: RunPath, edit: Edit) -> Upserted:
+async def edit_run(state: State, user: User, path: RunKey, edit: Edit) -> Upserted:
     """Edit a run that must be there.
 
     Raises:
@@ -92,7 +92,7 @@ async def edit_run(state: State, user: User, path: RunPath, edit: Edit) -> Upser
 class _Seen:
     """A run as it was read, under its name of today; None where there was none."""
 
-    path: RunPath
+    path: RunKey
     run: EditedRun | None
 
 
@@ -100,7 +100,7 @@ class _Seen:
 class _Done:
     """What an edit writes."""
 
-    path: RunPath
+    path: RunKey
     created: bool
     edit: Edit
     columns: dict[str, object]
@@ -117,7 +117,7 @@ class _EditChange:
         self,
         state: State,
         user: User,
-        path: RunPath,
+        path: RunKey,
         edit: Edit,
         run_id: int | None = None,
         teams: Collection[str] = (),
@@ -144,7 +144,7 @@ class _EditChange:
 
     async def _find(
         self, connection: AsyncConnection, find: Find
-    ) -> tuple[RunPath, RunRecord | None]:
+    ) -> tuple[RunKey, RunRecord | None]:
         (path,) = self.paths
         found = await find(connection, [path])
         for moved in (await former_names.follow(connection, {path} - found.keys())).values():
@@ -206,7 +206,7 @@ class _EditChange:
         await store.write(connection, run, columns)
         self.run_id = run.id
 
-    async def _make(self, connection: AsyncConnection, path: RunPath) -> EditedRun:
+    async def _make(self, connection: AsyncConnection, path: RunKey) -> EditedRun:
         made = await self._state.ingest.create(connection, [path], self._now, self._user.id)
         run = await store.lock(connection, made[path].id)
         if run is None or run.version:
@@ -215,7 +215,7 @@ class _EditChange:
 
 
 async def _named(
-    connection: AsyncConnection, run: EditedRun, path: RunPath, edit: Edit
+    connection: AsyncConnection, run: EditedRun, path: RunKey, edit: Edit
 ) -> dict[str, object]:
     if edit.name:
         return {}
@@ -252,7 +252,7 @@ def _summary(fold: Fold, summary: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-async def move(state: State, user: User, path: RunPath, wanted: str) -> None:
+async def move(state: State, user: User, path: RunKey, wanted: str) -> None:
     """Put a run into another state, where `edits.moved` allows it.
 
     Raises:
@@ -270,7 +270,7 @@ async def move(state: State, user: User, path: RunPath, wanted: str) -> None:
     state.hub.publish([run_id])
 
 
-async def stop(state: State, user: User, path: RunPath) -> None:
+async def stop(state: State, user: User, path: RunKey) -> None:
     """Ask for a run to end: its client is told with its next answer. Nothing where it has ended.
 
     Raises:
@@ -280,7 +280,7 @@ async def stop(state: State, user: User, path: RunPath) -> None:
     await file_stream.request_stop(state, run_id)
 
 
-async def delete(app: web.Application, user: User, path: RunPath) -> None:
+async def delete(app: web.Application, user: User, path: RunKey) -> None:
     """Delete a run and all that belongs to it; its own user may, and who manages the entity.
 
     Raises:
@@ -297,7 +297,7 @@ async def delete(app: web.Application, user: User, path: RunPath) -> None:
 
 
 async def alert(
-    state: State, user: User, path: RunPath, *, title: str, text: str, level: str, wait: float
+    state: State, user: User, path: RunKey, *, title: str, text: str, level: str, wait: float
 ) -> bool:
     """Store an alert of a run, unless one of the same title came in the last `wait` seconds.
 

@@ -37,7 +37,7 @@ from asyncwb.server.runs.edits import STATES
 from asyncwb.server.runs.short import head, short
 from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.queries.query import RunQuery
-from asyncwb.server.store.records import RunPath, StoredRun
+from asyncwb.server.store.records import RunKey, StoredRun
 from asyncwb.server.store.runs.projects import StoredProject
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import loads
@@ -233,7 +233,7 @@ def _metrics(fold: Fold) -> list[answers.RunMetric]:
     return entries
 
 
-async def run_of(request: web.Request, action: Action = Action.READ) -> tuple[RunPath, int]:
+async def run_of(request: web.Request, action: Action = Action.READ) -> tuple[RunKey, int]:
     """Return the run that the address names, and its inner id.
 
     Raises:
@@ -241,7 +241,7 @@ async def run_of(request: web.Request, action: Action = Action.READ) -> tuple[Ru
             do more than that.
     """
     match = request.match_info
-    path = RunPath(match["entity"], match["project"], match["run"])
+    path = RunKey(match["entity"], match["project"], match["run"])
     return await require_run(request.app[STATE], request[USER], action, path)
 
 

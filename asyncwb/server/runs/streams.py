@@ -27,7 +27,7 @@ from asyncwb.server.live.feed import PING, POLL, Snapshot, Watched, wait_for
 from asyncwb.server.process.background import TASKS, whole
 from asyncwb.server.runs.short import short
 from asyncwb.server.store.documents import DamagedText
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import loads
 
@@ -58,7 +58,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
 async def live(request: web.Request) -> web.StreamResponse:
     """Send the run's figures at once and after every change, as server-sent events."""
     state, match = request.app[STATE], request.match_info
-    asked = RunPath(match["entity"], match["project"], match["run"])
+    asked = RunKey(match["entity"], match["project"], match["run"])
     path, run_id = await require_run(state, request[USER], Action.READ, asked)
     summary = request.query.get("values") != "none"
     response = web.StreamResponse(

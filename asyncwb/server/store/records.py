@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
-class RunPath(NamedTuple):
-    """A run's name to the outside."""
+class RunKey(NamedTuple):
+    """What a run is known by: entity, project and id."""
 
     entity: str
     project: str
@@ -39,7 +39,7 @@ class RunRecord:
     """
 
     id: int
-    path: RunPath
+    path: RunKey
     state: str
     version: int
     rows: int
@@ -87,5 +87,5 @@ class StoredRun:
     """
 
     id: int
-    path: RunPath
+    path: RunKey
     columns: dict[str, Any]

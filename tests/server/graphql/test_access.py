@@ -28,7 +28,7 @@ from asyncwb.server.graphql import executable_schema
 from asyncwb.server.graphql.execution import ids
 from asyncwb.server.graphql.later import EMPTY, NOT_YET
 from asyncwb.server.http.state import STATE
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from tests.fix_people import NO_KEY, ROLES, TEAM, People
 from tests.server.graphql.asking import ask, codes, data, post
 
@@ -109,7 +109,7 @@ def _view(people: People, project: str) -> dict[str, str]:
 def _file(people: People, project: str) -> dict[str, str]:
     async def announce(app: web.Application) -> int:
         state = app[STATE]
-        run = await state.projects.locate_run(RunPath(TEAM, project, "r1"))
+        run = await state.projects.locate_run(RunKey(TEAM, project, "r1"))
         assert run is not None
         (file,) = await state.files.announce(run.id, {"a": None}, state.clock())
         return file.id

@@ -16,7 +16,7 @@ from asyncwb.errors import CommError
 from asyncwb.server.graphql.execution import ids
 from asyncwb.server.http.state import STATE
 from asyncwb.server.objects.objects import OBJECTS
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.schema import alerts, runs
 from asyncwb.settings import default_entity
 from asyncwb.wire.rows.values import dumps
@@ -131,7 +131,7 @@ def test_a_run_under_a_name_of_old_is_read_and_deleted(server: ServerHandle) -> 
     async def make(app: web.Application) -> None:
         state = app[STATE]
         async with state.database.transaction() as connection:
-            path = RunPath(default_entity(), "a#b", "x?y")
+            path = RunKey(default_entity(), "a#b", "x?y")
             await state.ingest.create(connection, [path], state.clock(), 1)
 
     server.call(make)

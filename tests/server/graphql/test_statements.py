@@ -11,7 +11,7 @@ from asyncwb.server.runs import edit_requests
 from asyncwb.server.runs.edits import Edit
 from asyncwb.server.runs.sweeps import SweepEdit, create_sweep
 from asyncwb.server.store.people.users import Role
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from tests.fix_people import TEAM, People
 from tests.server.graphql.asking import data
 
@@ -92,7 +92,7 @@ async def _search(app: web.Application, people: People) -> None:
     edit = SweepEdit(config="{method: grid, metric: {name: loss}}")
     for number in range(50):
         sweep, _ = await create_sweep(state, admin, TEAM, "project0", edit)
-        run = RunPath(TEAM, "project0", f"run{number}")
+        run = RunKey(TEAM, "project0", f"run{number}")
         await edit_requests.upsert(
             state, admin, run, Edit(sweep=sweep.sweep, summary={"loss": number})
         )

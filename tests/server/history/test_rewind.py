@@ -21,7 +21,7 @@ from asyncwb.server.history.sources import Sources
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import STATE
 from asyncwb.server.objects.objects import OBJECTS
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs.segments import SegmentRow, Segments
 from asyncwb.settings import default_entity
 from asyncwb.wire.rows.frames import encode
@@ -144,7 +144,7 @@ def test_who_asks_again_waits_for_the_one_under_way(server: ServerHandle) -> Non
     def held(app: web.Application) -> Callable[[], Awaitable[None]]:
         really = app[REWINDS].rewind
 
-        async def counted(path: RunPath, run_id: int, step: int) -> None:
+        async def counted(path: RunKey, run_id: int, step: int) -> None:
             entered.release()
             await really(path, run_id, step)
 
@@ -265,7 +265,7 @@ def test_a_server_that_stops_leaves_the_run_as_it_was(
     hook(server, held)
 
     async def begin(app: web.Application) -> asyncio.Task[None]:
-        path = RunPath(default_entity(), "p", "r1")
+        path = RunKey(default_entity(), "p", "r1")
         run = await app[SOURCES].store.locate(path)
         assert run is not None
         return asyncio.create_task(app[REWINDS].rewind(path, run.id, 10))

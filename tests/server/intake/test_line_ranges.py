@@ -19,14 +19,14 @@ from asyncwb.server.intake.line_ranges import (
     writer_of,
 )
 from asyncwb.server.intake.run_transitions import RunTransition
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs.ingest import new_record
 
 blocks = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), max_size=12)
 
 
 def transition() -> RunTransition:
-    return RunTransition(new_record(RunPath("lab", "p", "r1"), 0.0), 1.0, 60.0)
+    return RunTransition(new_record(RunKey("lab", "p", "r1"), 0.0), 1.0, 60.0)
 
 
 def take_in(run: RunTransition, main: str, start: int, stop: int) -> list[int]:

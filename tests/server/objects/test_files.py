@@ -23,7 +23,7 @@ from asyncwb.server.http.state import STATE
 from asyncwb.server.objects import files
 from asyncwb.server.objects.checksums import PIECE
 from asyncwb.server.objects.objects import OBJECTS
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.schema import files as stored
 from asyncwb.wire.names import MAX_FILE_NAME, file_problem
 from tests.fix_server import FakeTime, ServerHandle, both_databases
@@ -83,7 +83,7 @@ class Client:
         """Return what is stored about a file."""
         return self.on(lambda app: app[STATE].files.get(self.run_id, name))
 
-    def by_name(self, name: str, path: RunPath | None = None) -> URL:
+    def by_name(self, name: str, path: RunKey | None = None) -> URL:
         """Return the address of a file by its name."""
         where = f"{self.server.url}/files/{path or self.path}/{quote(name, safe='')}"
         return URL(where, encoded=True)

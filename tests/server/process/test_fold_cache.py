@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncwb.server.process.fold_cache import FoldCache, weight
-from asyncwb.server.store.records import RunPath, RunRecord
+from asyncwb.server.store.records import RunKey, RunRecord
 from asyncwb.server.store.runs.ingest import new_record
 from asyncwb.wire.rows.columns import FLOAT, INT, Column, Table
 from asyncwb.wire.rows.keys import STEP
@@ -15,7 +15,7 @@ from asyncwb.wire.summary.fold import Fold
 
 
 def record(name: str) -> RunRecord:
-    return new_record(RunPath("lab", "p", name), 0.0)
+    return new_record(RunKey("lab", "p", name), 0.0)
 
 
 def fold(keys: int) -> Fold:

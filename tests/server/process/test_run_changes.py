@@ -18,7 +18,7 @@ from asyncwb.server.http.state import STATE
 from asyncwb.server.process.run_changes import ROUNDS
 from asyncwb.server.runs import edit_requests
 from asyncwb.server.runs.edits import Edit
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.wire.rows.columns import FLOAT, INT, Column, Table
 from asyncwb.wire.rows.frames import encode
 from asyncwb.wire.rows.keys import STEP, TIME
@@ -29,7 +29,7 @@ from tests.server.intake.test_ingest import stored_steps
 
 pytestmark = [pytest.mark.anyio, both_databases]
 
-RUN = RunPath("root", "p", "r1")
+RUN = RunKey("root", "p", "r1")
 MANY = 5000
 """rows of a batch that is worth a thread: the loop is free while it is folded"""
 

@@ -19,7 +19,7 @@ from asyncwb.server.live import feed
 from asyncwb.server.runs import streams
 from asyncwb.server.runs.edit_requests import edit_run
 from asyncwb.server.runs.edits import Edit
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.ingest_client import Client, connect, first_frame, head
 
@@ -36,15 +36,15 @@ async def events(response: Any) -> AsyncIterator[tuple[int, Any]]:
             yield len(line), json.loads(line[6:])
 
 
-async def begin(client: Client, **summary: Any) -> RunPath:
+async def begin(client: Client, **summary: Any) -> RunKey:
     """Make a run with a summary."""
     (answer,) = await client.post([(head(), [first_frame(1)])])
-    path = RunPath(*answer["run"].split("/"))
+    path = RunKey(*answer["run"].split("/"))
     await change(client, path, **summary)
     return path
 
 
-async def change(client: Client, path: RunPath, **summary: Any) -> None:
+async def change(client: Client, path: RunKey, **summary: Any) -> None:
     """Write values into a run's summary."""
     query = "mutation($i: UpsertBucketInput!) { upsertBucket(input: $i) { inserted } }"
     said = {"entityName": path.entity, "modelName": path.project, "name": path.run}

@@ -15,7 +15,7 @@ from asyncwb.server.store.database import AsyncConnection, Database
 from asyncwb.server.store.migrate import alembic_config, migrate
 from asyncwb.server.store.people.teams import Teams
 from asyncwb.server.store.people.users import Users, digest
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs.projects import Projects
 from asyncwb.server.store.runs.runs import Runs
 from asyncwb.server.store.schema import runs
@@ -75,7 +75,7 @@ async def test_people_come_to_a_database_that_has_runs(
 
 
 async def _nothing_is_lost(database: Database) -> None:
-    run = await Runs(database).get(RunPath("lab", "p", "r1"))
+    run = await Runs(database).get(RunKey("lab", "p", "r1"))
     assert run is not None
     assert (run.columns["rows"], run.columns["name"]) == (10, "first")
     rate = loads(run.columns["config"])["lr"]

@@ -44,7 +44,7 @@ from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.queries.fields import Fields, numbers_of
 from asyncwb.server.store.queries.left_out import incomplete, marked, with_sort_values
 from asyncwb.server.store.queries.matching import matching
-from asyncwb.server.store.records import RunPath, StoredRun
+from asyncwb.server.store.records import RunKey, StoredRun
 from asyncwb.server.store.schema import field_values, projects, runs
 
 MAX_PAGE: Final = 1000
@@ -227,7 +227,7 @@ async def _stored(connection: AsyncConnection, ids: Sequence[int]) -> list[Store
         rows = await connection.execute(_ROWS, {"some": some})
         for row in rows:
             columns = dict(row._mapping)
-            path = RunPath(columns.pop("entity"), columns.pop("project"), columns["run"])
+            path = RunKey(columns.pop("entity"), columns.pop("project"), columns["run"])
             found[columns["id"]] = StoredRun(columns["id"], path, columns)
     return [found[number] for number in ids]
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Column, Select, func, or_, select
 
 from asyncwb.server.store.database import Database, batches
-from asyncwb.server.store.records import RunPath, StoredRun
+from asyncwb.server.store.records import RunKey, StoredRun
 from asyncwb.server.store.schema import files, lines, projects, runs, writers
 
 V = TypeVar("V")
@@ -22,7 +22,7 @@ class Details:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def run(self, path: RunPath) -> StoredRun | None:
+    async def run(self, path: RunKey) -> StoredRun | None:
         """Return the run at `path` as lists have it."""
         listed = [column for column in runs.c if column.name not in ("config", "fold")]
         statement = (
@@ -74,15 +74,15 @@ class Details:
         )
         return await self._pairs(statement, files.c.run_id, ids)
 
-    async def places(self, ids: Collection[int]) -> dict[int, tuple[int, RunPath]]:
+    async def places(self, ids: Collection[int]) -> dict[int, tuple[int, RunKey]]:
         """Return the (project id, path) of runs."""
-        found: dict[int, tuple[int, RunPath]] = {}
+        found: dict[int, tuple[int, RunKey]] = {}
         columns = (runs.c.id, projects.c.id, projects.c.entity, projects.c.name, runs.c.run)
         statement = select(*columns).join(projects, projects.c.id == runs.c.project_id)
         async with self._database.connect() as connection:
             for some in batches(ids, _AT_ONCE):
                 rows = await connection.execute(statement.where(runs.c.id.in_(some)))
-                found.update((row[0], (row[1], RunPath(*row[2:]))) for row in rows)
+                found.update((row[0], (row[1], RunKey(*row[2:]))) for row in rows)
         return found
 
     async def _pairs(

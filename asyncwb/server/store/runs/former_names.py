@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, delete, exists, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database, batches
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.schema import former_names, projects, runs
 
 Named: TypeAlias = tuple[str, str]
@@ -50,7 +50,7 @@ async def current(connection: AsyncConnection, names: Collection[Named]) -> dict
     return found
 
 
-async def follow(connection: AsyncConnection, paths: Collection[RunPath]) -> dict[RunPath, RunPath]:
+async def follow(connection: AsyncConnection, paths: Collection[RunKey]) -> dict[RunKey, RunKey]:
     """Return where runs are that were asked for under a former name of their project.
 
     Args:
@@ -58,11 +58,11 @@ async def follow(connection: AsyncConnection, paths: Collection[RunPath]) -> dic
         paths: of runs that are not there under the names of today.
     """
     found = await current(connection, {path[:2] for path in paths})
-    moved = {path: RunPath(*found[path[:2]], path.run) for path in paths if path[:2] in found}
+    moved = {path: RunKey(*found[path[:2]], path.run) for path in paths if path[:2] in found}
     left = sorted(path for path in paths if path not in moved)
     for some in batches(left, _CHUNK):
         for row in await connection.execute(_LEFT_BEHIND, {"some": some}):
-            moved[RunPath(row[0], row[1], row[2])] = RunPath(row[3], row[4], row[2])
+            moved[RunKey(row[0], row[1], row[2])] = RunKey(row[3], row[4], row[2])
     return moved
 
 

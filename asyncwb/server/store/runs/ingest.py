@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database, batches
-from asyncwb.server.store.records import NewFrame, RunChange, RunPath, RunRecord, WriterRecord
+from asyncwb.server.store.records import NewFrame, RunChange, RunKey, RunRecord, WriterRecord
 from asyncwb.server.store.schema import frames, projects, runs, writers
 
 V = TypeVar("V")
@@ -71,30 +71,30 @@ class IngestStore:
         self._known: dict[tuple[str, str], int] = {}  # ids of projects, as far as they still hold
 
     async def lock(
-        self, connection: AsyncConnection, paths: Collection[RunPath]
-    ) -> dict[RunPath, RunRecord]:
+        self, connection: AsyncConnection, paths: Collection[RunKey]
+    ) -> dict[RunKey, RunRecord]:
         """Lock the runs that exist at these paths, and return them with their writers."""
         found = await self._find(connection, paths, _LOCK)
         await _add_writers(connection, found.values())
         return found
 
     async def lock_rows(
-        self, connection: AsyncConnection, paths: Collection[RunPath]
-    ) -> dict[RunPath, RunRecord]:
+        self, connection: AsyncConnection, paths: Collection[RunKey]
+    ) -> dict[RunKey, RunRecord]:
         """Lock the runs that exist at these paths, and return them without their writers."""
         return await self._find(connection, paths, _LOCK)
 
     async def read(
-        self, connection: AsyncConnection, paths: Collection[RunPath]
-    ) -> dict[RunPath, RunRecord]:
+        self, connection: AsyncConnection, paths: Collection[RunKey]
+    ) -> dict[RunKey, RunRecord]:
         """Return the runs that exist at these paths, with their writers, and lock none."""
         found = await self._find(connection, paths, _READ)
         await _add_writers(connection, found.values())
         return found
 
     async def _find(
-        self, connection: AsyncConnection, paths: Collection[RunPath], statement: Executable
-    ) -> dict[RunPath, RunRecord]:
+        self, connection: AsyncConnection, paths: Collection[RunKey], statement: Executable
+    ) -> dict[RunKey, RunRecord]:
         names = {path[:2] for path in paths}
         unknown = names - self._known.keys()
         if unknown:
@@ -113,18 +113,18 @@ class IngestStore:
         return found
 
     async def _known_runs(
-        self, connection: AsyncConnection, paths: Collection[RunPath], statement: Executable
-    ) -> dict[RunPath, RunRecord]:
+        self, connection: AsyncConnection, paths: Collection[RunKey], statement: Executable
+    ) -> dict[RunKey, RunRecord]:
         ids = {path[:2]: self._known[path[:2]] for path in paths if path[:2] in self._known}
         return await _runs(connection, paths, ids, statement)
 
     async def create(
         self,
         connection: AsyncConnection,
-        paths: Collection[RunPath],
+        paths: Collection[RunKey],
         now: float,
         user_id: int | None = None,
-    ) -> dict[RunPath, RunRecord]:
+    ) -> dict[RunKey, RunRecord]:
         """Create projects and runs that do not exist yet, and return all of them as `lock` does.
 
         `user_id` is whose they are, where they are new.
@@ -212,7 +212,7 @@ class IngestStore:
         """Lock live runs whose last heartbeat is older than `heard_before`; at most `limit`."""
         asked = {"heard_before": heard_before, "most": limit}
         rows = await connection.execute(_SILENT, asked)
-        found = [RunRecord(row[3], RunPath(*row[:3]), *tuple(row)[4:]) for row in rows]
+        found = [RunRecord(row[3], RunKey(*row[:3]), *tuple(row)[4:]) for row in rows]
         await _add_writers(connection, found)
         return found
 
@@ -275,16 +275,16 @@ _SILENT: Final = (
 
 async def _runs(
     connection: AsyncConnection,
-    paths: Collection[RunPath],
+    paths: Collection[RunKey],
     ids: Mapping[tuple[str, str], int],
     statement: Executable,
-) -> dict[RunPath, RunRecord]:
+) -> dict[RunKey, RunRecord]:
     wanted = set(paths)
     keys = [(ids[path[:2]], path.run) for path in sorted(paths) if path[:2] in ids]
-    found: dict[RunPath, RunRecord] = {}
+    found: dict[RunKey, RunRecord] = {}
     for chunk in batches(keys, _CHUNK):
         for row in await connection.execute(statement, {"some": chunk}):
-            path = RunPath(*row[:3])
+            path = RunKey(*row[:3])
             if path in wanted:  # else the id is another project's by now
                 found[path] = RunRecord(row[3], path, *tuple(row)[4:])
     return found
@@ -318,12 +318,12 @@ async def _by_id(
     return found
 
 
-def new_record(path: RunPath, now: float) -> RunRecord:
+def new_record(path: RunKey, now: float) -> RunRecord:
     """Return what `IngestStore.create` makes at a path, before it has an id."""
     return RunRecord(NEW, path, "running", 0, 0, 0, None, now, None, None, None, False)
 
 
-def _new_run(project_id: int, path: RunPath, now: float, user_id: int | None) -> dict[str, object]:
+def _new_run(project_id: int, path: RunKey, now: float, user_id: int | None) -> dict[str, object]:
     return {
         "project_id": project_id,
         "run": path.run,

@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.people.users import TakenError
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs import former_names
 from asyncwb.server.store.runs.edits import delete_run
 from asyncwb.server.store.schema import projects, runs
@@ -184,7 +184,7 @@ class Projects:
         """Say what a project is about."""
         await self._set(project_id, description=description)
 
-    async def locate_run(self, path: RunPath) -> LocatedRun | None:
+    async def locate_run(self, path: RunKey) -> LocatedRun | None:
         """Return what decides about the run at `path`; cheap. Former names of projects do."""
         async with self._database.connect() as connection:
             row = (await connection.execute(_located(path))).first()
@@ -235,7 +235,7 @@ _COLUMNS: Final = tuple(projects.c[name] for name in StoredProject.__slots__)
 _PROJECT: Final = select(*_COLUMNS)
 
 
-def _located(path: RunPath) -> Select[int, int, str, int | None, str]:
+def _located(path: RunKey) -> Select[int, int, str, int | None, str]:
     return (
         select(*(runs.c.id, projects.c.id, projects.c.name, runs.c.user_id, projects.c.visibility))
         .join(projects, projects.c.id == runs.c.project_id)

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVarTuple
 from sqlalchemy import Column, Row, Select, func, or_, select
 
 from asyncwb.server.store.database import Database, batches
-from asyncwb.server.store.records import RunPath, StoredRun
+from asyncwb.server.store.records import RunKey, StoredRun
 from asyncwb.server.store.schema import projects, runs
 
 Columns = TypeVarTuple("Columns")
@@ -55,14 +55,14 @@ class Runs:
         async with self._database.connect() as connection:
             return [_stored(row) for row in await connection.execute(statement)]
 
-    async def get(self, path: RunPath, without: Collection[str] = ()) -> StoredRun | None:
+    async def get(self, path: RunKey, without: Collection[str] = ()) -> StoredRun | None:
         """Return the run at `path` with all its columns but some, which may be large."""
         columns = tuple(column for column in runs.c if column.name not in without)
         async with self._database.connect() as connection:
             row = (await connection.execute(_at(_joined(columns), path))).first()
         return None if row is None else _stored(row)
 
-    async def find(self, path: RunPath) -> tuple[int, int] | None:
+    async def find(self, path: RunKey) -> tuple[int, int] | None:
         """Return the (inner id, version) of the run at `path`; cheap."""
         statement = _at(select(runs.c.id, runs.c.version).join(projects), path)
         async with self._database.connect() as connection:
@@ -106,7 +106,7 @@ def _joined(columns: tuple[Column[Any], ...]) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _at(statement: Select[*Columns], path: RunPath) -> Select[*Columns]:
+def _at(statement: Select[*Columns], path: RunKey) -> Select[*Columns]:
     return statement.where(
         projects.c.entity == path.entity,
         projects.c.name == path.project,
@@ -116,5 +116,5 @@ def _at(statement: Select[*Columns], path: RunPath) -> Select[*Columns]:
 
 def _stored(row: Row[*tuple[Any, ...]]) -> StoredRun:
     columns = dict(row._mapping)
-    path = RunPath(columns.pop("entity"), columns.pop("project"), columns["run"])
+    path = RunKey(columns.pop("entity"), columns.pop("project"), columns["run"])
     return StoredRun(columns["id"], path, columns)

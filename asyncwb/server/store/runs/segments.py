@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from asyncwb.server.store.claims import Claim, Claims, ConflictError, check
 from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.dropped import drop, waiting
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.schema import SAMPLE, frames, projects, rollups, runs, segments
 
 _LONGEST_KEY: Final = 500
@@ -115,7 +115,7 @@ class Segments:
         self._database = database
         self.claims = Claims(database)
 
-    async def locate(self, path: RunPath) -> RunRef | None:
+    async def locate(self, path: RunKey) -> RunRef | None:
         """Return the run at `path`, or None; cheap."""
         began = func.coalesce(runs.c.started_at, runs.c.created_at)
         statement = (

@@ -23,7 +23,7 @@ from asyncwb.server.http.state import STATE
 from asyncwb.server.lifecycle import tune_garbage_collection
 from asyncwb.server.runs import edit_requests
 from asyncwb.server.runs.edits import Edit
-from asyncwb.server.store.records import RunPath
+from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.schema import runs
 from asyncwb.wire import query_documents
 from asyncwb.wire import uplink_documents as engine_documents
@@ -144,7 +144,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerHandle]:
         assert user is not None
         much = {f"key{i}": {"value": i, "text": "x" * 40} for i in range(100)}
         edit = Edit(name="a run", config=much, summary=much)
-        await edit_requests.upsert(state, user, RunPath(user.entity, "p", "r0"), edit)
+        await edit_requests.upsert(state, user, RunKey(user.entity, "p", "r0"), edit)
         async with state.database.transaction() as connection:
             one = (await connection.execute(select(runs))).one()._mapping
             same = {name: value for name, value in one.items() if name != "id"}
