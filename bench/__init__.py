@@ -1,4 +1,4 @@
-"""Benchmarks: what asyncwb costs and carries, beside the trackers that it is compared with.
+"""Benchmarks: what asyncwb costs and carries, against the trackers that it is compared with.
 
 A case is a function of (rival, size, seed) that returns plain figures. The harness runs each
 measurement in a fresh process, takes the rivals in turn (A B A B) so that a slow minute of the

@@ -60,7 +60,7 @@ def plan(options: Options) -> Iterator[Job]:
 
 
 def run(options: Options, report: Callable[[Measurement], None]) -> Results:
-    """Do every job of the plan and return what came out; `report` hears of each as it is done."""
+    """Do every job of the plan and return what came out; `report` is told of each as it is done."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     measurements: list[Measurement] = []
     versions: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """The table: computed from a results file, from nothing else.
 
-A row is one figure of one case beside one rival: both medians, how many times as good asyncwb is
+A row is one figure of one case against one rival: both medians, how many times as good asyncwb is
 (the median over the rounds, with the least and the greatest), the target and whether it is met. A
 target is met when the median meets it.
 """
@@ -67,14 +67,14 @@ def table(results: Results, cases: Sequence[Case]) -> str:
 
 
 def lines(results: Results, case: Case, size: Size) -> Iterator[Line]:
-    """Yield the rows of one size: each figure beside each rival, or alone where there is none."""
+    """Yield the rows of one size: each figure against each rival, or alone where there is none."""
     tried = {m.rival for m in results.measurements if (m.case, m.size) == (case.name, size.label)}
     for metric in case.metrics:
-        beside = [rival for rival in size.rivals if rival in tried - {OURS}]
+        others = [rival for rival in size.rivals if rival in tried - {OURS}]
         ceiling = find_target(case, size, metric, None)
-        if OURS in tried and (ceiling is not None or not beside):
+        if OURS in tried and (ceiling is not None or not others):
             yield line(results, case, size, metric, None, ceiling)
-        for rival in beside:
+        for rival in others:
             yield line(results, case, size, metric, rival, find_target(case, size, metric, rival))
 
 
@@ -112,7 +112,7 @@ def compare(ours: dict[int, float], theirs: dict[int, float], metric: Metric) ->
 
 
 def find_target(case: Case, size: Size, metric: Metric, rival: str | None) -> Target | None:
-    """Return the target for a figure beside a rival, or (None) for the figure by itself."""
+    """Return the target for a figure against a rival, or (None) for the figure by itself."""
     for target in case.targets:
         over = target.over if isinstance(target, Advantage) else other_than_ours(target.of)
         if (target.size, target.metric, over) == (size.label, metric.key, rival):

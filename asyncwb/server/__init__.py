@@ -2,9 +2,9 @@
 
     config       what it is told when it starts
     lifecycle    the life of a server process: one a data folder
-    app          the application: a table of routes, and the tasks beside them
+    app          the application: a table of routes, and the background tasks
     http/        who sends a request, what may be in it, what the answer looks like
-    process/     work beside the requests: tasks, threads, claims, counters
+    process/     background work: tasks, threads, claims, counters
     intake/      what arrives: frames, file_stream, lines of text
     history/     what was logged: rows, samples, charts; sealing and rewinding
     objects/     whole byte strings under names that the server made up, and files

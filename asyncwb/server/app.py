@@ -1,4 +1,4 @@
-"""The application: a table of routes, what they share, and the tasks that run beside them.
+"""The application: a table of routes, what they share, and the background tasks.
 
 Every route is private unless its handler says `@public`; the order of the middlewares is: count,
 turn errors into the one shape, know the host, let in, hold the body's memory. The address of an

@@ -79,7 +79,7 @@ SIZE = Size("5,000 rows/s", (OURS, LIMIT, "wandb", "trackio"), metrics=10, rows=
 
 CASE = Case(
     name="ticker",
-    question="a 1 ms ticker beside it",
+    question="a 1 ms ticker on the same loop",
     run=run,
     sizes=(SIZE,),
     quick=(replace(SIZE, seconds=1),),

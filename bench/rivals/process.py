@@ -1,4 +1,4 @@
-"""A server beside the measurement: started, waited for until it says where it listens, stopped."""
+"""A server in a process of its own: started, waited for until it says where it listens, stopped."""
 
 from __future__ import annotations
 

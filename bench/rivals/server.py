@@ -1,4 +1,4 @@
-"""Our server beside a measurement, whichever client it is that the measurement drives.
+"""Our server in a process of its own, whichever client it is that the measurement drives.
 
 The worker may run in a rival's environment, where asyncwb is not installed: the server and
 `filler` run with the interpreter of the harness, which it names in `ASYNCWB_BENCH_PYTHON`.

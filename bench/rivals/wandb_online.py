@@ -75,4 +75,4 @@ class WandbOnlineRival(WandbRival, Archive):
 class WandbUnheardRival(WandbOnlineRival):
     """The same client and a server that forgets what is streamed to it, which costs it nothing."""
 
-    server_module = "bench.rivals.deaf_server"
+    server_module = "bench.rivals.discarding_server"

@@ -13,7 +13,7 @@ Rows that are damaged in the store are left out and named: among `frames` by a f
 for what is lost, in a series by `missing`. The other formats have no place for that, so a history
 of which a part is damaged is refused in them, unless `damaged=skip` asks for the rest.
 
-`background` is what the application runs beside its requests: it makes the `Sources` and `Rewinds`
+`background` is what the application runs in the background: it makes the `Sources` and `Rewinds`
 that the handlers share, and keeps sealing.
 """
 
@@ -76,7 +76,7 @@ def routes() -> list[web.RouteDef]:
 
 
 async def background(app: web.Application) -> AsyncIterator[None]:
-    """Seal beside the requests (a cleanup context of aiohttp)."""
+    """Seal in the background (a cleanup context of aiohttp)."""
     state = app[STATE]
     store, objects = Segments(state.database), app[OBJECTS]
     app[SOURCES] = Sources(store, objects)

@@ -154,7 +154,7 @@ class Sealer:
             self._swept = now
             if await whole(sweeping.is_due(self._store.claims, FOLDER, now, every)):
                 await whole(self.sweep())
-        # At most half of the time, so that ingest beside it keeps its share of a core.
+        # At most half of the time, so that ingest keeps its share of a core.
         took = time.monotonic() - began
         return min(took, self._policy.pause) if busy else self._policy.pause
 

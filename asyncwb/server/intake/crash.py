@@ -1,8 +1,8 @@
 """Noticing runs whose writers died without a word.
 
-Writers are heard at least every few seconds. A running run that has been silent for
+A writer that lives sends a heartbeat every few seconds. A running run that has been silent for
 `crash_after` is ended; should its writer come back (a suspended laptop, a cut network), ingest
-makes it run again, and nothing is lost. A server that was down itself heard nobody, so its
+makes it run again, and nothing is lost. A server that was down itself got no heartbeats, so its
 patience starts when it does.
 """
 

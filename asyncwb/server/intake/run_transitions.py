@@ -4,7 +4,7 @@ Frames are judged by the writer's next sequence number (`wire.ingest.admit`); wh
 folded into the summary and its events change the run. The rules of a run's state:
 
     contact from a writer that has not finished   -> running, whatever the run was
-    finish, and no other open writer was heard    -> finished (exit code 0) or failed
+    finish, and no other open writer is alive     -> finished (exit code 0) or failed
       within `crash_after`
     finish while others still write               -> stays running; its exit code is remembered
     leave (a forked child ends)                   -> stays as it was, unless it was the last one
@@ -18,8 +18,8 @@ folded into the summary and its events change the run. The rules of a run's stat
                                                      code other than 0, and silence, -> preempted
     frames of a writer that is gone, sent by      -> stays as it was; what that writer said counts
       whoever found them                             as of when it said it
-    the last of them                              -> the writer has left; if no other one was
-                                                     heard, it is as if all had gone silent
+    the last of them                              -> the writer has left; if no other one has
+                                                     sent a heartbeat, it is as if all had gone silent
 
 A run that comes back to life (a new writer, or one that was only slow) forgets its end; one that
 had ended for good also forgets that it was to stop. Where it is begun again, by a writer that is no
@@ -143,7 +143,7 @@ class RunTransition:
         if writer is None:
             writer = self._open(writer_id, received)
         self._touched.add(writer_id)
-        heard = writer.finished_at is None
+        was_open = writer.finished_at is None
         gap: StreamError | None = None
         for item in received:
             verdict, skip = admit(writer.next_seq, item.info)
@@ -152,7 +152,7 @@ class RunTransition:
                 break
             if verdict is not Admission.DUPLICATE:
                 self._admit(writer, item, skip)
-        if heard and writer.finished_at is None:
+        if was_open and writer.finished_at is None:
             self._contact(writer)
         if gap is not None:
             raise gap
@@ -173,8 +173,8 @@ class RunTransition:
                 "send its frames from 0.",
                 next_seq=0,
             )
-        heard = 0.0 if self._found else self.now
-        writer = WriterRecord(writer_id, opened_at=self.now, heartbeat_at=heard)
+        heartbeat = 0.0 if self._found else self.now
+        writer = WriterRecord(writer_id, opened_at=self.now, heartbeat_at=heartbeat)
         if received[0].info.first_seq > 0:
             raise _gap(writer, received[0].info)
         resume = _start_of(received[0].frame).get("resume")
@@ -392,8 +392,8 @@ def _end_silent(record: RunRecord) -> None:
         record.state = _end_of(record)
     else:
         record.state = "preempted" if record.state == "preempting" else "crashed"
-        heard = (w.heartbeat_at for w in record.writers.values())
-        record.finished_at = max(heard, default=record.heartbeat_at)
+        heartbeats = (w.heartbeat_at for w in record.writers.values())
+        record.finished_at = max(heartbeats, default=record.heartbeat_at)
         record.exit_code = None
 
 

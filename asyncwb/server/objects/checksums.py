@@ -1,4 +1,4 @@
-"""Checksums of what lies in the object store, kept in the database beside its name.
+"""Checksums of what lies in the object store, kept in the database with its name.
 
     segments   a CRC-32 of the footer, and one of every column chunk: who reads one column of some
                row groups checks what it reads, and a flipped bit costs a chunk and not the file

@@ -33,7 +33,7 @@ _SLICE: Final = 500
 
 @asynccontextmanager
 async def collecting(state: State, objects: Objects, tasks: Tasks) -> AsyncIterator[None]:
-    """Collect what was dropped, beside the requests, for the length of the block."""
+    """Collect what was dropped, in the background, for the length of the block."""
     dropped, claims = Dropped(state.database), Claims(state.database)
 
     async def turn() -> float:

@@ -1,4 +1,4 @@
-"""Work beside the requests.
+"""Work in the background, and what requests share.
 
 background         endless tasks, started again when they fail
 threads            threads for those who read, and others for those who write

@@ -1,4 +1,4 @@
-"""Work beside the requests: endless tasks that nothing ends, and that end between two turns.
+"""Work in the background: endless tasks that nothing ends, and that end between two turns.
 
 An endless task is a turn that is done again and again, in the one task group that lives as long as
 the server. Whatever a turn raises, the next one comes after a pause: it is counted, logged, and

@@ -221,7 +221,7 @@ class _Parser:
         parts = []
         for key, inner in operand.items():
             if not _is_operator(key):
-                _fail(f"{place}.{key}", "beside an operator stand operators only; use $and")
+                _fail(f"{place}.{key}", "operators cannot be mixed with other keys; use $and")
             parts.append(self._condition(field, key, inner, f"{place}.{key}", depth))
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 

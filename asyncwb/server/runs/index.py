@@ -1,4 +1,4 @@
-"""Keeping what queries read up to date, beside the requests.
+"""Keeping what queries read up to date, in the background.
 
 A query brings the runs of its project up to date before it reads; this task makes sure that it
 finds few. A run that has ended (or changed after it had) is indexed at the next look; one that is
@@ -103,7 +103,7 @@ class Indexer:
 
 
 async def background(app: web.Application) -> AsyncIterator[None]:
-    """Index beside the requests (a cleanup context of aiohttp)."""
+    """Index in the background (a cleanup context of aiohttp)."""
     state = app[STATE]
     indexer = Indexer(Fields(state.database))
     async with app[TASKS].keep("indexing", indexer.work):

@@ -19,7 +19,7 @@ class RunKey(NamedTuple):
 
 @dataclass(slots=True)
 class WriterRecord:
-    """One writer of a run: the sequence number expected next, and when it was last heard."""
+    """One writer of a run: the sequence number expected next, and when its last heartbeat came."""
 
     writer: str
     next_seq: int = 0

@@ -3,7 +3,7 @@
 A run's identity to the outside is (entity, project, run id); inside, every table points to the
 integer `runs.id`. Rows of history live first in `frames` (the very bytes that a client sent, in
 the order they were committed) and later in `segments` (Parquet in the object store) with
-`rollups` (chart pyramids) beside them. Times are float unix seconds of the server's clock
+`rollups` (chart pyramids) with them. Times are float unix seconds of the server's clock
 unless a comment says otherwise. A change here needs a migration: a test compares the two.
 """
 

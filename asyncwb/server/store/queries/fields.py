@@ -1,4 +1,4 @@
-"""What runs are filtered and sorted by, kept beside them: `field_values`, made from `runs`.
+"""What runs are filtered and sorted by, in a table of its own: `field_values`, made from `runs`.
 
 A run's values are those of its document (`server.queries.document.Values`), and marks of what was
 left out of them (see `left_out`). Ingest knows nothing of them: it only moves `runs.version` on,

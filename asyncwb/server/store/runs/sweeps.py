@@ -48,7 +48,7 @@ class StoredSweep:
 
 
 class RunFigures(NamedTuple):
-    """How many runs a sweep has, and when one of them was heard last."""
+    """How many runs a sweep has, and when the last heartbeat of one of them came."""
 
     runs: int
     heartbeat_at: float
