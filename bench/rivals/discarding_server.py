@@ -1,8 +1,8 @@
 """Our server, keeping nothing: what a W&B client streams to it is read off the wire and forgotten.
 
-`python -m bench.rivals.discarding_server server ...` takes the options of `asyncwb server`. Everything
-but file_stream is the real thing, so a client cannot tell; how fast it goes here is how fast it
-goes when the server costs it nothing.
+`python -m bench.rivals.discarding_server server ...` takes the options of `asyncwb server`.
+Everything but file_stream is the real thing, so a client cannot tell; how fast it goes here is how
+fast it goes when the server costs it nothing.
 """
 
 from __future__ import annotations

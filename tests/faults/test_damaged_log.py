@@ -31,10 +31,10 @@ def log(lab: Lab, server_process: ServerProcess) -> Path:
     return log
 
 
-def damage(log: Path) -> None:
-    """Change a byte in the middle of a log."""
+def damage(log: Path, at: int | None = None) -> None:
+    """Change a byte of a log: that in its middle, where no other one is named."""
     data = bytearray(log.read_bytes())
-    data[len(data) // 2] ^= 0x10
+    data[len(data) // 2 if at is None else at] ^= 0x10
     log.write_bytes(data)
 
 
@@ -68,6 +68,22 @@ def test_a_server_keeps_a_damaged_log_and_says_so(
     found = run("verify", "--data", str(server_process.data))
     assert (found.returncode, found.stderr) == (0, "")
     tally(server_kills=2, flipped_bytes=1)
+
+
+def test_what_the_first_start_wrote_is_not_lost_with_the_log(
+    lab: Lab, server_process: ServerProcess, tally: Tally
+) -> None:
+    """The schema, the store's id and the admin's key, which a log has that was never closed."""
+    lab.train(server_process.target, "first", rows=300, pace=0.001).end()
+    server_process.kill()
+    (server_process.data / "objects" / "segments").mkdir(exist_ok=True)
+    (server_process.data / "objects" / "segments" / "sealed.parquet").write_bytes(b"rows")
+    damage(server_process.data / "asyncwb.db-wal", at=100)  # in the first page of the first commit
+    server_process.start()
+    assert not oracle.exists(server_process.target, "first")
+    lab.train(server_process.target, "second", rows=300, pace=0.001).end()
+    assert oracle.exists(server_process.target, "second")
+    tally(server_kills=1, flipped_bytes=1)
 
 
 @pytest.mark.parametrize("command", ["verify", "backup"])

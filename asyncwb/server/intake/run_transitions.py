@@ -19,7 +19,7 @@ folded into the summary and its events change the run. The rules of a run's stat
     frames of a writer that is gone, sent by      -> stays as it was; what that writer said counts
       whoever found them                             as of when it said it
     the last of them                              -> the writer has left; if no other one has
-                                                     sent a heartbeat, it is as if all had gone silent
+                                                     sent a heartbeat, it is as if all were gone
 
 A run that comes back to life (a new writer, or one that was only slow) forgets its end; one that
 had ended for good also forgets that it was to stop. Where it is begun again, by a writer that is no

@@ -23,7 +23,7 @@ class AdmissionQueue:
 
     def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
         # No CapacityLimiter: it waits for a turn of the loop also where a place is free, which
-        # takes milliseconds while a long answer is made (`graphql/execution/pace`), for every batch.
+        # takes milliseconds while a long answer is made (`graphql/execution/pace`), each time.
         self._free = anyio.Semaphore(at_once, fast_acquire=True)
         self._most = waiting
 

@@ -221,7 +221,7 @@ BAD: list[tuple[Any, str, str]] = [
     ({"$and": [{"state": "x"}, 3]}, "$and[1]", "not 3 of type int"),
     ({"$or": [{"config.a": {"$near": 1}}]}, "$or[0].config.a.$near", "no such operator"),
     ({"config.a": {"$regex": "a", "$options": "i"}}, "config.a.$options", "(?i)"),
-    ({"config.a": {"$gt": 1, "b": 2}}, "config.a.b", "operators only"),
+    ({"config.a": {"$gt": 1, "b": 2}}, "config.a.b", "operators cannot be mixed"),
     ({"config.a": {"$gt": None}}, "config.a.$gt", "number, text"),
     ({"config.a": {"$gt": [1]}}, "config.a.$gt", "number, text"),
     ({"config.a": {"$in": 3}}, "config.a.$in", "list of values"),
