@@ -207,9 +207,9 @@ async def _open_database(app: web.Application) -> AsyncIterator[None]:
         if damaged is not None:  # what stands behind the damage must not be found there again
             await state.database.checkpoint()
         app[OBJECTS] = await open_objects(state.config, state.database, state.clock())
-        await ensure_admin(state, default_entity())
+        made = await ensure_admin(state, default_entity())
         # Schema, id and first key are in the file from now on: no damage of the log takes them.
-        if state.database.is_sqlite:
+        if made and state.database.is_sqlite:
             await state.database.checkpoint()
         yield
     finally:

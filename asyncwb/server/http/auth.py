@@ -172,20 +172,22 @@ def new_token() -> str:
     return secrets.token_hex(24)
 
 
-async def ensure_admin(state: State, name: str) -> None:
-    """Create the first user at first boot, with the configured key or a fresh one.
+async def ensure_admin(state: State, name: str) -> bool:
+    """Create the first user at first boot, with the configured key or a fresh one; tell whether.
 
     The key is written into the data folder before the account exists, so that a crash between
     the two leaves no account whose key nobody has. Of several servers that start on one new
     database one creates the account; the others take their file back.
     """
     if await state.users.first() is not None:
-        return
+        return False
     path = state.config.data / "api_key"
     key = state.config.admin_key or read_key(path) or new_token()
     write_private(path, key.encode() + b"\n")
-    if not await state.users.create_first_admin(name, key, state.clock()):
+    made = await state.users.create_first_admin(name, key, state.clock())
+    if not made:
         path.unlink()
+    return made
 
 
 def ensure_secret(folder: Path) -> str:
