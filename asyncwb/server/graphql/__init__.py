@@ -26,7 +26,6 @@ A resolver is thin: it asks `access` whether the user may, and one store for the
 
 from __future__ import annotations
 
-import asyncio
 import re
 from functools import cache
 from pathlib import Path
@@ -34,6 +33,7 @@ from typing import Final
 
 import orjson
 from aiohttp import web
+from anyio import to_thread
 from ariadne import SchemaBindable, load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 
@@ -99,7 +99,7 @@ def routes() -> list[web.RouteDef]:
 async def graphql(request: web.Request) -> web.StreamResponse:
     """Answer a GraphQL request."""
     body = await body_limits.read(request, MAX_BODY)
-    asked = await asyncio.to_thread(_read, body) if len(body) > _THREAD_ABOVE else _read(body)
+    asked = await to_thread.run_sync(_read, body) if len(body) > _THREAD_ABOVE else _read(body)
     context = Context(request.app[STATE], request[USER], request.app, base_url(request))
     answer = await _executor().answer(asked, context)
     chunks = encode(answer)

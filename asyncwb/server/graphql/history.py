@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, TypeGuard
 
+from anyio import to_thread
 from ariadne import ObjectType
 
 from asyncwb.server.graphql.execution import ids, paging
@@ -105,7 +105,7 @@ async def _events_tail(run: StoredRun, info: Info) -> str:
 async def _history_keys(run: StoredRun, info: Info) -> dict[str, object]:
     text: str | None = await info.context.batch(_folds, run.id)
     fold = "{}" if text is None else require_sound(text, f"{FOLD} ({run.path})")
-    keys = await asyncio.to_thread(lambda: _keys(read_fold(fold)))
+    keys = await to_thread.run_sync(lambda: _keys(read_fold(fold)))
     last = run.columns["last_step"]
     return {"keys": keys, "lastStep": -1 if last is None else last}
 
@@ -211,7 +211,7 @@ async def _sampled_history(
     asked = [None if spec == {} else _spec(spec) for spec in specs]
     sources, ref = info.context.app[SOURCES], _ref(run)
     found = [[] if spec is None else await sample.with_keys(sources, ref, spec) for spec in asked]
-    return await asyncio.to_thread(lambda: [[spelled(row) for row in part] for part in found])
+    return await to_thread.run_sync(lambda: [[spelled(row) for row in part] for part in found])
 
 
 def _spec(spec: object) -> Spec:

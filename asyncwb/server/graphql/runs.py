@@ -6,12 +6,12 @@ A node of the type `Run` is a `StoredRun` as lists have it. What only some docum
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from anyio import to_thread
 from ariadne import MutationType, ObjectType, QueryType
 
 from asyncwb.errors import FilterError
@@ -265,7 +265,7 @@ def _seconds(run: StoredRun, _: Info) -> int:
 async def _config(run: StoredRun, info: Info) -> str:
     text = await _config_text(run, info.context)
     if len(text) > _THREAD_ABOVE:  # tens of thousands of keys would hold up everything else
-        return await asyncio.to_thread(_wrapped, text)
+        return await to_thread.run_sync(_wrapped, text)
     return _wrapped(text)
 
 
@@ -321,7 +321,7 @@ async def _run_info(run: StoredRun, info: Info) -> dict[str, object]:
 async def _upsert(_: object, info: Info, input: UpsertBucketInput) -> dict[str, object]:
     context: Context = info.context
     state, user = context.state, context.user
-    edit = await asyncio.to_thread(_edit, input)  # a config may have 100,000 keys
+    edit = await to_thread.run_sync(_edit, input)  # a config may have 100,000 keys
     run_id, name = input.get("id"), input.get("name")
     if run_id:
         done = await edit_requests.edit_run(state, user, path_of(run_id), edit)

@@ -6,10 +6,10 @@ sweeps of an answer.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from anyio import to_thread
 from ariadne import MutationType, ObjectType
 
 from asyncwb.errors import FilterError
@@ -160,12 +160,12 @@ def _text(sweep: StoredSweep) -> str:
 
 @sweep_type.field("metric")
 async def _metric(sweep: StoredSweep, _: Info) -> str | None:
-    return (await asyncio.to_thread(read, _text(sweep))).metric_name
+    return (await to_thread.run_sync(read, _text(sweep))).metric_name
 
 
 @sweep_type.field("varied")
 async def _varied(sweep: StoredSweep, _: Info) -> tuple[str, ...]:
-    return (await asyncio.to_thread(read, _text(sweep))).varied
+    return (await to_thread.run_sync(read, _text(sweep))).varied
 
 
 @sweep_type.field("runCount")

@@ -22,8 +22,10 @@ from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import anyio
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from anyio import to_thread
 
 from asyncwb.server.http.auth import is_public
 from asyncwb.server.http.connection import Slow
@@ -127,7 +129,7 @@ async def read(request: web.Request, limit: int) -> bytes:
     body = await _raw(request, limit)
     if encoding == "identity":
         return body
-    plain = await asyncio.to_thread(_gunzip, body, limit)
+    plain = await to_thread.run_sync(_gunzip, body, limit)
     _count(request, len(plain))
     return plain
 
@@ -138,7 +140,7 @@ async def _raw(request: web.Request, limit: int) -> bytes:
     patience = request.app[STATE].config.patience
     body = bytearray()
     try:
-        async with asyncio.timeout(patience + limit / LEAST_RATE):
+        with anyio.fail_after(patience + limit / LEAST_RATE):
             async for piece in request.content.iter_any():
                 _count(request, len(piece))
                 body += piece

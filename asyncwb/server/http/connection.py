@@ -20,6 +20,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+import anyio
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
@@ -74,15 +75,14 @@ class PatientBody:
         Raises:
             Slow: nothing came in time.
         """
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = anyio.current_time()
         try:
-            async with asyncio.timeout(still(self._patience, self._waited, self._body.total_bytes)):
+            with anyio.fail_after(still(self._patience, self._waited, self._body.total_bytes)):
                 return await self._body.readany()
         except TimeoutError:
             raise Slow("The rest of the body did not come in time.") from None
         finally:
-            self._waited += clock() - began
+            self._waited += anyio.current_time() - began
 
     def iter_any(self) -> AsyncStreamIterator[bytes]:
         """Give the body piece by piece."""

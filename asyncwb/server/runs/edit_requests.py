@@ -7,11 +7,11 @@ watches the run is told afterwards.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from aiohttp import web
+from anyio import to_thread
 
 from asyncwb.errors import LogTypeError
 from asyncwb.server.http.access import Action, deleting, forbidden, may, require_run
@@ -153,7 +153,7 @@ class _EditChange:
         return path, found.get(path)
 
     async def compute(self, seen: _Seen) -> _Done:
-        return await asyncio.to_thread(self._decided, seen)  # a config may have 100,000 keys
+        return await to_thread.run_sync(self._decided, seen)  # a config may have 100,000 keys
 
     def _decided(self, seen: _Seen) -> _Done:
         edit, run, created = self._edit, seen.run, seen.run is None
@@ -235,7 +235,7 @@ def _deleted() -> ApiError:
 
 async def _check(edit: Edit) -> None:
     try:
-        await asyncio.to_thread(edits.check, edit)  # a config may have 100,000 keys
+        await to_thread.run_sync(edits.check, edit)  # a config may have 100,000 keys
     except EditError as error:
         raise _bad_edit(error) from error
 

@@ -10,12 +10,12 @@ keeps its share of a core. Any number of server processes may do this at once (s
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
+import anyio
 from aiohttp import web
 
 from asyncwb.server.http.state import STATE
@@ -98,7 +98,7 @@ class Indexer:
             now = self._clock()
             self._indexed.update((run.id, now) for run in some)
             if start + CHUNK < len(due):
-                await asyncio.sleep(_SHARE * (time.monotonic() - began))
+                await anyio.sleep(_SHARE * (time.monotonic() - began))
         return len(due)
 
 

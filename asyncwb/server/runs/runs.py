@@ -7,13 +7,13 @@ finite are the strings "NaN", "Infinity" and "-Infinity". Lists have long values
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
 
 from aiohttp import web
+from anyio import to_thread
 
 from asyncwb.errors import FilterError
 from asyncwb.server.http import answers
@@ -124,7 +124,7 @@ async def _answer(found: Sequence[StoredRun], url: str, more: str | None) -> web
         return json_response({"runs": [_row(run, url) for run in found], "next": more})
 
     large = sum(len(run.columns["summary"]) for run in found) > _THREAD_ABOVE
-    return await asyncio.to_thread(make) if large else make()
+    return await to_thread.run_sync(make) if large else make()
 
 
 def _row(run: StoredRun, url: str) -> answers.RunRow:
@@ -168,7 +168,7 @@ async def run_info(request: web.Request) -> web.Response:
 
     texts = (run.columns.get(name, "") for name in ("config", "summary", "fold"))
     large = sum(map(len, texts)) > _THREAD_ABOVE
-    return await asyncio.to_thread(make) if large else make()
+    return await to_thread.run_sync(make) if large else make()
 
 
 def _figures(run: StoredRun, url: str, *, whole: bool = False) -> answers.RunFigures:

@@ -13,12 +13,12 @@ With `values=none` events have figures only (`summary` is empty), and the summar
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from typing import Final
 
 from aiohttp import web
+from anyio import to_thread
 
 from asyncwb.server.http.access import Action, Watcher, require_run
 from asyncwb.server.http.state import STATE, USER, State
@@ -113,7 +113,7 @@ async def _read(
     text: str = found.pop("summary", "{}")
     found["damaged"] = ["summary"] if isinstance(text, DamagedText) else []
     make = partial(_snapshot, found, text, before)
-    return await asyncio.to_thread(make) if len(text) > _THREAD_ABOVE else make()
+    return await to_thread.run_sync(make) if len(text) > _THREAD_ABOVE else make()
 
 
 def _snapshot(figures: JsonObject, text: str, before: Snapshot | None) -> Snapshot:

@@ -11,12 +11,13 @@ can be resumed. W&B's clients go by the same rules.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from anyio import to_thread
 
 from asyncwb.server.http.access import Action, require_project, storable
 from asyncwb.server.http.errors import ApiError
@@ -147,7 +148,7 @@ async def _columns(edit: SweepEdit) -> tuple[dict[str, object], tuple[str, ...]]
     if edit.config is None:
         return columns, ()
     try:
-        config = await asyncio.to_thread(read, edit.config)
+        config = await to_thread.run_sync(read, edit.config)
     except SweepConfigError as error:
         raise _refused(f"The `config` cannot be a sweep's: {error}.") from error
     columns["config_name"] = config.name
