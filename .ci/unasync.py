@@ -7,9 +7,10 @@ reader of the documentation see: committed, and checked for drift.
     python .ci/unasync.py --check    print the drift as a diff and exit with 1 if there is any
 
 What is converted: `async def`, `async with`, `async for` and `await` lose their keyword,
-`Awaitable[T]` becomes `T`, and the names of `NAMES` (plus those of the file's own row in `FACES`)
-are replaced in code, docstrings, strings and comments. A docstring example written with `await`
-is converted too. Unused imports are removed, then ruff formats the result.
+`Awaitable[T]` becomes `T`, names lose `Async` in front and `_async` behind, and those of `NAMES`
+(plus those of the file's own row in `FACES`) are replaced; so in code, docstrings, strings and
+comments. A docstring example written with `await` is converted too. Unused imports are removed,
+then ruff formats the result.
 
 The few lines that differ are said in the source, by a comment:
 
@@ -41,58 +42,26 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One generated file: where it comes from, and the replacements that only it needs.
-
-    A key of `renames` is a name, or any text that occurs in docstrings (`"async face"`).
-    """
+    """One generated file: where it comes from, and names that only it has otherwise."""
 
     source: str
     target: str
     renames: dict[str, str] = field(default_factory=dict)
 
 
-# The query API is written in several files that speak of each other.
-_QUERY = {
-    "The sync face\nis generated from this file": "It is\ngenerated from the async face",
-    "The sync face is generated from this file": "It is generated from the async face",
-    "async:": "sync:",
-    "async.": "sync.",
-    "AsyncFile": "File",
-    "AsyncFiles": "Files",
-    "AsyncHistoryScan": "HistoryScan",
-    "AsyncMember": "Member",
-    "AsyncPages": "Pages",
-    "AsyncProject": "Project",
-    "AsyncProjects": "Projects",
-    "AsyncPublicRun": "PublicRun",
-    "AsyncReport": "Report",
-    "AsyncReports": "Reports",
-    "AsyncRowPages": "RowPages",
-    "AsyncRunFields": "RunFields",
-    "AsyncRunSummary": "RunSummary",
-    "AsyncRuns": "Runs",
-    "AsyncSweep": "Sweep",
-    "AsyncSweeps": "Sweeps",
-    "AsyncTables": "Tables",
-    "AsyncTeam": "Team",
-    "AsyncUser": "User",
-}
-
 FACES = (
-    Face(
-        "asyncwb/client/live/run.py",
-        "asyncwb/client/live/_sync/run.py",
-        {
-            "A live run, async": "A live run, sync",
-            "The sync face is generated from this file": "It is generated from the async face",
-        },
-    ),
+    Face("asyncwb/client/live/run.py", "asyncwb/client/live/_sync/run.py"),
     *(
-        Face(f"asyncwb/client/query/{name}.py", f"asyncwb/client/query/_sync/{name}.py", _QUERY)
+        Face(
+            f"asyncwb/client/query/{name}.py",
+            f"asyncwb/client/query/_sync/{name}.py",
+            {"get": "__getitem__"} if name == "paging" else {},
+        )
         for name in (
             "api",
             "files",
             "history",
+            "paging",
             "projects",
             "reports",
             "run",
@@ -104,20 +73,9 @@ FACES = (
             "users",
         )
     ),
-    Face(
-        "asyncwb/client/query/paging.py",
-        "asyncwb/client/query/_sync/paging.py",
-        {**_QUERY, "get": "__getitem__"},
-    ),
 )
 
 NAMES = {
-    "AsyncRun": "Run",
-    "AsyncApi": "Api",
-    "init_async": "init",
-    "wait_async": "wait",
-    "run_async": "run",
-    "api_async": "api",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "__aiter__": "__iter__",
@@ -128,18 +86,17 @@ NAMES = {
     "asynccontextmanager": "contextmanager",
     "enter_async_context": "enter_context",
     "push_async_callback": "callback",
+    "in_thread": "at_once",
     "AbstractAsyncContextManager": "AbstractContextManager",
-    "AsyncExitStack": "ExitStack",
-    "AsyncGenerator": "Generator",
-    "AsyncIterable": "Iterable",
-    "AsyncIterator": "Iterator",
     "StopAsyncIteration": "StopIteration",
 }
+ASYNC_IN_NAME = re.compile(r"^Async(?=[A-Z])|_async$")
 
 DIRECTIVE = re.compile(r"#\s*sync:\s*(.*\S)\s*$")
 # In text only what can be nothing but code loses its keyword: "await run.log(...)", never the
 # "await" of a sentence.
 CODE_IN_TEXT = re.compile(r"\bawait (?=[\w.]+[(\[`])|\basync (?=(?:with|for|def)\b)")
+WORD = re.compile(r"\w+")
 IMPORT = re.compile(r"^(\s*from )([\w.]+) ", re.MULTILINE)
 CALLABLE_END = re.compile(r"[\w)\]\"']$")
 
@@ -202,7 +159,7 @@ def convert(text: str, renames: dict[str, str] | None = None) -> str:
     Raises ConversionError when a directive does not fit, or when the result does not parse.
     """
     source = Source(text)
-    names = {**NAMES, **(renames or {})}
+    names = NAMES | (renames or {})
     edits = [*_directives(source), *_unwrapped(source), *_tokens(source, names)]
     result = _apply(text, edits)
     try:
@@ -237,17 +194,19 @@ def _module(path: str) -> str:
 
 def _tokens(source: Source, names: dict[str, str]) -> Iterator[Edit]:
     """Drop the keywords and replace the names, token by token."""
-    pattern = re.compile("|".join(rf"(?<!\w){re.escape(k)}(?!\w)" for k in names))
+
+    def named(name: str) -> str:
+        return names.get(name) or ASYNC_IN_NAME.sub("", name)
 
     def reword(text: str) -> str:
-        return CODE_IN_TEXT.sub("", pattern.sub(lambda m: names[m.group()], text))
+        return CODE_IN_TEXT.sub("", WORD.sub(lambda m: named(m.group()), text))
 
     for token, after in zip(source.tokens, source.tokens[1:], strict=False):
         start, end = source.at(*token.start), source.at(*token.end)
         if token.type == tokenize.NAME and token.string in ("async", "await"):
             yield Edit(start, source.at(*after.start), "")
-        elif token.type == tokenize.NAME and token.string in names:
-            yield Edit(start, end, names[token.string])
+        elif token.type == tokenize.NAME:
+            yield Edit(start, end, named(token.string))
         elif token.type in (tokenize.STRING, tokenize.COMMENT):
             yield Edit(start, end, reword(source.text[start:end]))
 

@@ -101,10 +101,8 @@ def test_docstring_examples_are_converted_and_prose_is_not() -> None:
     ''')
 
 
-def test_a_face_has_its_own_renames_in_code_and_text() -> None:
-    assert twin('"""The async face."""\nx = 1\n', **{"async face": "sync face", "x": "y"}) == (
-        '"""The sync face."""\ny = 1\n'
-    )
+def test_a_face_has_names_of_its_own() -> None:
+    assert twin("async def get(self): ...\n", get="__getitem__") == "def __getitem__(self): ...\n"
 
 
 def test_a_trailing_directive_replaces_the_logical_line() -> None:

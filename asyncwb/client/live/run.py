@@ -1,10 +1,10 @@
-"""A live run, async: what a training loop holds in its hand.
+"""A live run: what a training loop holds in its hand.
 
 A method has one of three shapes. *Hand-off* (`log`): the row is in the journal when it returns,
 no other thread was asked; only a full journal makes it wait. *Command* (`flush`, `finish`): the
 engine does it, the caller waits. *Local* (`config`, `summary`, `step`, `status`): plain memory.
 
-The sync face is generated from this file; both faces of one run share its session.
+Both faces of one run share its session.
 """
 
 from __future__ import annotations
@@ -226,9 +226,7 @@ class AsyncRun:
 
         Source: https://docs.wandb.ai/ref/python/sdk/classes/run (`save`).
         """
-        # sync: return self._state.save(glob_str, base_path, policy, glob)
-        work = self._state.save  # sync: drop
-        return await in_thread(work, glob_str, base_path, policy, glob)  # sync: drop
+        return await in_thread(self._state.save, glob_str, base_path, policy, glob)
 
     def status(self) -> RunStatus:
         """Count rows accepted, acknowledged and dropped, the server's lag, and saved files.

@@ -1,7 +1,6 @@
-"""Asking a server about its runs, async: `AsyncApi`, the way in to everything that was logged.
+"""Asking a server about its runs: `AsyncApi`, the way in to everything that was logged.
 
-Making an Api costs no network; each question is one, asked on the engine's thread. The sync face
-is generated from this file.
+Making an Api costs no network; each question is one, asked on the engine's thread.
 
 Source: https://docs.wandb.ai/ref/python/public-api/api.
 """

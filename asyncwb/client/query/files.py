@@ -1,6 +1,4 @@
-"""The files of a run, async: listed, downloaded, deleted.
-
-The sync face is generated from this file.
+"""The files of a run: listed, downloaded, deleted.
 
 Source: https://docs.wandb.ai/ref/python/public-api/file and `files`.
 """
@@ -96,8 +94,7 @@ class AsyncFile(Attrs):
             )
         client = self._client if api is None else api.client
         await wait_async(client.download(self._attrs["url"], target))
-        # sync: return _open(target)
-        return await in_thread(_open, target)  # sync: drop
+        return await in_thread(_open, target)
 
     async def delete(self) -> None:
         """Delete the file on the server.

@@ -1,4 +1,4 @@
-"""Reading a run's history, async: table by table, or row by row.
+"""Reading a run's history: table by table, or row by row.
 
 Rows come as frames where the server offers them, in which a NaN is a float; else by GraphQL, page
 by page.
@@ -6,8 +6,6 @@ by page.
 A batch of frames is always on its way while the one before is read. A connection that is cut is
 opened again after the last row that came, which loses and repeats nothing, since rows come in
 ascending order of step and once a step.
-
-The sync face is generated from this file.
 """
 
 from __future__ import annotations
@@ -64,7 +62,7 @@ class AsyncTables:
                 return None
             self._ahead = download.next()
             self._failed = False
-            return await in_thread(self._decode, batch)  # sync: return self._decode(batch)
+            return await in_thread(self._decode, batch)
 
     def close(self) -> None:
         """Give the connection back; never waits."""

@@ -1,7 +1,7 @@
-"""Lists that a server gives page by page, async: a sequence and an iterator in one.
+"""Lists that a server gives page by page: a sequence and an iterator in one.
 
 What was loaded stays, so looking back costs nothing. A loop has the next page fetched while it
-works on the last one. The sync face is generated from this file.
+works on the last one.
 """
 
 from __future__ import annotations

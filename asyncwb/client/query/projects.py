@@ -1,4 +1,4 @@
-"""Projects, async. The sync face is generated from this file.
+"""Projects.
 
 Source: https://docs.wandb.ai/ref/python/public-api/project.
 """

@@ -1,4 +1,4 @@
-"""Reports, async. The sync face is generated from this file.
+"""Reports.
 
 Source: https://docs.wandb.ai/ref/python/public-api/betareport.
 """

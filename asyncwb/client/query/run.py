@@ -1,8 +1,7 @@
-"""A run as the server knows it, async: what `api.run()` gives, to read and to edit.
+"""A run as the server knows it: what `api.run()` gives, to read and to edit.
 
 Its attributes are those of the moment it was loaded; `load(force=True)` looks again. What is
-changed here is sent by `update()`. The history is read from the server each time. The sync face is
-generated from this file.
+changed here is sent by `update()`. The history is read from the server each time.
 
 Source: https://docs.wandb.ai/ref/python/public-api/run.
 """
@@ -264,8 +263,7 @@ class AsyncPublicRun(AsyncRunFields):
             rows = [row for row in map(read_row, found) if having(row, names)]
             rows = list(picked(rows, names))
         if pandas and has_pandas():
-            # sync: return pandas_frame(rows, names)
-            return await in_thread(pandas_frame, rows, names)  # sync: drop
+            return await in_thread(pandas_frame, rows, names)
         if pandas:
             caution("pandas is not installed: these are dicts, no DataFrame")
         return as_dicts(rows, names) if isinstance(rows, Table) else rows

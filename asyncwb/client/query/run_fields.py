@@ -1,6 +1,4 @@
-"""The fields of a run that is read back, async: what the server said, and what was changed since.
-
-The sync face is generated from this file.
+"""The fields of a run that is read back: what the server said, and what was changed since.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The runs of a project, async: filtered, sorted, and their histories together.
-
-The sync face is generated from this file.
+"""The runs of a project: filtered, sorted, and their histories together.
 
 Source: https://docs.wandb.ai/ref/python/public-api/runs.
 """

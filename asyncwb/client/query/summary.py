@@ -1,6 +1,4 @@
-"""The summary of a run that is read back, async: a dict whose changes can be sent.
-
-The sync face is generated from this file.
+"""The summary of a run that is read back: a dict whose changes can be sent.
 """
 
 from __future__ import annotations

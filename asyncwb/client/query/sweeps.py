@@ -1,6 +1,4 @@
-"""Sweeps, async: what is searched, how far it is, and the runs that belong to it.
-
-The sync face is generated from this file.
+"""Sweeps: what is searched, how far it is, and the runs that belong to it.
 
 Source: https://docs.wandb.ai/ref/python/public-api/sweep.
 """

@@ -1,6 +1,4 @@
-"""Teams and their members, async.
-
-The sync face is generated from this file.
+"""Teams and their members.
 
 Source: https://docs.wandb.ai/ref/python/public-api/team.
 """

@@ -1,6 +1,4 @@
-"""People with an account, async: who they are, and their API keys.
-
-The sync face is generated from this file.
+"""People with an account: who they are, and their API keys.
 
 Source: https://docs.wandb.ai/ref/python/public-api/user.
 """
