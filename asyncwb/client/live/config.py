@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import logging
 import math
 import threading
@@ -370,7 +369,7 @@ def _would_change(key: str, old: object, new: object) -> str:
 def _from_yaml(path: Path) -> Mapping[str, object]:
     """Read a YAML mapping; `key: {value: v}`, as W&B's files have it, means `key: v`."""
     try:
-        yaml = importlib.import_module("yaml")
+        import yaml
     except ImportError:
         raise ConfigError(f"{path} needs PyYAML, nothing was set; pip install pyyaml") from None
     try:

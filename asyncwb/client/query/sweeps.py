@@ -5,7 +5,6 @@ Source: https://docs.wandb.ai/ref/python/public-api/sweep.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -142,7 +141,7 @@ class AsyncSweep(Attrs):
         """
         text = self._field("config")
         try:
-            yaml = importlib.import_module("yaml")
+            import yaml
         except ImportError as error:
             raise UnsupportedError(
                 "The configuration of a sweep is YAML, and PyYAML is not installed. Nothing was "

@@ -9,16 +9,16 @@ Source: https://docs.wandb.ai/guides/sweeps/sweep-config-keys.
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+import yaml
+from yaml.nodes import Node
 
 from asyncwb.errors import FilterError
 from asyncwb.server.queries.filters import field_of
 from asyncwb.typing import JsonObject
-
-yaml: Any = importlib.import_module("yaml")
 
 METHODS: Final = ("bayes", "custom", "grid", "random")
 MAX_TEXT: Final = 2**18
@@ -79,14 +79,14 @@ def read(text: str) -> SweepConfig:
     return SweepConfig(name, method, metric, metric_name, maximize, varied, expected, warnings)
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped
+class _Loader(yaml.SafeLoader):
     """Reads YAML of plain values.
 
     In Python, since the loader in C dies of deep nesting; and without aliases, since a few of them
     can stand for more values than fit into memory.
     """
 
-    def compose_node(self, parent: object, index: object) -> object:
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
         if self.check_event(yaml.AliasEvent):
             raise SweepConfigError("it has an alias (*name); write the value out")
         return super().compose_node(parent, index)
