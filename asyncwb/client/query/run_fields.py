@@ -1,5 +1,4 @@
-"""The fields of a run that is read back: what the server said, and what was changed since.
-"""
+"""The fields of a run that is read back: what the server said, and what was changed since."""
 
 from __future__ import annotations
 

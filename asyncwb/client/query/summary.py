@@ -1,5 +1,4 @@
-"""The summary of a run that is read back: a dict whose changes can be sent.
-"""
+"""The summary of a run that is read back: a dict whose changes can be sent."""
 
 from __future__ import annotations
 
