@@ -126,7 +126,9 @@ class ServerHandle:
 
         async def work(app: web.Application) -> int:
             dropped = Dropped(app[STATE].database)
-            return await garbage_collection.collect(app[OBJECTS], dropped, app[STATE].clock() + 1)
+            return await garbage_collection.collect_dropped(
+                app[OBJECTS], dropped, app[STATE].clock() + 1
+            )
 
         return self.call(work)
 

@@ -33,7 +33,7 @@ from asyncwb.server.objects import files
 from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.server.people import people
 from asyncwb.server.process.activity import ACTIVITY, Activity, activity_middleware
-from asyncwb.server.process.background import TASKS, Tasks, whole
+from asyncwb.server.process.background import TASKS, Tasks, shielded
 from asyncwb.server.process.fold_cache import FoldCache
 from asyncwb.server.process.metrics import CONTENT_TYPE, Metrics, counting
 from asyncwb.server.process.run_changes import RunChanges
@@ -229,7 +229,7 @@ async def _crash_detection(app: web.Application) -> AsyncIterator[None]:
 
 async def _end_of_requests(app: web.Application) -> AsyncIterator[None]:
     async def turn() -> float:
-        return await whole(app[OPEN_REQUESTS].end_revoked())
+        return await shielded(app[OPEN_REQUESTS].end_revoked())
 
     async with app[TASKS].keep("ending requests", turn, after=PAUSE):
         yield

@@ -41,7 +41,7 @@ from asyncwb.server.http.errors import log
 from asyncwb.server.http.state import STATE
 from asyncwb.server.process import reserve
 from asyncwb.server.process.activity import ACTIVITY
-from asyncwb.server.process.background import TASKS, whole
+from asyncwb.server.process.background import TASKS, shielded
 from asyncwb.server.process.threads import OTHERS
 from asyncwb.server.store.database import DatabaseError
 from asyncwb.version import __version__
@@ -277,7 +277,7 @@ async def _stopping_when_idle(
 
     async def look() -> float:
         if activity.idle_seconds() >= timeout:
-            if await whole(runs.running()):
+            if await shielded(runs.running()):
                 activity.touch()
             else:
                 log.info("idle for %.0f s", timeout)

@@ -147,7 +147,7 @@ class Lab:
 
     async def collect(self, grace: float = -1.0) -> int:
         """Delete the objects that were dropped before a grace began; the default is all."""
-        return await garbage_collection.collect(
+        return await garbage_collection.collect_dropped(
             self.objects, Dropped(self.database), self.now - grace
         )
 

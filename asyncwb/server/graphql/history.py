@@ -168,7 +168,7 @@ async def _history(
 ) -> AsyncIterator[str]:
     size = _size(samples)
     if min_step is None and max_step is None:
-        table = await sample.whole(info.context.app[SOURCES], _ref(run), size)
+        table = await sample.of_history(info.context.app[SOURCES], _ref(run), size)
     else:
         table = await _read(info.context, run, Selection(None, min_step, max_step), size)
     return in_steps(await _texts(info.context, table))
@@ -306,7 +306,7 @@ def _lines(
         }
         for number, text in found
     ]
-    return {**paging.whole(edges, has_next=has_next), "edges": in_steps(edges)}
+    return {**paging.of_edges(edges, has_next=has_next), "edges": in_steps(edges)}
 
 
 def _line(text: str) -> dict[str, object]:

@@ -149,7 +149,7 @@ async def page(
         {"node": run, "cursor": cursor}
         for run, cursor in zip(found.rows, found.cursors, strict=True)
     ]
-    connection = paging.whole(edges, has_next=found.has_next)
+    connection = paging.of_edges(edges, has_next=found.has_next)
     return {**connection, "total_count": _Count(project, filters)}
 
 

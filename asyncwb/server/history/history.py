@@ -169,7 +169,7 @@ async def _sampled(
         spec = Spec(names, samples, selection.min_step, selection.max_step)
         return await sample.table_with_keys(sources, run, spec, missing)
     if selection == Selection():
-        return await sample.whole(sources, run, samples, missing)
+        return await sample.of_history(sources, run, samples, missing)
     async with aclosing(rows.read(sources, run, selection, missing)) as tables:
         return await rows.sample(tables, samples)
 

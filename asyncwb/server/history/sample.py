@@ -40,7 +40,7 @@ class Spec:
     max_step: int | None = None
 
 
-async def whole(
+async def of_history(
     sources: Sources, run: RunRef, samples: int, missing: list[Missing] | None = None
 ) -> Table:
     """Return about `samples` rows spread over a whole history, its first and last among them.

@@ -11,7 +11,7 @@ and replaces them by one file with rollups. The order of its steps is what makes
        segment and its rollups                          here: the database undoes it
 
 The files of segments that were merged away are dropped by that transaction, and deleted once a
-grace is over (`sweep`): a reader or a backup that has begun before still finds them.
+grace is over (`collect_orphans`): a reader or a backup that has begun before still finds them.
 
 A row is at every moment in frames or in a segment, and a reader that looks in between finds it
 once. Small segments are merged like the digits of a binary counter: a segment is taken along
@@ -37,11 +37,11 @@ from asyncwb.server.history.points import of_columns
 from asyncwb.server.history.rows import spread
 from asyncwb.server.history.segment import Segment
 from asyncwb.server.history.series import Rollup
-from asyncwb.server.objects import garbage_collection as sweeping
+from asyncwb.server.objects import garbage_collection
 from asyncwb.server.objects.checksums import SegmentSums
 from asyncwb.server.objects.damage import DamagedError, found
 from asyncwb.server.objects.objects import Objects
-from asyncwb.server.process.background import whole
+from asyncwb.server.process.background import shielded
 from asyncwb.server.process.claims import held
 from asyncwb.server.process.metrics import Metrics
 from asyncwb.server.store.claims import Claim, ConflictError
@@ -148,12 +148,12 @@ class Sealer:
     async def work(self) -> float:
         """Seal a part of what is due; returns for how many seconds to rest."""
         began = time.monotonic()
-        busy = await whole(self.turn())
+        busy = await shielded(self.turn())
         now, every = self._clock(), self._policy.grace / 2
         if now - self._swept > every:
             self._swept = now
-            if await whole(sweeping.is_due(self._store.claims, FOLDER, now, every)):
-                await whole(self.sweep())
+            if await shielded(garbage_collection.is_due(self._store.claims, FOLDER, now, every)):
+                await shielded(self.collect_orphans())
         # At most half of the time, so that ingest keeps its share of a core.
         took = time.monotonic() - began
         return min(took, self._policy.pause) if busy else self._policy.pause
@@ -262,14 +262,16 @@ class Sealer:
                 writers |= segment.writers
         return tables, writers
 
-    async def sweep(self) -> None:
+    async def collect_orphans(self) -> None:
         """Delete files that no segment names and that are older than the grace period.
 
         A younger one may belong to a transaction that is about to commit: the grace is much
         longer than any claim is renewed, and a commit needs a valid one.
         """
         before = self._clock() - self._policy.grace
-        gone = await sweeping.sweep(self._objects, FOLDER, before, self._store.known_paths)
+        gone = await garbage_collection.collect_orphans(
+            self._objects, FOLDER, before, self._store.known_paths
+        )
         self._counts["orphans"] += gone
 
 

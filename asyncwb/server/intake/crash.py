@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 from asyncwb.server.http.state import State
 from asyncwb.server.intake.run_transitions import expire
-from asyncwb.server.process.background import Tasks, whole
+from asyncwb.server.process.background import Tasks, shielded
 
 
 async def end_silent_runs(state: State, started_at: float) -> int:
@@ -37,8 +37,8 @@ async def watching(state: State, tasks: Tasks) -> AsyncIterator[None]:
     started_at, pause = state.clock(), max(0.05, min(5.0, state.config.crash_after / 6))
 
     async def look() -> float:
-        await whole(end_silent_runs(state, started_at))
-        state.metrics.set("asyncwb_runs_running", await whole(state.runs.running()))
+        await shielded(end_silent_runs(state, started_at))
+        state.metrics.set("asyncwb_runs_running", await shielded(state.runs.running()))
         return pause
 
     async with tasks.keep("crash detection", look, after=pause):

@@ -8,7 +8,7 @@ A file's bytes are an object of a random name, never a path made of what a user 
 streams into a new object; once all of it is there and is as long as the request said, one
 transaction lets the file point to it, and the old object is dropped: deleted once a grace is
 over. So a reader sees the old file or the new one, whole, and a broken upload leaves nothing but an
-object that `sweep` removes.
+object that `collect_orphans` removes.
 
 What users store must not act in the page's name: an answer has a type that the browser may not
 guess anew, a policy that lets nothing run, and only pictures, sound, video and plain text are
@@ -40,11 +40,11 @@ from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.open_requests import OPEN_REQUESTS
 from asyncwb.server.http.signing import new_secret, refused
 from asyncwb.server.http.state import STATE, USER, State
-from asyncwb.server.objects import garbage_collection as sweeping
+from asyncwb.server.objects import garbage_collection
 from asyncwb.server.objects.checksums import FileSums, checked, whole_pieces
 from asyncwb.server.objects.damage import DamagedError
 from asyncwb.server.objects.objects import OBJECTS, Objects
-from asyncwb.server.process.background import TASKS, whole
+from asyncwb.server.process.background import TASKS, shielded
 from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import UncertainCommitError
 from asyncwb.server.store.people.users import User
@@ -65,8 +65,8 @@ _NO_KEY: Final = 0
 """in an address, where its user came in by no key"""
 _WHOLE: Final = 4 * 2**20
 """bytes; a smaller upload is stored in one piece"""
-_SWEEP_EVERY: Final = 3600.0
-_SWEEP_AGE: Final = 2 * UPLOAD_LIFETIME
+_ORPHANS_EVERY: Final = 3600.0
+_ORPHAN_AGE: Final = 2 * UPLOAD_LIFETIME
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _SHOWN: Final = re.compile(
     r"image/(png|jpeg|gif|webp|bmp|avif)|audio/[\w.+-]+|video/[\w.+-]+|text/(plain|csv)"
@@ -116,11 +116,11 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     claims = Claims(state.database)
 
     async def turn() -> float:
-        if await whole(sweeping.is_due(claims, FOLDER, state.clock(), _SWEEP_EVERY)):
-            await whole(sweep(app))
-        return _SWEEP_EVERY
+        if await shielded(garbage_collection.is_due(claims, FOLDER, state.clock(), _ORPHANS_EVERY)):
+            await shielded(collect_orphans(app))
+        return _ORPHANS_EVERY
 
-    async with app[TASKS].keep("sweeping files", turn, after=_SWEEP_EVERY):
+    async with app[TASKS].keep("collecting files", turn, after=_ORPHANS_EVERY):
         yield
 
 
@@ -179,7 +179,7 @@ async def delete(app: web.Application, run_id: int, ids: Collection[int]) -> int
 
 
 async def _discard(objects: Objects, name: str) -> None:
-    """Delete an object that nothing ever pointed to; where that fails it is left to `sweep`."""
+    """Delete an object that nothing ever pointed to; where that fails it is an orphan."""
     try:
         await to_thread.run_sync(objects.delete, name)
     except (OSError, BaseError) as error:
@@ -454,8 +454,10 @@ def _no_file() -> ApiError:
 # What uploads leave behind.
 
 
-async def sweep(app: web.Application) -> int:
+async def collect_orphans(app: web.Application) -> int:
     """Delete objects of uploads that were never finished; return how many."""
     state = app[STATE]
-    before = state.clock() - _SWEEP_AGE
-    return await sweeping.sweep(app[OBJECTS], FOLDER, before, state.files.known_objects)
+    before = state.clock() - _ORPHAN_AGE
+    return await garbage_collection.collect_orphans(
+        app[OBJECTS], FOLDER, before, state.files.known_objects
+    )

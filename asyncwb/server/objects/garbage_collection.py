@@ -1,4 +1,4 @@
-"""Sweeping: objects that nothing names any more, once nobody can be reading or writing them.
+"""Objects that nothing names any more go, once nobody can be reading or writing them.
 
 Two kinds of them. Those that were dropped stand in a list, and are collected when they have stood
 there for a grace. Orphans, which a failure left and nothing ever named, are found by listing the
@@ -20,7 +20,7 @@ from anyio import to_thread
 
 from asyncwb.server.http.state import State
 from asyncwb.server.objects.objects import Objects, Stored
-from asyncwb.server.process.background import Tasks, whole
+from asyncwb.server.process.background import Tasks, shielded
 from asyncwb.server.store.claims import Claim, Claims
 from asyncwb.server.store.dropped import Dropped
 
@@ -38,15 +38,15 @@ async def collecting(state: State, objects: Objects, tasks: Tasks) -> AsyncItera
 
     async def turn() -> float:
         now = state.clock()
-        if await whole(is_due(claims, "dropped", now, _EVERY)):
-            await whole(collect(objects, dropped, now - GRACE))
+        if await shielded(is_due(claims, "dropped", now, _EVERY)):
+            await shielded(collect_dropped(objects, dropped, now - GRACE))
         return _EVERY
 
     async with tasks.keep("collecting objects", turn, after=_EVERY):
         yield
 
 
-async def collect(objects: Objects, dropped: Dropped, before: float) -> int:
+async def collect_dropped(objects: Objects, dropped: Dropped, before: float) -> int:
     """Delete the objects that were dropped before a time; return how many."""
     gone = 0
     while names := await dropped.before(before):
@@ -57,11 +57,11 @@ async def collect(objects: Objects, dropped: Dropped, before: float) -> int:
 
 
 async def is_due(claims: Claims, folder: str, now: float, every: float) -> bool:
-    """Take the right to sweep a folder for `every` seconds; False where somebody has it."""
+    """Claim a folder's orphans for `every` seconds; False where somebody has them."""
     return await claims.take(Claim(f"sweep/{folder}", uuid.uuid4().hex), now, now + every)
 
 
-async def sweep(
+async def collect_orphans(
     objects: Objects,
     folder: str,
     before: float,

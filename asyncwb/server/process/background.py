@@ -5,7 +5,7 @@ the server. Whatever a turn raises, the next one comes after a pause: it is coun
 told in `/metrics` and `/ready` until a turn succeeds.
 
 A task that is cancelled in the middle of a statement can wait for its connection for ever, and a
-server that waits for such a task never stops. So turns guard their statements with `whole`.
+server that waits for such a task never stops. So turns guard their statements with `shielded`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Tasks:
     async def keep(self, name: str, turn: Turn, *, after: float = 0.0) -> AsyncIterator[None]:
         """Do turns for the length of the block, the first one after some seconds.
 
-        At its end the turn under way ends first, as far as it is guarded with `whole`.
+        At its end the turn under way ends first, as far as it is guarded with `shielded`.
 
         Args:
             name: what the task is called in the log, the metrics and `/ready`.
@@ -127,7 +127,7 @@ class Tasks:
 TASKS: web.AppKey[Tasks] = web.AppKey("tasks", Tasks)
 
 
-async def whole(turn: Awaitable[T]) -> T:
+async def shielded(turn: Awaitable[T]) -> T:
     """Await a turn to its end also where the task is cancelled; that is raised afterwards."""
     with anyio.CancelScope(shield=True):
         done = await turn

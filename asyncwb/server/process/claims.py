@@ -18,7 +18,7 @@ from typing import Final
 
 import anyio
 
-from asyncwb.server.process.background import whole
+from asyncwb.server.process.background import shielded
 from asyncwb.server.store.claims import Claim, Claims
 
 log = logging.getLogger("asyncwb.server")
@@ -65,7 +65,7 @@ async def _renew(claims: Claims, claim: Claim, clock: Callable[[], float], secon
     for _ in range(int(3 * LONGEST / seconds)):
         await anyio.sleep(seconds / 3)
         try:
-            if not await whole(claims.renew(claim, clock() + seconds)):
+            if not await shielded(claims.renew(claim, clock() + seconds)):
                 return  # the transaction that needs it will say so
         except Exception as error:  # the database may be away; the work must not end for that
             log.warning("%s could not be renewed yet: %s", claim.name, type(error).__name__)

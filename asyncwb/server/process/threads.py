@@ -5,7 +5,7 @@ ingest would wait for a thread, and whoever logs for ingest.
 
     readers    series, histories, samples: as many at once as there are threads, the rest waits
     writers    ingest and file_stream: never more at once than there are threads, so none waits
-    anyio's    the rest: uploads, sealing, sweeping, checking a GraphQL document
+    anyio's    the rest: uploads, sealing, collecting garbage, checking a GraphQL document
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import anyio
 from aiohttp import web
 
 from asyncwb.server.http.state import STATE
-from asyncwb.server.process.background import TASKS, whole
+from asyncwb.server.process.background import TASKS, shielded
 from asyncwb.server.store.queries.fields import CHUNK, Fields, StaleRun
 
 _LOOK: Final = 1000
@@ -73,7 +73,7 @@ class Indexer:
         done, after = 0, None
         seen: set[int] = set()
         while True:
-            stale = await whole(self._fields.stale(after=after, limit=_LOOK))
+            stale = await shielded(self._fields.stale(after=after, limit=_LOOK))
             seen.update(run.id for run in stale)
             done += await self._index([run for run in stale if self._due(run)])
             if len(stale) < _LOOK:
@@ -94,7 +94,7 @@ class Indexer:
         for start in range(0, len(due), CHUNK):
             some = due[start : start + CHUNK]
             began = time.monotonic()
-            await whole(self._fields.update(some))
+            await shielded(self._fields.update(some))
             now = self._clock()
             self._indexed.update((run.id, now) for run in some)
             if start + CHUNK < len(due):

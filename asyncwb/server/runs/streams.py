@@ -4,7 +4,7 @@
     data: {"version", "state", "rows", "last_step", "heartbeat_at", "lost", "whole": true,
            "damaged": [], "summary": {...}, "removed": [], "more": false}
 
-The first event of a connection has the summary (`whole`), each later one the keys of it that are
+The first event of a connection has the summary (`shielded`), each later one the keys of it that are
 new or other since the one before, and those that are gone. `damaged` is ["summary"] where that is
 damaged in the store, and empty here. Long values are cut (`short`), and an event has `MAX_EVENT`
 bytes of these at most; where there is `more`, the page asks for the run.
@@ -24,7 +24,7 @@ from asyncwb.server.http.access import Action, Watcher, require_run
 from asyncwb.server.http.state import STATE, USER, State
 from asyncwb.server.http.strict_json import strict
 from asyncwb.server.live.feed import PING, POLL, Snapshot, Watched, wait_for
-from asyncwb.server.process.background import TASKS, whole
+from asyncwb.server.process.background import TASKS, shielded
 from asyncwb.server.runs.short import short
 from asyncwb.server.store.documents import DamagedText
 from asyncwb.server.store.records import RunKey
@@ -48,7 +48,7 @@ async def background(app: web.Application) -> AsyncIterator[None]:
 
     async def turn() -> float:
         if state.hub.runs:
-            state.hub.compare(await whole(state.runs.versions(state.hub.runs)))
+            state.hub.compare(await shielded(state.runs.versions(state.hub.runs)))
         return POLL
 
     async with app[TASKS].keep("comparing watched runs", turn, after=POLL):

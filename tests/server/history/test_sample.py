@@ -28,7 +28,7 @@ async def _sealed(lab: Lab, run: RunRef, logged: list[Row]) -> None:
 
 
 async def _whole(lab: Lab, run: RunRef, samples: int) -> list[dict[str, Any]]:
-    return list((await sample.whole(lab.sources, run, samples)).iter_rows())
+    return list((await sample.of_history(lab.sources, run, samples)).iter_rows())
 
 
 async def test_a_small_history_is_given_whole(lab: Lab) -> None:

@@ -124,7 +124,7 @@ async def test_a_process_killed_at_any_point_leaves_each_row_once(lab: Lab, poin
     assert await lab.counts(run) == (0, 1)
     assert exactly(await lab.read(run)) == exactly(merged(logged))
     lab.now = max(found.modified for found in lab.objects.list("segments")) + AT_ONCE.grace + 1
-    await other.sweep()
+    await other.collect_orphans()
     await lab.collect()
     assert len(lab.files(run)) == 1
     assert exactly(await lab.read(run)) == exactly(merged(logged))
@@ -144,7 +144,7 @@ async def test_files_that_were_merged_away_stay_for_who_has_begun_to_read(lab: L
         garbage_collection.GRACE
     )  # not over yet; and the file itself is older than any orphan may be
     sealer = lab.sealer(replace(AT_ONCE, grace=-1e10))
-    await sealer.sweep()
+    await sealer.collect_orphans()
     assert await lab.collect(grace=garbage_collection.GRACE) == 0
     assert merged_away in lab.files(run)
     with Opened(lab.sources) as opened:
@@ -280,9 +280,9 @@ async def test_sweeping_spares_files_that_may_be_about_to_be_committed(lab: Lab)
     (found,) = lab.objects.list("segments")
     sealer = lab.sealer()
     lab.now = found.modified + AT_ONCE.grace - 1
-    await sealer.sweep()
+    await sealer.collect_orphans()
     assert [f.name for f in lab.objects.list("segments")] == ["segments/1/young.parquet"]
     lab.now += 2
-    await sealer.sweep()
+    await sealer.collect_orphans()
     assert list(lab.objects.list("segments")) == []
     assert sealer.statistics().orphans == 1

@@ -418,9 +418,9 @@ async def test_what_uploads_left_behind_is_swept_when_it_is_old(
         client.on(leave)
         modified = client.on(_modified)
         clock.now = modified
-        assert client.on(files.sweep) == 0
+        assert client.on(files.collect_orphans) == 0
         clock.now = modified + 3 * files.UPLOAD_LIFETIME
-        assert client.on(files.sweep) == 1
+        assert client.on(files.collect_orphans) == 1
         assert client.objects() == [kept]
 
 

@@ -40,10 +40,14 @@ async def test_a_pass_holds_a_slice_of_the_listing(lab: Lab) -> None:
         return kept & set(some)
 
     (first, *_) = lab.objects.list("files")
-    assert await garbage_collection.sweep(lab.objects, "files", first.modified - 3600, known) == 0
+    assert (
+        await garbage_collection.collect_orphans(lab.objects, "files", first.modified - 3600, known)
+        == 0
+    )
     assert asked == []
     assert (
-        await garbage_collection.sweep(lab.objects, "files", first.modified + 3600, known) == 1188
+        await garbage_collection.collect_orphans(lab.objects, "files", first.modified + 3600, known)
+        == 1188
     )
     assert {found.name for found in lab.objects.list("files")} == kept
     assert sum(asked) == 1200

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from asyncwb.server.process.background import Tasks, whole
+from asyncwb.server.process.background import Tasks, shielded
 from asyncwb.server.process.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ async def test_a_turn_is_not_cut_short() -> None:
         turns.append("whole")
 
     async def turn() -> float:
-        await whole(part())
+        await shielded(part())
         turns.append("and what follows")
         return 0.0
 
@@ -40,7 +40,7 @@ async def test_a_turn_that_fails_is_told() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await whole(turn())
+        await shielded(turn())
 
 
 async def test_each_task_ends_with_its_block_and_no_other_does() -> None:

@@ -98,10 +98,10 @@ def connection(rows: Sequence[T], first: int, key: Callable[[T], Key], name: str
         name: the list, as in its cursors.
     """
     edges: list[Edge] = [{"node": row, "cursor": encode(name, key(row))} for row in rows[:first]]
-    return whole(edges, has_next=len(rows) > first)
+    return of_edges(edges, has_next=len(rows) > first)
 
 
-def whole(edges: Sequence[Edge], *, has_next: bool) -> Connection:
+def of_edges(edges: Sequence[Edge], *, has_next: bool) -> Connection:
     """Return a connection of edges that have their cursors."""
     info: PageInfo = {
         "start_cursor": edges[0]["cursor"] if edges else None,
@@ -117,7 +117,7 @@ def nodes(rows: Sequence[object]) -> Connection:
     edges: list[Edge] = [
         {"node": row, "cursor": encode("", (None, at))} for at, row in enumerate(rows)
     ]
-    return whole(edges, has_next=False)
+    return of_edges(edges, has_next=False)
 
 
 def _plain(cursor: str) -> object:
