@@ -4,39 +4,21 @@
 import { graphql, type ProjectPath, type RunPath } from "./api";
 import { at } from "./base";
 import type { Answer } from "./pages.svelte";
+import type * as Schema from "./schema";
 
-export interface Alert {
-  id: string;
-  title: string;
-  text: string;
-  level: "INFO" | "WARN" | "ERROR";
-  createdAt: string;
-}
+export type Alert = Pick<Schema.RunAlert, "id" | "title" | "text" | "level" | "createdAt">;
 
-export interface RunDetails {
-  id: string;
-  /** Somebody asked it to stop. */
-  stopped: boolean;
-  user: { username: string } | null;
-  fileCount: number;
-  logLineCount: number;
+/** `stopped`: somebody asked it to stop. */
+export interface RunDetails
+  extends Pick<Schema.Run, "id" | "stopped" | "fileCount" | "logLineCount"> {
+  user: Pick<Schema.User, "username"> | null;
   /** What its code raised the alarm about, the newest first. */
   alerts: Alert[];
 }
 
-export interface RunFile {
-  name: string;
-  sizeBytes: number | null;
-  mimetype: string | null;
-  updatedAt: string | null;
-}
+export type RunFile = Pick<Schema.File, "name" | "sizeBytes" | "mimetype" | "updatedAt">;
 
-export interface LogLine {
-  number: number;
-  timestamp: string | null;
-  level: string | null;
-  line: string;
-}
+export type LogLine = Pick<Schema.LogLine, "number" | "timestamp" | "level" | "line">;
 
 interface OfRun<T> {
   project: { run: T | null } | null;
@@ -68,7 +50,7 @@ export async function stopRun(id: string): Promise<void> {
 }
 
 export async function deleteRun(path: RunPath): Promise<void> {
-  const found = await ofRun<{ id: string }>(path, "", "id");
+  const found = await ofRun<Pick<Schema.Run, "id">>(path, "", "id");
   if (found === null) return;
   const query = "mutation Delete($id: ID!) { deleteRun(input: { id: $id }) { success } }";
   await graphql<unknown>(query, { id: found.id });
@@ -121,7 +103,7 @@ export async function systemRows(
   path: RunPath,
   samples: number,
 ): Promise<Record<string, unknown>[]> {
-  const found = await ofRun<{ events: string[] }>(
+  const found = await ofRun<Pick<Schema.Run, "events">>(
     path,
     ", $samples: Int",
     "events(samples: $samples)",
@@ -153,7 +135,7 @@ export async function configsOf(
   }`;
   const filters = JSON.stringify({ name: { $in: runs } });
   interface Answer {
-    project: { runs: Connection<{ name: string; config: string | null }> } | null;
+    project: { runs: Connection<Pick<Schema.Run, "name" | "config">> } | null;
   }
   const first = Math.max(1, runs.length);
   const { project } = await graphql<Answer>(query, { ...path, filters, first });

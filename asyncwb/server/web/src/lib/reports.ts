@@ -3,15 +3,14 @@
 import { ApiError, graphql, type ProjectPath } from "./api";
 import type { Answer } from "./pages.svelte";
 import type { Spec } from "./report";
+import type * as Schema from "./schema";
 
-export interface ReportRow {
-  id: string;
-  name: string;
-  displayName: string | null;
-  description: string | null;
-  user: { username: string } | null;
-  createdAt: string;
-  updatedAt: string;
+export interface ReportRow
+  extends Pick<
+    Schema.View,
+    "id" | "name" | "displayName" | "description" | "createdAt" | "updatedAt"
+  > {
+  user: Pick<Schema.User, "username"> | null;
 }
 
 export interface StoredReport extends ReportRow {
@@ -66,7 +65,7 @@ export function idOf(slug: string): string {
 
 export async function readReport(id: string): Promise<StoredReport> {
   const query = `query Report($id: ID!) { view(id: $id) { ${FIELDS} spec } }`;
-  const { view } = await graphql<{ view: (ReportRow & { spec: string }) | null }>(query, {
+  const { view } = await graphql<{ view: (ReportRow & Pick<Schema.View, "spec">) | null }>(query, {
     id,
   }).catch((error: unknown) => {
     // An address that somebody typed or cut short: what it names is no id at all.

@@ -2,30 +2,28 @@
 
 import { ApiError, graphql, type ProjectPath } from "./api";
 import type { Answer } from "./pages.svelte";
+import type * as Schema from "./schema";
 
 export type SweepState = "PENDING" | "RUNNING" | "PAUSED" | "FINISHED" | "CANCELED";
 
-export interface SweepRow {
-  name: string;
-  title: string;
+export interface SweepRow
+  extends Pick<
+    Schema.Sweep,
+    | "name"
+    | "title"
+    | "method"
+    | "bestLoss"
+    | "runCount"
+    | "runCountExpected"
+    | "createdAt"
+    | "heartbeatAt"
+  > {
   state: SweepState;
-  method: string;
-  bestLoss: number | null;
-  runCount: number;
-  runCountExpected: number | null;
-  createdAt: string;
-  heartbeatAt: string | null;
-  user: { username: string } | null;
+  user: Pick<Schema.User, "username"> | null;
 }
 
-export interface Sweep extends SweepRow {
-  description: string | null;
-  /** YAML. */
-  config: string;
-  metric: string | null;
-  /** The parameters with more than one choice. */
-  varied: string[];
-}
+/** `config` is YAML; `varied` are the parameters with more than one choice. */
+export type Sweep = SweepRow & Pick<Schema.Sweep, "description" | "config" | "metric" | "varied">;
 
 const FIELDS =
   "name title state method bestLoss runCount runCountExpected createdAt heartbeatAt user { username }";
