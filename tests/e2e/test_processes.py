@@ -64,6 +64,24 @@ def test_a_run_that_nobody_finishes_ends_with_its_process(
     assert err.count("Traceback") == ("boom" in ending)
 
 
+def test_a_run_that_cannot_be_finished_keeps_no_other_from_it(script: Script, ask: Ask) -> None:
+    program = """
+import asyncwb
+first, second = (asyncwb.init(id=id) for id in ("bad", "good"))
+def fails(**_):
+    raise RuntimeError("the disk has gone")
+first._session.release = fails  # stands for whatever may go wrong on the engine's side
+for run in (first, second):
+    run.log({"x": 1})
+"""
+    _, err = end(script(program))
+    info = ask("runs/{entity}/p/good")
+    assert (info["rows"], info["state"], info["exit_code"]) == (1, "finished", 0), err
+    assert "run good finished: 1 row, all acknowledged" in err
+    assert "run bad could not be finished as it should be (RuntimeError: the disk has gone)" in err
+    assert "Traceback" not in err
+
+
 _LOOPS = {
     "asyncio": "import asyncio\nasyncio.run(main())",
     "uvloop": "import uvloop\nuvloop.run(main())",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future
 
 from asyncwb.client.live import current
@@ -42,8 +43,6 @@ class _Watch:
         ending = None
         try:
             ending = wait(session.finish(None, session.settings.finish_timeout))
-        except EngineStopped as error:
-            session.notices.warn(error.message)
         finally:
             if ending is None:
                 session.release(complete=False)
@@ -52,7 +51,8 @@ class _Watch:
         """Send what children left that were at work when their run was finished, and have ended."""
         states, with_others[:] = [*with_others], []
         for state in states:
-            with contextlib.suppress(EngineStopped):  # then it waits on the disk, as was said
+            # Where the engine has stopped it waits on the disk, as was said.
+            with _told(state), contextlib.suppress(EngineStopped):
                 session = state.session
                 state.end_others(wait(session.send_others(session.settings.finish_timeout)))
 
@@ -68,7 +68,8 @@ class _Watch:
         children, self.children = self.children, []
         for state in children:
             if not state.finished:
-                self._leave(state)
+                with _told(state):
+                    self._leave(state)
         ended_by = self.end.error
         interrupted = isinstance(ended_by, KeyboardInterrupt)
         runs = current.open_runs()
@@ -79,17 +80,18 @@ class _Watch:
             state.end(None)  # whoever interrupted finish() does not want to wait for it
         for run in runs:
             current.leave(run)
-        states = [*begun, *(run._state for run in runs)]
-        code = exit_code_of(ended_by)
-        for state, future in [(state, _finish(state, code)) for state in states]:
+        futures: list[tuple[RunState, Future[Ending] | None]] = []
+        for state in [*begun, *(run._state for run in runs)]:
+            with _told(state):
+                futures.append((state, _finish(state, exit_code_of(ended_by))))
+        for state, future in futures:
             ending = None
-            try:
-                ending = None if future is None else wait(future)
-            except EngineStopped as error:
-                state.session.notices.warn(error.message)
-            finally:
-                if future is not None:
-                    state.end(ending)
+            with _told(state):
+                try:
+                    ending = None if future is None else wait(future)
+                finally:
+                    if future is not None:
+                        state.end(ending)
         self._see_to_others()
         if interrupted:
             _stay_interrupted()
@@ -120,6 +122,18 @@ def exit_code_of(error: BaseException | None) -> int:
         code = error.code
         return int(code) if isinstance(code, int) and code in EXIT_CODES else FAILED
     return FAILED
+
+
+@contextlib.contextmanager
+def _told(state: RunState) -> Iterator[None]:
+    """Say what goes wrong with a run in the block, and go on: others are to be finished, too."""
+    try:
+        yield
+    except EngineStopped as error:
+        state.session.notices.warn(error.message)
+    except Exception as error:
+        run, what = state.session.head.run, f"{type(error).__name__}: {error}"
+        state.session.notices.warn(f"run {run} could not be finished as it should be ({what}).")
 
 
 def _finish(state: RunState, exit_code: int) -> Future[Ending] | None:
