@@ -64,6 +64,8 @@ async def send_others(
             problem, gone = await _send(folder, where, http, settings, deadline)
         except FileNotFoundError:  # somebody else has sent it meanwhile
             continue
+        except OSError as error:  # it cannot be locked, or read, or cleared away
+            problem, gone = str(error), 0
         lost += gone
         if problem is None:
             sent += 1

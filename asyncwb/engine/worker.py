@@ -360,18 +360,27 @@ class Worker:
         return Ending(complete, await self.send_others(session, left))
 
     async def send_others(self, session: Session, timeout: float) -> Others:
-        """Send what other processes left of a session's run; see `others.send_others`."""
+        """Send what other processes left of a session's run; see `neighbours.send_others`."""
         settings = session.settings
         if settings.mode != "online":
             return Others()
-        return await send_others(
-            self._where(settings),
-            self.http,
-            settings,
-            session.head,
-            since=session.opened_at,
-            deadline=anyio.current_time() + timeout,
-        )
+        try:
+            return await send_others(
+                self._where(settings),
+                self.http,
+                settings,
+                session.head,
+                since=session.opened_at,
+                deadline=anyio.current_time() + timeout,
+            )
+        except OSError as error:
+            session.notices.warn_once(
+                "others",
+                f"what other processes left of the run cannot be looked for: {error}. It is in "
+                f"{settings.runs_dir}; send it with: asyncwb sync",
+                advise=False,
+            )
+            return Others()
 
     async def _finish(self, session: Session, timeout: float, deadline: float) -> bool:
         """Send the rest of a closed session; True once all of it is acknowledged."""

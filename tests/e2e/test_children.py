@@ -114,3 +114,28 @@ def test_what_cannot_be_sent_is_said_to_the_row(
     assert [result.error for result in results] == [None] * len(folders)
     info = ask("runs/{entity}/p/r")
     assert (info["rows"], info["lost"], info["state"]) == (201, 0, "finished")
+
+
+_IN_THE_WAY = """
+import pathlib
+child = fork.Process(target=leaves)
+child.start()
+child.join()
+mine = pathlib.Path(run.dir).parent
+[other] = [path for path in mine.parent.iterdir() if path != mine]
+(other / "journal" / "in the way").mkdir()
+with asyncwb.init(id="beside") as beside:
+    beside.log({"x": 1})
+"""
+
+
+@pytest.mark.parametrize("how", ["run.finish()", ""], ids=["finish", "exit"])
+def test_a_folder_that_cannot_be_cleared_away_is_said(
+    script: Script, ask: Ask, data_folder: Path, how: str
+) -> None:
+    _, err = end(script(_BEGIN + _IN_THE_WAY + how))
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["state"]) == (200, "finished"), err
+    assert "Traceback" not in err
+    [left] = (data_folder / "runs").iterdir()
+    assert f"asyncwb sync {left}" in err

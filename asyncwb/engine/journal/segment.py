@@ -172,9 +172,10 @@ class Segment:
             self.fd = -1
 
     def discard(self) -> None:
-        """Close the file and delete it."""
+        """Close the file and delete it; one that cannot be deleted stays, and only takes room."""
         self.close()
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
     @classmethod
     def open(cls, path: Path) -> Segment | None:

@@ -48,6 +48,21 @@ def nowhere() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+def test_a_journal_that_cannot_be_deleted_is_no_error(
+    to_server: Settings, ask: Ask, rows_of: Rows
+) -> None:
+    run = asyncwb.init("p", id="r", settings=to_server)
+    for n in range(3):
+        run.log({"n": n})
+    assert run.flush()
+    for segment in (Path(run.dir).parent / "journal").iterdir():
+        segment.unlink()
+        segment.mkdir()
+    run.finish()
+    assert run.status().acknowledged == len(rows_of("r")) == 3
+    assert ask("runs/{entity}/p/r")["state"] == "finished"
+
+
 def test_what_is_logged_is_there(to_server: Settings, ask: Ask, rows_of: Rows) -> None:
     with asyncwb.init("p", id="r", config={"lr": 0.1}, tags=["t"], settings=to_server) as run:
         run.log({"loss": 0.5, "n": 1, "ok": True})
