@@ -48,7 +48,9 @@ class Outbox:
     sent), `rejections` (answers in a row that refused what was sent), `holds` (the
     server has to hear once more when this has ended: rows wait at the speaker for their step to be
     closed, or it does not know that a writer which died has said all), `claimed` (the highest
-    number below which the server said it has all), `sent_to` (one past the last that it was sent).
+    number below which the server said it has all), `sent_to` (one past the last that it was sent),
+    `unread` (why the source gives nothing, None where it gives), `unread_until` (monotonic time
+    before which it is not asked again).
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Outbox:
         self.holds = False
         self.claimed = 0
         self.sent_to = 0
+        self.unread: str | None = None
+        self.unread_until = 0.0
         self._written = written
         self._source = source
         self._sent = 0

@@ -77,7 +77,7 @@ interpreter lock, too"""
 _GATHER: Final = 0.05
 """seconds for which rows gather where there is less"""
 _TURN: Final = 1.0
-"""seconds after which a writer that waits for another one looks again."""
+"""seconds after which a writer that waits (for another one, for its disk) looks again."""
 
 
 class _Request:
@@ -321,10 +321,30 @@ class Uplink:
         """Make frames of this outbox until it has a request's worth, or memory is short."""
         while sum(b.size for b in self.outboxes) < self._memory:
             before = box.waiting
-            if not box.fill(self._max_request):
+            if not self._make_frame(box):
                 return
             if not box.closed and box.waiting - before < _WORTH:
                 return  # what was logged meanwhile would make a small frame, too
+
+    def _make_frame(self, box: Outbox) -> bool:
+        """Make one more frame of an outbox; True if there was data for it.
+
+        Whose journal cannot be read is tried again later, and keeps nobody else back.
+        """
+        now = time.monotonic()
+        if now < box.unread_until:
+            return False
+        try:
+            made = box.fill(self._max_request)
+        except Exception as error:  # whatever it is, it is this run's alone
+            box.unread_until = now + _TURN
+            box.unread = f"its journal cannot be read ({type(error).__name__}: {error})"
+            box.progress.error = box.unread
+            box.say("unread", f"{_path(box)}: {box.unread}; it is tried again.")
+            return False
+        if box.unread is not None:
+            box.unread = box.progress.error = None
+        return made
 
     async def _send(self, batch: Batch) -> list[Answer]:
         """Send a batch; answers for its writers in order, or for the first ones only."""
@@ -363,7 +383,7 @@ class Uplink:
                 if first.is_set():
                     return
                 if sum(b.size for b in self.outboxes) < self._memory:
-                    box.fill(self._max_request)
+                    self._make_frame(box)
                     await checkpoint()
             if sum(box.waiting for box in self.outboxes) - before < _WORTH:
                 with anyio.move_on_after(_GATHER):
@@ -381,7 +401,7 @@ class Uplink:
         believed = box.hear(answer.next_seq) if isinstance(answer, (Taken, OtherPosition)) else 0
         if (overstated := box.overstated()) is not None:
             box.refuse(overstated)
-            box.say("overstated", f"run {box.head.project}/{box.head.run}: {overstated}.")
+            box.say("overstated", f"{_path(box)}: {overstated}.")
             return
         match answer:
             case Taken():
@@ -391,7 +411,8 @@ class Uplink:
                 box.not_before = now + self._backoff.next_wait()
             case NotNow(reason, smaller=True):
                 progress.error = reason
-                box.not_before = now + self._split(batch, reason, raw=True)
+                wait = self._split(batch, reason, raw=True)
+                box.not_before = max(box.not_before, now + wait)
             case NotNow(reason) if box.rejections < _MAX_REJECTIONS:
                 box.rejections += 1
                 progress.error = reason
@@ -404,7 +425,7 @@ class Uplink:
     def _take(self, box: Outbox, answer: Taken, believed: int, now: float) -> None:
         progress = box.progress
         self._taken = True
-        progress.connected, progress.error = True, None
+        progress.connected, progress.error = True, box.unread
         progress.run_path, progress.base_url = answer.run_path, answer.base_url
         progress.stop_requested = answer.stop
         box.holds, box.not_before = answer.holds, now + answer.wait
@@ -413,13 +434,12 @@ class Uplink:
 
     def _wait(self, box: Outbox, reason: str, now: float) -> None:
         """Let a writer wait its turn; one that has ended does not hold its process up for that."""
-        path = f"{box.head.project}/{box.head.run}"
         box.progress.error = reason
         box.not_before = now + _TURN
         if box.closed and not box.found:
             box.refuse(reason)
         if not box.found:
-            box.say("waits", f"run {path}: {reason}.")
+            box.say("waits", f"{_path(box)}: {reason}.")
 
     def _failed(self, batch: Batch, judged: Verdict) -> float:
         """Say what went wrong with a request; returns the seconds to wait."""
@@ -475,13 +495,18 @@ class Uplink:
             self._refuse(box, reason)
         else:
             why = too_large(reason)
-            box.set_aside(why)
-            box.say_aside("a row or event", size, why)
+            try:
+                box.set_aside(why)
+            except OSError as error:
+                box.progress.error = f"what is {why} cannot be set aside: {error}"
+                box.not_before = time.monotonic() + _TURN
+                box.say("not aside", f"{_path(box)}: {box.progress.error}; it is tried again.")
+            else:
+                box.say_aside("a row or event", size, why)
 
     def _refuse(self, box: Outbox, reason: str) -> None:
         box.refuse(reason)
-        path = f"{box.head.project}/{box.head.run}"
-        box.say("refused", f"the server refuses the run {path}: {reason}.")
+        box.say("refused", f"the server refuses the {_path(box)}: {reason}.")
 
     def _say(self, topic: str, text: str) -> None:
         """Say what concerns all runs: one of them does, for those that have not heard it yet."""
@@ -491,6 +516,10 @@ class Uplink:
         speaker = next((box for box in untold if box.is_heard), None)
         if speaker is not None:
             speaker.say(topic, text)
+
+
+def _path(box: Outbox) -> str:
+    return f"run {box.head.project}/{box.head.run}"
 
 
 def _size_of(batch: Batch) -> int:

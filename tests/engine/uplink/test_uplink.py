@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from asyncwb.engine.frames.outbox import Outbox
+from asyncwb.engine.frames.oversized import Aside
 from asyncwb.engine.frames.pipeline import LiveSegments, Reader
 from asyncwb.engine.frames.progress import Progress
 from asyncwb.engine.frames.source import JournalSource
@@ -117,6 +120,8 @@ class Site:
     stack: AsyncExitStack
     said: list[tuple[str, str, str]] = field(default_factory=list)
     """run, topic, text"""
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    """set once something was said"""
     writers: dict[str, Writer] = field(default_factory=dict)
 
     def run(self, name: str, rows: int = 10, **start: Any) -> Outbox:
@@ -132,9 +137,13 @@ class Site:
             head,
             source,
             Progress(),
-            say=lambda *said: self.said.append((name, *said)),
+            say=functools.partial(self._say, name),
             written=lambda: w.inbox.next_seq,
         )
+
+    def _say(self, name: str, topic: str, text: str) -> None:
+        self.said.append((name, topic, text))
+        self.heard.set()
 
     def send(self, *boxes: Outbox) -> None:
         for box in boxes:
@@ -178,6 +187,31 @@ async def running(server: ServerHandle, key: str) -> AsyncIterator[Site]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await line.close()
+
+
+async def test_a_journal_that_cannot_be_read_keeps_no_other_run_back(site: Site) -> None:
+    bad = site.run("bad", 2000)
+    journal = site.writers["bad"].journal.folder
+    journal.rename(journal.with_name("away"))
+    beside = [site.run(f"beside{n}", 10) for n in range(2)]
+    boxes = [beside[0], bad, beside[1]]
+    site.send(*boxes)
+    await site.settle(*beside)
+    for box in beside:
+        assert (await site.info(box.head.run))["rows"] == 10
+        assert box.progress.error is None
+    async with asyncio.timeout(60):
+        await site.heard.wait()
+    assert bad.progress.error is not None
+    assert "FileNotFoundError" in bad.progress.error
+    assert not bad.settled.is_set()
+    [(run, topic, text)] = site.said
+    assert (run, topic) == ("bad", "unread")
+    assert text.startswith("run p/bad: its journal cannot be read (FileNotFoundError")
+    journal.with_name("away").rename(journal)
+    await site.settle(bad)
+    assert (await site.info("bad"))["rows"] == 2000
+    assert bad.progress.error is None
 
 
 @pytest.mark.parametrize(
@@ -284,6 +318,29 @@ async def test_who_takes_nothing_at_all_says_nothing_about_a_rows_size(site: Sit
     assert [topic for _, topic, _ in site.said] == ["tiny"]
     assert min(waits) >= 30, "slowly: a person has to act"
     assert site.uplink._most > MAX_FRAME, "what was learned then is forgotten"
+
+
+async def test_what_cannot_be_set_aside_keeps_no_other_run_back(site: Site, tmp_path: Path) -> None:
+    def refuse_big(_line: Line, streams: list[Stream]) -> Reply | None:
+        sizes = [len(frame) for stream in streams for frame in stream.frames]
+        return Reply(413, {}, b"") if max(sizes, default=0) > 2**17 else None
+
+    site.line.failures = [refuse_big] * 1000
+    big, beside = site.run("big", 0), site.run("beside")
+    big.aside = Aside(tmp_path / "missing" / "aside")
+    site.writers["big"].inbox.log({"noise": os.urandom(2**18).hex()})
+    site.send(big, beside)
+    await site.settle(beside)
+    async with asyncio.timeout(60):
+        await site.heard.wait()
+    [(run, topic, text)] = site.said
+    assert (run, topic) == ("big", "not aside")
+    assert "cannot be set aside: [Errno 2]" in text
+    assert beside.progress.error is None
+    assert (await site.info("beside"))["rows"] == 10
+    big.aside.folder.parent.mkdir()
+    await site.settle(big)
+    assert len(big.aside.files) == 1
 
 
 async def test_one_refused_writer_does_not_stop_the_others(site: Site) -> None:
