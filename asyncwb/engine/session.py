@@ -142,6 +142,10 @@ class Submits(Protocol):
     def submit(self, work: Work[T]) -> Future[T]:
         """Run `work(worker)` on the engine's loop; never waits."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is sent any more, None while it works."""
+
 
 class Session:
     """Takes rows and events, and answers for them.
@@ -303,7 +307,7 @@ class Session:
             lag=0.0 if complete else max(0.0, time.monotonic() - since),
             last_error=progress.refused
             or _text(self.inbox.disk_error)
-            or _text(self.sync_error)
+            or (None if complete else _text(self.sync_error) or self.engine.problem)
             or progress.error
             or self.files.error,
             connected=progress.connected,

@@ -108,7 +108,8 @@ class Helpers(ThreadPoolExecutor):
 class Engine:
     """Runs coroutines on the engine's loop; from any thread, in the order of submission.
 
-    Mutable state, guarded by `_lock`: `_waiting` (submitted, not begun), `_worker`, `_loop`.
+    Mutable state, guarded by `_lock`: `_waiting` (submitted, not begun), `_worker`, `_loop`,
+    `_stopped`; `_error`, what it has ended with.
     """
 
     _current: Engine | None = None
@@ -121,6 +122,7 @@ class Engine:
         self._worker: Worker | None = None
         self._loop: AbstractEventLoop | None = None
         self._stopped = False
+        self._error: BaseException | None = None
         self._helpers = Helpers()  # now: a program may end before the engine's imports have
         self._thread = threading.Thread(target=self._main, name="asyncwb-engine", daemon=True)
         self._thread.start()
@@ -149,6 +151,11 @@ class Engine:
             loop.call_soon_threadsafe(worker.look)
         return future
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is sent any more, None while it works."""
+        return _stopped(self._error) if self._stopped else None
+
     def stop(self) -> None:
         """End the loop and the thread; what was submitted and has not ended is cancelled."""
         with self._lock:
@@ -172,7 +179,7 @@ class Engine:
     def _end(self, error: BaseException | None) -> None:
         """Answer everything that was submitted and will not be done."""
         with self._lock:
-            self._stopped, self._loop = True, None
+            self._stopped, self._error, self._loop = True, error, None
             waiting, self._waiting = self._waiting, deque()
         for _, future in waiting:
             future.set_exception(_stopped_by(error))
@@ -192,9 +199,14 @@ def _stopped_by(error: BaseException | None) -> EngineStopped:
     if error is None:
         return EngineStopped()
     return EngineStopped(
-        f"the logging engine has stopped ({type(error).__name__}: {error}); what was logged is "
-        "safe in the journal on disk. Send it with: asyncwb sync"
+        f"{_stopped(error)}; what was logged is safe in the journal on disk. Send it with: "
+        "asyncwb sync"
     )
+
+
+def _stopped(error: BaseException | None) -> str:
+    why = "" if error is None else f" ({type(error).__name__}: {error})"
+    return f"the logging engine has stopped{why}"
 
 
 class _Fork:

@@ -48,6 +48,26 @@ def nowhere() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+def test_an_engine_that_has_stopped_is_in_the_status(nowhere: str) -> None:
+    run = asyncwb.init("p", settings={"base_url": nowhere, "detach_uploader": False})
+    run.log({"n": 1})
+    assert run.status().last_error is None
+    Engine.current().stop()
+    assert run.status().last_error == "the logging engine has stopped"
+    run.finish()
+    assert run.status().journaled == 1
+
+
+def test_a_disk_that_refuses_matters_no_more_once_all_has_arrived(
+    to_server: Settings,
+) -> None:
+    with asyncwb.init("p", id="r", settings={**to_server.given, "sync_interval": 60}) as run:
+        run.log({"n": 1})
+        run._session.sync_error = OSError(errno.EIO, "refused")  # as a sync that came earlier has
+        assert run.flush()
+        assert run.status().last_error is None
+
+
 def test_a_journal_that_cannot_be_deleted_is_no_error(
     to_server: Settings, ask: Ask, rows_of: Rows
 ) -> None:
