@@ -148,7 +148,7 @@ class Engine:
             self._waiting.append((work, future))
             loop, worker = self._loop, self._worker
         if loop is not None and worker is not None:
-            loop.call_soon_threadsafe(worker.look)
+            _call(loop, worker.look)
         return future
 
     @property
@@ -162,7 +162,7 @@ class Engine:
             self._stopped = True
             loop, worker = self._loop, self._worker
         if loop is not None and worker is not None and self._thread.is_alive():
-            loop.call_soon_threadsafe(worker.stopping.set)
+            _call(loop, worker.stopping.set)
             self._thread.join(_STOP_TIMEOUT)
 
     def _main(self) -> None:
@@ -193,6 +193,11 @@ class Engine:
         """Take what was submitted first; None where nothing waits."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
+
+
+def _call(loop: AbstractEventLoop, callback: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # it is closed by now: `_end` answers what waits
+        loop.call_soon_threadsafe(callback)
 
 
 def _stopped_by(error: BaseException | None) -> EngineStopped:
