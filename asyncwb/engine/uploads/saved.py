@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -34,6 +35,8 @@ Seen: TypeAlias = tuple[int, int]
 """the (size, mtime_ns) of a file: another version of it has another"""
 
 GONE: Final[Seen] = (-1, 0)
+_LOCK_TIMEOUT: Final = 5.0
+_LOCK_POLL: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +163,13 @@ class Saved:
 
         Raises:
             Error: as `read`.
-            OSError: they cannot be written; what was there before still is.
+            OSError: they cannot be written, or another process (one that was stopped, say) does
+                not give back the lock within seconds; what was there before still is.
         """
         path = self._path.with_name("files.lock")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            _lock(fd, path)
             files = dict(self.read())
             yield files
             fresh = self._path.with_name("files.json.new")
@@ -256,6 +260,18 @@ class Saved:
             return
         for part in ("files.json", "files.json.new", "files.lock", "uploads.lock"):
             self._path.with_name(part).unlink(missing_ok=True)
+
+
+def _lock(fd: int, path: Path) -> None:
+    """Take a lock that others hold for milliseconds; raises TimeoutError where one keeps it."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"another process keeps the lock {path}") from None
+            time.sleep(_LOCK_POLL)
 
 
 def _plain(file: SavedFile) -> JsonObject:

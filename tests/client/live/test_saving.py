@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import inspect
 import os
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import asyncwb
 import asyncwb.aio
 from asyncwb.client.live._sync.run import Run
 from asyncwb.client.live.run import AsyncRun
+from asyncwb.engine.uploads import saved
 from asyncwb.engine.uploads.saved import Saved
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings
@@ -54,6 +56,23 @@ def noted(run: Any) -> dict[str, str]:
     """What is to be sent: names and policies."""
     files = Saved(run._session.folder).read()
     return {name: file.policy for name, file in files.items()}
+
+
+def test_a_lock_that_a_stopped_process_keeps_holds_nobody_up(
+    here: Path, server: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved, "_LOCK_TIMEOUT", 0.05)
+    given = {"base_url": server.url, "api_key": server.api_key, "detach_uploader": False}
+    run = asyncwb.init("p", settings={**given, "flush_interval": 0.01})
+    run.save("top.txt")
+    lock = os.open(run._session.folder.path / "files.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert run.save("ckpt/a.pt") == []
+    assert "another process keeps the lock" in run.status().files_failed["ckpt/a.pt"]
+    run.finish()
+    os.close(lock)
+    waiting = {file.name for file in Saved(run._session.folder).waiting()}
+    assert waiting <= {"top.txt"}, "at most what could not be noted is sent once more"
 
 
 def test_names_are_relative_to_the_base(run: Any, here: Path) -> None:
