@@ -18,6 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncwb.errors import LogTypeError
+from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.values import Row, convert_row, dumps, loads, to_wire
 
 NAN, INF = math.nan, math.inf
@@ -148,6 +149,35 @@ def test_conversion(value: Any, wire: Any) -> None:
     assert converted == wire
     assert type(converted) is type(wire)
     assert loads(dumps(converted)) == wire
+
+
+@pytest.mark.parametrize("number", [NAN, INF])
+@pytest.mark.parametrize("shape", [lambda x: [x], lambda x: (0, {"b": (None, [x])})])
+def test_a_float_that_is_not_finite_is_found_beside_nulls(shape: Any, number: float) -> None:
+    assert loads(dumps({"a": [None, "null"], "x": shape(1.5)})) == {
+        "a": [None, "null"],
+        "x": json.loads(json.dumps(shape(1.5))),
+    }
+    [found] = [token for token in (b"NaN", b"Infinity") if token in dumps(shape(number))]
+    assert found == json.dumps(number).encode()
+
+
+def test_what_looks_at_every_number_calls_nothing_for_it() -> None:
+    """A server does this on its loop, for documents of a million numbers."""
+    value = {"a": [0] * 1000, "b": [0.5] * 1000, "c": ["null"] * 1000}
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        dumps(value)
+        keys.is_too_deep(value)
+    finally:
+        sys.setprofile(None)
+    assert calls < 100
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF, np.float32("nan"), np.array(-INF)])
