@@ -15,6 +15,7 @@ import typer
 
 from asyncwb.cli.output import OutputError
 from asyncwb.cli.server import load
+from asyncwb.printable import counted
 from asyncwb.settings import Settings
 
 Data: TypeAlias = Annotated[
@@ -49,7 +50,7 @@ def backup(
     made = asyncio.run(_room().backup(_config(data, database, objects), target))
     _tell(
         made.problems,
-        f"{target} holds all that the server had at one moment: {made.copied:,} objects "
+        f"{target} holds all that the server had at one moment: {counted(made.copied, 'object')} "
         f"({made.size:,} bytes) copied, {made.kept:,} there already, {made.removed:,} dropped.",
     )
 
@@ -69,8 +70,8 @@ def restore(
     made = asyncio.run(_room().restore(config, _absolute(folder)))
     _tell(
         made.problems,
-        f"Restored {made.copied:,} objects ({made.size:,} bytes) and the database; the data folder "
-        f"is {config.data}.",
+        f"Restored {counted(made.copied, 'object')} ({made.size:,} bytes) and the database; "
+        f"the data folder is {config.data}.",
     )
 
 
@@ -93,15 +94,23 @@ def verify(
         whole = "" if made.problems else " Nothing is damaged."
         _tell(
             made.problems,
-            f"Read the database and {made.kept:,} objects ({made.size:,} bytes).{whole}",
+            f"Read the database and {counted(made.kept, 'object')} ({made.size:,} bytes).{whole}",
         )
         return
     config = _config(data, database, objects)
     found = asyncio.run(load("asyncwb.server.backups.verify").verify(config))
-    counts = ", ".join(f"{count:,} {what}" for what, count in sorted(found.counts.items()))
-    old = f" {found.unchecked:,} of them are older than checksums." if found.unchecked else ""
+    counts = ", ".join(_counted(count, what) for what, count in sorted(found.counts.items()))
+    old = (
+        f" {found.unchecked:,} of them have no checksum, as an older release wrote them."
+        if found.unchecked
+        else ""
+    )
     whole = "" if found.problems else " Nothing is damaged."
     _tell(found.problems, f"Read {counts or 'an empty store'}.{old}{whole}")
+
+
+def _counted(count: int, kind: str) -> str:
+    return f"{counted(count, 'block')} of lines" if kind == "lines" else counted(count, kind)
 
 
 def _tell(problems: Sequence[str], summary: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Cli
 
@@ -16,7 +19,7 @@ def test_a_server_is_backed_up_verified_and_restored(
     assert "0 objects (0 bytes) copied" in made.stdout
     read = cli("verify", "--data", data)
     assert (read.returncode, read.stderr) == (0, "")
-    assert "Nothing is damaged." in read.stdout
+    assert read.stdout == "Read an empty store. Nothing is damaged.\n"
     restored = cli("restore", str(folder), "--data", str(tmp_path / "new"))
     assert restored.returncode == 0, restored.stderr
     assert (tmp_path / "new" / "api_key").read_text().strip() == served[1]
@@ -26,6 +29,19 @@ def test_a_server_is_backed_up_verified_and_restored(
     assert damaged.returncode == 1
     assert "its SHA-256 does not match" in damaged.stderr
     assert "Nothing is damaged" not in damaged.stdout
+
+
+@pytest.mark.usefixtures("stop_server")
+def test_a_store_of_this_release_has_checksums_only(
+    cli: Cli, log_offline: Callable[[str, int], Path]
+) -> None:
+    log_offline("one", 5)
+    assert cli("sync").returncode == 0
+    read = cli("verify")
+    assert (read.returncode, read.stderr) == (0, "")
+    assert read.stdout.startswith("Read 4 documents, 1 ")
+    assert read.stdout.endswith(". Nothing is damaged.\n")
+    assert "checksum" not in read.stdout
 
 
 def test_where_there_is_nothing_it_is_said(cli: Cli, tmp_path: Path) -> None:

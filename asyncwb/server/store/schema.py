@@ -228,7 +228,7 @@ runs = Table(
     # Somebody asked for the run to end; its client is told until it does.
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     # The last row of system metrics, as JSON.
-    Column("system", Document, nullable=False, server_default="{}"),
+    Column("system", Document, nullable=False, default="{}", server_default="{}"),
     # The version of the run that `field_values` was made from; -1 before the first time.
     Column("indexed_version", BigInteger, nullable=False, server_default="-1"),
     UniqueConstraint("project_id", "run"),
