@@ -348,13 +348,14 @@ def _known(name: str, where: str) -> str:
     if name in _TABLE:
         return name
     raise SettingsError(
-        f"{where}: there is no setting {name!r}{_closest(name, _TABLE)}. "
+        f"{where}: there is no setting {name!r}{closest(name, _TABLE)}. "
         "Nothing was started; correct the name or leave it out.",
         name,
     )
 
 
-def _closest(name: str, names: Iterable[str]) -> str:
+def closest(name: str, names: Iterable[str]) -> str:
+    """Write which of the names a mistyped one may stand for, or nothing."""
     import difflib  # only for a message
 
     near = difflib.get_close_matches(name, list(names), n=1)
@@ -436,7 +437,7 @@ def _warn_of_strangers(environ: Mapping[str, str]) -> None:
     for variable in environ:
         ours = variable.startswith(_PREFIX) and not variable.startswith(_NOT_SETTINGS)
         if ours and variable not in names:
-            _warn_of_stranger(variable, _closest(variable, names))
+            _warn_of_stranger(variable, closest(variable, names))
 
 
 @cache

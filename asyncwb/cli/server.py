@@ -80,14 +80,14 @@ def server(
         public_url=public_url or None,
         hosts=tuple(allow_host or ()),
     )
-    package.serve(config, lambda url: _announce(url, folder))
+    package.serve(config, lambda url: _announce(url, config.public_url or url, folder))
 
 
-def _announce(url: str, folder: Path) -> None:
+def _announce(url: str, reached_at: str, folder: Path) -> None:
     with contextlib.suppress(OSError, ValueError):  # it serves, whether or not that can be read
         say(
             f"Serving at {url}, data in {folder}. The admin's API key is in {folder / 'api_key'}.\n"
-            f"To send runs here: asyncwb login --host {url}"
+            f"To send runs here: asyncwb login --host {reached_at}"
         )
 
 

@@ -39,7 +39,10 @@ def test_an_admin_lets_a_colleague_in(
     cli: Cli, served: tuple[str, str], environ: dict[str, str], tmp_path: Path
 ) -> None:
     url, key = served
-    assert "No server runs on this machine" in cli("users").stderr
+    nowhere = cli("users").stderr
+    assert "No server runs on this machine" in nowhere
+    assert "asyncwb server" in nowhere
+    assert "asyncwb login --host URL" in nowhere
     said(cli("login", "--host", url, "--key", key))
     assert "the team lab is there" in said(cli("teams", "lab", "--create")).lower()
     link = said(cli("invite", "--team", "lab", "--role", "viewer")).splitlines()[1]

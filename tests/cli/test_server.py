@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,21 @@ def test_it_serves_and_keeps_its_folder_to_itself(
     assert "Traceback" not in second.stderr + taken.stderr
     quiet = cli("server", "--port", "0", "--data", str(tmp_path / "served"), "--embedded")
     assert quiet.returncode == 0, "an embedded server gives way"
+
+
+def test_it_tells_the_address_that_users_reach_it_at(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "asyncwb", "server", "--port", "0"]
+    command += ["--data", str(tmp_path / "served"), "--public-url", "https://tracker.example.org/a"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(2)]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert said[0].startswith("Serving at http://127.0.0.1:")
+    login = "asyncwb login --host https://tracker.example.org/a"
+    assert said[1] == f"To send runs here: {login}\n"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from asyncwb.engine.journal.folder import RunFolder, new_writer, run_folders
 from asyncwb.engine.session import Session
 from asyncwb.engine.thread import Engine
 from asyncwb.errors import ArgumentError, Error, UsageError
-from asyncwb.settings import Settings
+from asyncwb.settings import Settings, closest
 from asyncwb.typing import JsonObject
 from asyncwb.version import __version__
 from asyncwb.wire.run_names import made_name
@@ -67,7 +67,8 @@ def _start(
 ) -> _Start:
     for name in arguments:
         if name not in Arguments.__annotations__:
-            raise TypeError(f"{what}() got an unexpected keyword argument {name!r}")
+            meant = closest(name, Arguments.__annotations__)
+            raise TypeError(f"{what}() got an unexpected keyword argument {name!r}{meant}")
     return _Start(project, entity, **arguments)
 
 

@@ -35,8 +35,8 @@ def announced(folder: Path) -> LocalServer:
         secret = (folder / proof.SECRET_FILE).read_text().strip()
     except (OSError, ValueError, KeyError, TypeError):
         raise CommError(
-            "No server runs on this machine. Nothing was done; for another one: "
-            "asyncwb login --host URL"
+            "No server runs on this machine. Nothing was done; start it with: asyncwb server, "
+            "or choose another one with: asyncwb login --host URL"
         ) from None
     return LocalServer(url, key, build_opener(ProxyHandler({}), _Handler(secret)))
 

@@ -75,6 +75,8 @@ def test_an_argument_at_fault_starts_nothing(arguments: Any, data_folder: Path) 
         asyncwb.init(foo=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^init_async\(\) got an unexpected .* 'foo'$"):
         asyncwb.init_async(foo=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r" 'nam' \(did you mean 'name'\?\)$"):
+        asyncwb.init(nam="x")  # type: ignore[call-arg]
 
 
 def test_resume_asks_the_server(to_server: Settings, ask: Ask) -> None:
