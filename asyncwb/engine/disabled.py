@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from asyncwb.engine.frames.oversized import Aside
 from asyncwb.engine.frames.progress import Progress
 from asyncwb.engine.notices import Notices
-from asyncwb.engine.process.ending import Ending
-from asyncwb.engine.session import RunStatus
+from asyncwb.engine.process.ending import Ending, Others
+from asyncwb.engine.session import RunInbox, RunPlace, RunStatus, RunSummary
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings
 from asyncwb.typing import JsonObject
@@ -29,8 +29,15 @@ from asyncwb.wire.summary.metrics import MetricRule, MetricRules
 T = TypeVar("T")
 
 
+class _Place(NamedTuple):
+    """Where a run lies that has no folder of its own."""
+
+    path: Path
+    files: Path
+
+
 class DisabledSession:
-    """Has the shape of a `Session`, and forgets everything but step and summary.
+    """An `AnySession` that forgets everything but step and summary, and is its own inbox.
 
     Mutable state, guarded by `_lock`: the step rule, the last values, `_closed`.
     """
@@ -42,9 +49,12 @@ class DisabledSession:
         self.rules = MetricRules()
         self.rule = StepRule(settings.step_policy, 0)
         self.progress = Progress()
-        self.inbox = self.summary = self.folder = self
-        self.files = Path(gettempdir())
-        self.aside = Aside(self.files)
+        self.inbox: RunInbox = self
+        self.summary: RunSummary = self
+        self.folder: RunPlace = _Place(Path(gettempdir()), Path(gettempdir()))
+        self.aside = Aside(self.folder.path)
+        self.sync_error: OSError | None = None
+        self.has_arrived = True  # nothing is owed to anybody
         self._lock = threading.RLock()  # a signal handler may log in the middle of log()
         self._values: JsonObject = {}
         self.accepted = 0
@@ -73,7 +83,7 @@ class DisabledSession:
     def is_interrupted(self) -> bool:
         return False
 
-    def count_dropped(self, reason: str, rows: int = 1) -> None:
+    def count_dropped(self, reason: str) -> None:
         raise AssertionError("nothing is dropped where nothing is kept")
 
     def event(self, event: JsonObject) -> None:
@@ -103,6 +113,10 @@ class DisabledSession:
         del exit_code, timeout  # nobody is told, and nothing has to be waited for
         self._closed = True
         return _done(Ending(complete=True))
+
+    def send_others(self, timeout: float) -> Future[Others]:
+        del timeout  # no other process writes to the run
+        return _done(Others())
 
     def release(self, *, complete: bool) -> None:
         del complete

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 from asyncwb.engine.frames.oversized import Aside
@@ -130,6 +131,99 @@ class Worker(Protocol):
 
     async def send_others(self, session: Session, timeout: float) -> Others:
         """Send what other processes left of a session's run."""
+
+
+class RunInbox(Protocol):
+    """Takes what a run says beside its rows: see `engine.journal.inbox`."""
+
+    @property
+    def unwritten(self) -> Sequence[JsonObject]:
+        """Once closed, the events for which the disk had no room."""
+
+    def event(self, event: JsonObject) -> None:
+        """Take an event; raises UsageError once the run has finished."""
+
+    def count_dropped(self, reason: str) -> None:
+        """Account for a row that was not accepted."""
+
+    def is_interrupted(self) -> bool:
+        """Tell whether the caller is a signal handler inside a call of this."""
+
+
+class RunSummary(Protocol):
+    """The summary as far as this process knows it: see `engine.summary`."""
+
+    def read(self) -> JsonObject:
+        """Return the last values by path."""
+
+
+class RunPlace(Protocol):
+    """Where a run lies on this disk: see `engine.journal.folder`."""
+
+    @property
+    def path(self) -> Path:
+        """All of it."""
+
+    @property
+    def files(self) -> Path:
+        """The user's files."""
+
+
+class AnySession(Protocol):
+    """What the faces of a run ask of its session, whatever becomes of what is logged: `Session`,
+    or `DisabledSession`."""
+
+    settings: Settings
+    head: StreamHead
+    notices: Notices
+    rule: StepRule
+    progress: Progress
+    aside: Aside
+    sync_error: OSError | None
+
+    @property
+    def inbox(self) -> RunInbox:
+        """Where events go."""
+
+    @property
+    def summary(self) -> RunSummary:
+        """What is read of the summary."""
+
+    @property
+    def folder(self) -> RunPlace:
+        """Where the run lies."""
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether nothing that was said is still owed to a server."""
+
+    def log(
+        self, data: Mapping[str, object], step: int | None = None, commit: bool | None = None
+    ) -> bool:
+        """Take a row; raises what it cannot be. False: the caller has to wait for room."""
+
+    def log_when_room(
+        self, data: JsonObject, step: int | None, commit: bool | None
+    ) -> Future[None]:
+        """Take a row once there is room."""
+
+    def define(self, event: JsonObject) -> MetricRule:
+        """Take a metric definition, and return the rule that holds for its name from now on."""
+
+    def status(self) -> RunStatus:
+        """Count what was accepted, acknowledged and dropped."""
+
+    def flush(self, *, durable: bool, timeout: float) -> Future[bool]:
+        """Have everything logged so far acknowledged; `durable`: on this machine's disk."""
+
+    def finish(self, exit_code: int | None, timeout: float) -> Future[Ending]:
+        """Refuse everything from now on, and send the rest."""
+
+    def send_others(self, timeout: float) -> Future[Others]:
+        """Send what processes that have ended meanwhile left of the run."""
+
+    def release(self, *, complete: bool) -> None:
+        """Let go of what is held on this disk, after `finish`."""
 
 
 Work: TypeAlias = Callable[[Worker], Coroutine[object, object, T]]

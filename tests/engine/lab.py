@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asyncwb.client.live._sync.run import Run
+from asyncwb.client.live.run import AsyncRun
 from asyncwb.engine.frames.pipeline import FoundSegments, LiveSegments, Reader
 from asyncwb.engine.journal.inbox import Inbox
 from asyncwb.engine.journal.journal import Journal
+from asyncwb.engine.session import Session
 from asyncwb.wire.history import StepRule
 from asyncwb.wire.rows.frames import Frame, decode
 
@@ -53,6 +56,12 @@ def writer(
             yield Writer(made, inbox)
         finally:
             made.close(delete=True)
+
+
+def session_of(run: Run | AsyncRun) -> Session:
+    """The session of a run that is not disabled."""
+    assert isinstance(run._session, Session)
+    return run._session
 
 
 def frames_of(reader: Reader, **limits: int) -> list[Frame]:

@@ -10,6 +10,7 @@ import asyncwb
 from asyncwb.client.live._sync.run import Run
 from asyncwb.engine.session import Session
 from asyncwb.settings import Settings
+from tests.engine.lab import session_of
 from tests.fix_faults import wait_for
 
 _GROUPED = Settings(mode="offline", flush_interval=1.0, sync_interval=0.2)
@@ -17,7 +18,7 @@ _GROUPED = Settings(mode="offline", flush_interval=1.0, sync_interval=0.2)
 
 def is_synced(run: Run) -> bool:
     """Whether the disk has all that the run has said."""
-    session = run._session
+    session = session_of(run)
     return session.synced_seq >= session.inbox.next_seq
 
 

@@ -24,7 +24,7 @@ from asyncwb.client.live.state import Attrs, RunState, check_tags
 from asyncwb.client.waiting import wait, wait_async
 from asyncwb.engine.disabled import DisabledSession
 from asyncwb.engine.journal.folder import RunFolder, new_writer, run_folders
-from asyncwb.engine.session import Session
+from asyncwb.engine.session import AnySession, Session
 from asyncwb.engine.thread import Engine
 from asyncwb.errors import ArgumentError, Error, UsageError
 from asyncwb.settings import Settings, closest
@@ -201,7 +201,7 @@ class _Start:
             "client": __version__,
             "resume": settings.resume,
         }
-        session: Any
+        session: AnySession
         if settings.mode == "disabled":
             session = DisabledSession(settings, self._head(), start)
         else:
@@ -222,7 +222,7 @@ class _Start:
             allow_val_change=self.allow_val_change,
         )
         run = face(state)
-        if settings.mode != "disabled":
+        if isinstance(session, Session):
             at_exit.watch()
             session.reopened = lambda: at_exit.adopt(state)
         current.enter(run)

@@ -15,7 +15,7 @@ from asyncwb.client.live.config import Config
 from asyncwb.client.live.summary import Summary
 from asyncwb.client.waiting import of_ones_own
 from asyncwb.engine.process.ending import Ending, Others
-from asyncwb.engine.session import Session
+from asyncwb.engine.session import AnySession, Session
 from asyncwb.errors import ArgumentError, SettingsError, UsageError
 from asyncwb.settings import default_entity
 from asyncwb.typing import FilePath, JsonObject
@@ -49,7 +49,7 @@ class RunState:
 
     def __init__(
         self,
-        session: Session,
+        session: AnySession,
         *,
         attrs: Attrs,
         config: Mapping[str, object],
@@ -113,10 +113,10 @@ class RunState:
                 "the run has finished: no more files can be saved to it. Those of before are "
                 "safe. Save before finish()."
             )
-        disabled = session.settings.mode == "disabled"
-        folder = session.folder.files if disabled else session.own_folder().files
+        keeps = session if isinstance(session, Session) else None  # a disabled run has no files
+        folder = self.files_dir if keeps is None else keeps.own_folder().files
         wanted = saving.understand(pattern, base_path, policy, expand, folder, session.notices)
-        return [] if disabled or wanted is None else saving.save(session, wanted)
+        return [] if keeps is None or wanted is None else saving.save(keeps, wanted)
 
     def _config_changed(self, values: JsonObject, deleted: list[str]) -> None:
         self.session.inbox.event({"t": "config", "set": values, "delete": deleted})

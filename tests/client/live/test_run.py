@@ -33,6 +33,7 @@ from asyncwb.engine.thread import Engine
 from asyncwb.errors import LogTypeError, SettingsError, UsageError
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
+from tests.engine.lab import session_of
 from tests.fix_disk import Disk
 from tests.fix_server import ServerHandle
 
@@ -281,7 +282,7 @@ def test_finish_returns_in_time_and_says_how_to_go_on(
     assert f"asyncwb sync {run._session.folder.path}" in said
     assert said.count("asyncwb sync") <= 2
     assert run.status().journaled == 100
-    assert list(run._session.folder.journal.iterdir())
+    assert list(session_of(run).folder.journal.iterdir())
 
 
 @pytest.mark.anyio
@@ -316,6 +317,15 @@ async def test_a_second_finish_waits_for_what_a_cancelled_one_has_begun(
     await run.finish()
     assert run.status() == final, "the final record, however often it is asked for"
     assert not run._session.folder.path.exists()
+
+
+def test_a_disabled_run_ends_also_where_nobody_waits_for_it() -> None:
+    run = asyncwb.init("p", mode="disabled")
+    run._state.finish(0, 1.0, None)
+    run._state.end(None)  # as Ctrl-C in finish() has it at the interpreter's exit
+    run.finish()
+    with pytest.raises(UsageError):
+        run.log({"i": 1})
 
 
 @pytest.mark.anyio
@@ -373,7 +383,7 @@ def _outbox_of(run: Run) -> Outbox:
     async def find(worker: Any) -> Outbox:
         return cast("Outbox", worker.sessions[run._session])
 
-    return run._session.engine.submit(find).result(10)
+    return session_of(run).engine.submit(find).result(10)
 
 
 @pytest.mark.parametrize("rows", [500, 3000])
@@ -735,7 +745,7 @@ def log_until_full(run: Run) -> int:
     """Log until not even an event finds room; returns how many rows were taken."""
     while not run.status().dropped:
         run.log({"x": 1.0})
-    while not run._session.inbox.holds_back:
+    while not session_of(run).inbox.holds_back:
         run.summary["s"] = 1
     return run.status().accepted
 

@@ -25,6 +25,7 @@ from asyncwb.engine.uplink.http import Http
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
 from tests.conftest import stop_embedded
+from tests.engine.lab import session_of
 
 pytestmark = pytest.mark.anyio
 
@@ -177,7 +178,7 @@ async def test_a_damaged_run_gives_what_can_be_read_and_stops_nobody(
     cut = run._session.folder.path
     (segment,) = cut.glob("journal/*.seg")
     data = bytearray(segment.read_bytes())
-    end = run._session.inbox._end
+    end = session_of(run).inbox._end
     data[end - 400] ^= 1
     segment.write_bytes(bytes(data))
     frames = sealed / "sealed" / "frames.awf"
@@ -304,7 +305,7 @@ async def test_a_sync_leaves_the_start_to_the_process_that_still_has_it(
     run = asyncwb.init("p", id="r", config={"lr": 1}, settings=nowhere)
     for i in range(20_000):
         run.log({"i": i})
-    folder, journal = run._session.folder.path, run._session.journal
+    folder, journal = run._session.folder.path, session_of(run).journal
     first = journal.segments[0]
     journal.trim(first.first_seq + first.count)  # a server had it, and has lost it
     (result,) = await send(to_server, folder)

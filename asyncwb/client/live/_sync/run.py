@@ -21,7 +21,7 @@ from asyncwb.client.live.config import Config, ConfigStatic
 from asyncwb.client.live.state import RunState, check_exit_code, check_timeout
 from asyncwb.client.live.summary import Summary
 from asyncwb.client.waiting import at_once, wait
-from asyncwb.engine.session import RunStatus, Session
+from asyncwb.engine.session import AnySession, RunStatus
 from asyncwb.engine.uploads.saved import Policy
 from asyncwb.errors import EngineStopped, UsageError
 from asyncwb.settings import Settings
@@ -41,7 +41,7 @@ class Run:
 
     def __init__(self, state: RunState) -> None:
         self._state = state
-        self._session: Session = state.session
+        self._session: AnySession = state.session
         self._config: Config = state.config
         self._summary: Summary = state.summary
         self._log = state.session.log
