@@ -8,7 +8,7 @@ input or output over the network: the uplink takes frames from it and tells it w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -50,7 +50,8 @@ class Outbox:
     closed, or it does not know that a writer which died has said all), `claimed` (the highest
     number below which the server said it has all), `sent_to` (one past the last that it was sent),
     `unread` (why the source gives nothing, None where it gives), `unread_until` (monotonic time
-    before which it is not asked again).
+    before which it is not asked again), `_gaps` ([first, end) of the numbers that were given as
+    lost, which `progress.lost` counts).
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Outbox:
         self._source = source
         self._sent = 0
         self._idle = False
-        self._lost_to = 0
+        self._gaps: list[tuple[int, int]] = []
         self._most, self._most_raw = MAX_FRAME, MAX_RAW
 
     def head_with(self, frames: list[Prepared]) -> StreamHead:
@@ -196,22 +197,29 @@ class Outbox:
             self.waiting -= done.raw
         return done
 
-    def _drop_all(self) -> None:
-        self._forget_ready()
+    def _drop_all(self, known: int = 0) -> None:
+        self._forget_ready(known)
         self.pending.clear()
         self.size = self.waiting = 0
 
-    def _forget_ready(self) -> None:
-        """Count on the frames in memory no more: only what the journal holds is safe."""
+    def _forget_ready(self, known: int = 0) -> None:
+        """Count on the frames in memory no more, but for what lies before `known`: only what the
+        journal holds is safe."""
         if self.pending:
-            self.progress.lost -= sum(p.lost for p in self.pending if p.end_seq <= self._lost_to)
-            self._lost_to = min(self._lost_to, self.pending[0].first_seq)
+            at = max(known, self.pending[0].first_seq)
+            self._count_gaps((first, min(end, at)) for first, end in self._gaps if first < at)
         self.progress.ready_seq = self.progress.next_seq
 
     def _count_lost(self, prepared: Prepared) -> None:
-        if prepared.lost and prepared.end_seq > self._lost_to:  # once, however often it is sent
-            self.progress.lost += prepared.lost
-            self._lost_to = prepared.end_seq
+        if prepared.lost:  # a server that loses its data again is told of it again, and of more
+            first, end = prepared.first_seq, prepared.end_seq
+            met = [gap for gap in self._gaps if first <= gap[1] and gap[0] <= end]
+            whole = min([first, *(gap[0] for gap in met)]), max([end, *(gap[1] for gap in met)])
+            self._count_gaps([*(gap for gap in self._gaps if gap not in met), whole])
+
+    def _count_gaps(self, gaps: Iterable[tuple[int, int]]) -> None:
+        self._gaps = [*gaps]
+        self.progress.lost = sum(end - first for first, end in self._gaps)
 
     def hear(self, next_seq: int) -> int:
         """Note what the server says that it has; returns how much of that can be believed.
@@ -265,7 +273,7 @@ class Outbox:
             while self.pending and self.pending[0].first_seq < next_seq:
                 self._drop_first()
             return
-        self._drop_all()
+        self._drop_all(next_seq)
         self._source = self._source.restart(next_seq)
         self._idle = False
 
