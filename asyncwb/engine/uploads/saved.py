@@ -151,7 +151,7 @@ class Saved:
                 return self._cache[1]
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise Error(
                 f"{self._path} cannot be read ({error}), so it is not known which files are to be "
                 f"sent. They are untouched, in {self._folder.files} or where they were saved from."
