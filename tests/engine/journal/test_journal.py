@@ -1,4 +1,7 @@
-"""The journal on its disk: what is forced there, what is made ahead, and who waits for it."""
+"""The journal: every number is there in order, until it is acknowledged, whatever is called when.
+
+And on its disk: what is forced there, what is made ahead, and who waits for it.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,23 @@ import mmap
 import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from threading import Event, Thread
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from asyncwb.engine.journal.journal import find_segments
+from asyncwb.engine.frames.pipeline import FoundSegments, LiveSegments, Reader
+from asyncwb.engine.journal.journal import find_segments, is_started
 from asyncwb.engine.journal.segment import Segment
-from tests.engine.lab import SMALL, Writer, writer
+from tests.engine.lab import SMALL, Row, Writer, frames_of, writer
 from tests.fix_disk import Disk
+
+BOUND = 24 * SMALL
+"""bytes that a journal under test may have"""
 
 
 def fill(w: Writer, segments: int) -> None:
@@ -126,3 +137,172 @@ def test_a_file_that_is_made_while_names_are_forced_is_forced_later(
         assert not w.journal.spares, "the one that was made is written now"
         w.journal.sync()
         assert w.journal.folder.resolve() in watched_disk.forced
+
+
+class JournalAndReaders(RuleBasedStateMachine):
+    """A journal under every order of calls; the model: `written`, what each number is, and which
+    numbers were dropped.
+
+    `follows` reads from the beginning on; `read` is what it has got: rows, and what it missed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.written: list[Row] = []
+        self.dropped: set[int] = set()
+        self.acknowledged = 0
+        self.read: list[Row | None] = []
+
+    @initialize(use_map=st.booleans(), most=st.sampled_from([SMALL, 4 * SMALL]))
+    def open(self, use_map: bool, most: int) -> None:
+        self.w = self.stack.enter_context(
+            writer(first_capacity=SMALL, max_capacity=most, max_bytes=BOUND, use_map=use_map)
+        )
+        self.journal = self.w.journal
+        self.follows = Reader(LiveSegments(self.journal))
+
+    @rule(rows=st.integers(1, 150), wide=st.integers(0, 2 * SMALL))
+    def log(self, rows: int, wide: int) -> None:
+        for i in range(rows):
+            row = {"i": len(self.written)} | ({"wide": "x" * wide} if not i and wide else {})
+            if not self.w.inbox.log(row):
+                assert not self.journal.has_room(), "full"
+                return
+            self.written.append({"_step": len(self.written), **row})
+
+    @rule()
+    def prepare(self) -> None:
+        had_segments, had_room = bool(self.journal.segments), self.journal.has_room()
+        self.journal.prepare()
+        if had_segments and had_room:
+            assert self.journal.spares
+            assert not self.journal.lacks_spares
+
+    @rule(data=st.data())
+    def trim(self, data: st.DataObject) -> None:
+        first = self.acknowledged
+        self.acknowledged = data.draw(st.integers(first, len(self.written)), label="next_seq")
+        had_old, before = self.journal.has_old(self.acknowledged), [*self.journal.segments]
+        assert self.journal.trim(self.acknowledged) == had_old
+        gone = before[: len(before) - len(self.journal.segments)]
+        assert all(s.first_seq + s.count <= self.acknowledged for s in gone)
+        assert not self.journal.has_old(self.acknowledged)
+        first_left = next(iter(self.journal.segments), None)
+        if first_left is not None and first_left.closed:
+            assert first_left.first_seq + first_left.count > self.acknowledged, "all that can go"
+
+    @rule()
+    def drop_oldest(self) -> None:
+        before = [*self.journal.segments]
+        went = self.journal.drop_oldest()
+        assert went == (len(before) > 1), "never the one that is written"
+        for segment in {*before} - {*self.journal.segments}:
+            self.dropped |= {*range(segment.first_seq, segment.first_seq + segment.count)}
+
+    @rule()
+    def sync(self) -> None:
+        self.journal.sync()
+        assert all(segment.synced >= segment.end for segment in self.journal.segments)
+
+    @rule()
+    def follow(self) -> None:
+        for frame in frames_of(self.follows):
+            assert frame.first_seq == len(self.read)
+            rows = [*frame.table.iter_rows()]
+            self.read += [None] * frame.lost or [without_time(row) for row in rows]
+        for seq, row in enumerate(self.read):
+            assert row is None or row == self.written[seq]
+
+    @rule()
+    def look(self) -> None:
+        assert self.w.rows() == self.kept(), "whoever comes now sees what was logged, and no more"
+
+    @rule()
+    def kill(self) -> None:
+        """Whoever comes after SIGKILL finds the files as they are now."""
+        found = FoundSegments(self.journal.folder)
+        frames = frames_of(Reader(found))
+        assert [without_time(r) for f in frames for r in f.table.iter_rows()] == self.kept()
+        assert not found.damage
+
+    @invariant()
+    def segments_are_in_order_and_nothing_else_is_missing(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        segments = [*self.journal.segments]
+        numbers = [range(s.first_seq, s.first_seq + s.count) for s in segments]
+        there = [seq for each in numbers for seq in each]
+        assert there == sorted({*there})
+        missing = {*range(len(self.written))} - {*there}
+        assert all(seq < self.acknowledged or seq in self.dropped for seq in missing)
+        indices = [segment.index for segment in [*segments, *self.journal.spares]]
+        assert indices == sorted({*indices}), "spares come behind what is written"
+        assert [segment.closed for segment in segments] == [True] * len(segments[:-1]) + [
+            False for _ in segments[-1:]
+        ]
+        for seq in (0, self.acknowledged, len(self.written)):
+            assert self.journal.gone(seq) == len([one for one in self.dropped if one >= seq])
+
+    @invariant()
+    def the_folder_holds_these_files(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        segments = [*self.journal.segments, *self.journal.spares]
+        assert find_segments(self.journal.folder) == [segment.path for segment in segments]
+        assert self.journal.size == sum(segment.capacity for segment in segments) <= BOUND
+        for segment in segments:
+            assert int(segment.path.stem) == segment.index
+            assert is_started(segment.path) == (segment not in self.journal.spares)
+
+    def kept(self) -> list[Row]:
+        """What is in the segments now."""
+        return [
+            self.written[seq]
+            for s in self.journal.segments
+            for seq in range(s.first_seq, s.first_seq + s.count)
+        ]
+
+    def teardown(self) -> None:
+        with self.stack:
+            self.follow()
+            self.follow()  # that a segment is closed is believed at the next look
+            assert len(self.read) == len(self.written)
+            kept = self.kept()
+            self.journal.close()
+            self.journal.close()
+            self.journal.prepare()
+            assert not self.journal.segments
+            assert not self.journal.spares
+            assert not self.journal.trim(len(self.written))
+            found = Reader(FoundSegments(self.journal.folder))
+            rows = [without_time(r) for f in frames_of(found) for r in f.table.iter_rows()]
+            assert rows == kept, "reopened"
+
+
+TestJournalAndReaders = JournalAndReaders.TestCase
+# Not shrunk: that takes longer than a test may.
+TestJournalAndReaders.settings = settings(
+    max_examples=60, stateful_step_count=30, phases=[Phase.reuse, Phase.generate]
+)
+
+
+def without_time(row: Row) -> Row:
+    """A row as the model has it."""
+    return {key: value for key, value in row.items() if key != "_timestamp"}
+
+
+def test_a_journal_that_is_closed_for_good_leaves_nothing() -> None:
+    with writer(first_capacity=SMALL, max_capacity=SMALL) as w:
+        fill(w, 3)
+        w.journal.prepare()
+        w.journal.close(delete=True)
+        assert not w.journal.folder.exists()
+
+
+def test_segments_double_up_to_the_largest() -> None:
+    with writer(first_capacity=SMALL, max_capacity=4 * SMALL) as w:
+        fill(w, 5)
+        sizes = [segment.capacity for segment in w.journal.segments]
+        assert sizes == [SMALL, 2 * SMALL, 4 * SMALL, 4 * SMALL, 4 * SMALL]
+        assert [path.stat().st_size for path in find_segments(w.journal.folder)] == sizes
