@@ -13,6 +13,7 @@ from typing import Any
 from asyncwb.client.live._sync.run import Run
 from asyncwb.client.live.run import AsyncRun
 from asyncwb.engine.frames.pipeline import FoundSegments, LiveSegments, Reader
+from asyncwb.engine.journal.folder import Description, RunFolder
 from asyncwb.engine.journal.inbox import Inbox
 from asyncwb.engine.journal.journal import Journal
 from asyncwb.engine.session import Session
@@ -62,6 +63,33 @@ def session_of(run: Run | AsyncRun) -> Session:
     """The session of a run that is not disabled."""
     assert isinstance(run._session, Session)
     return run._session
+
+
+def leave(
+    runs: Path,
+    run: str = "r",
+    rows: int = 10,
+    *,
+    first: int = 0,
+    who: str = "w1",
+    mode: str = "online",
+    base_url: str | None = None,
+    started_at: float = 1_700_000_000.0,
+    ends: bool = True,
+    resume: str = "allow",
+) -> RunFolder:
+    """Leave the folder of a process that logged rows `first`, `first` + 1, ... and is gone."""
+    described = Description(None, "p", run, who, mode, base_url, started_at)
+    folder = RunFolder.create(runs, described)
+    journal = Journal(folder.journal, first_capacity=SMALL, max_capacity=SMALL)
+    inbox = Inbox(journal, StepRule(step=first))
+    inbox.event({"t": "start", "at": started_at, "config": {"lr": 1}, "resume": resume})
+    for i in range(first, first + rows):
+        inbox.log({"i": i})
+    inbox.close({"t": "finish", "exit_code": 0, "at": started_at + 1} if ends else None)
+    journal.close()
+    folder.unlock()
+    return folder
 
 
 def frames_of(reader: Reader, **limits: int) -> list[Frame]:
