@@ -223,7 +223,7 @@ class Uplink:
             self._apply_all(request, answers)
             await self._rest(request)
             return
-        await self._give_up(batch)
+        await self._give_up()
         await self._pause(self._failed(batch, judged), urgent=False)
 
     def _apply_all(self, request: _Request, answers: list[Answer]) -> None:
@@ -249,14 +249,13 @@ class Uplink:
         if size < _BUSY and not hurry:
             await self._pause(self._flush_interval - (time.monotonic() - request.started))
 
-    async def _give_up(self, failed: Batch | None = None) -> None:
+    async def _give_up(self) -> None:
         """Call back every request: what is behind one that failed would only meet a hole."""
         self._well = False
         requests = list(self._requests)
         self._requests.clear()
-        for batch in (failed or [], *(request.batch for request in requests)):
-            for box, _ in batch:
-                box.unsend()
+        for box in self.outboxes:  # that of a request that is being answered among them
+            box.unsend()
         for request in requests:
             request.call_back()
         for request in requests:

@@ -222,8 +222,9 @@ async def test_a_journal_that_cannot_be_read_keeps_no_other_run_back(site: Site)
         [drops_the_answer, drops_the_answer, drops_the_answer],
         [lambda *_: Reply(200, {}, b"<html>"), lambda *_: Reply(200, {}, b'{"streams":[]}')],
         [lambda *_: Reply(200, {}, b'{"streams":[{}]}'), lambda *_: Reply(200, {}, b"[]")],
+        [lambda *_: RuntimeError("a fault of ours")] * 2,
     ],
-    ids=["busy", "broken", "answers dropped", "nonsense", "more nonsense"],
+    ids=["busy", "broken", "answers dropped", "nonsense", "more nonsense", "a fault of ours"],
 )
 async def test_what_fails_is_sent_again_and_counts_once(site: Site, failures: list[Answer]) -> None:
     site.line.failures = list(failures)
