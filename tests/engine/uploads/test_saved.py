@@ -145,8 +145,10 @@ def test_two_processes_write_at_once_and_nothing_is_lost(folder: RunFolder) -> N
         subprocess.Popen([*command, "b"], **pipes) as other,
     ):
         for process in (one, other):
+            assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
         for process in (one, other):
+            assert process.stdin is not None
             process.stdin.write(b"\n")
             process.stdin.flush()
         while one.poll() is None or other.poll() is None:
