@@ -254,6 +254,8 @@ class Outbox:
                 done = rest_of(done, known)
             self.progress.rows += done.rows if done.end_seq > known else 0
             known = max(known, done.end_seq)
+        if self.pending and self.pending[0].first_seq < next_seq and known < next_seq:
+            self.progress.rows += _rows_between(self.pending[0], known, next_seq)
         if next_seq > self.progress.next_seq:
             self.progress.reach(next_seq)
             self.rejections = 0
@@ -315,3 +317,11 @@ class Outbox:
     def _check_settled(self) -> None:
         if self.closed and self._idle and not self.pending and not (self.holds and self.ended):
             self.settled.set()
+
+
+def _rows_between(prepared: Prepared, first: int, end: int) -> int:
+    """Count a frame's rows from a number on, below another one that lies within it."""
+    if not prepared.rows:
+        return 0
+    rest = rest_of(prepared, first) if prepared.first_seq < first else prepared
+    return rest.rows - rest_of(rest, end).rows

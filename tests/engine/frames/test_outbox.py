@@ -229,6 +229,7 @@ def send_all(box: Outbox) -> None:
     """Send what there is; the server takes it."""
     while box.fill() or box.fill():  # that a segment is closed is believed at the next look
         pass
+    box.unsend()
     frames = box.take(MAX_RAW)
     box.send(frames)
     box.acknowledge(box.hear(frames[-1].end_seq))
@@ -246,6 +247,18 @@ def test_what_a_server_loses_twice_is_counted_once() -> None:
         gone = w.journal.segments[0].first_seq
         assert 300 < gone < 600
         assert box.progress.lost == gone
+
+
+@pytest.mark.parametrize("rewinds", [False, True])
+def test_rows_of_which_a_server_has_a_part_of_the_frame_are_counted_once(rewinds: bool) -> None:
+    with outbox() as (_, box):
+        for seq in (4, 4, 6):
+            box.fill()
+            box.send(box.take(MAX_RAW))
+            box.rewind(seq) if rewinds else box.acknowledge(seq)
+            assert box.progress.rows == seq
+        send_all(box)
+        assert (box.progress.rows, box.progress.next_seq) == (10, 10)
 
 
 @pytest.mark.parametrize("sent", [False, True])
