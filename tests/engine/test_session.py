@@ -50,6 +50,10 @@ class Nobody(Submits):
         self.submitted: list[Work[Any]] = []
         self.stopped = stopped
 
+    @property
+    def problem(self) -> str | None:
+        return "the engine has stopped" if self.stopped else None
+
     def submit(self, work: Work[Any]) -> Future[Any]:
         self.submitted.append(work)
         future: Future[Any] = Future()
@@ -113,7 +117,7 @@ class Status(RuleBasedStateMachine):
     @precondition(lambda self: self.box.pending)
     @rule()
     def answer(self) -> None:
-        self.box.acknowledge(self.box.hear(self.box.pending[0].end_seq))
+        self.box.acknowledge(self.box.believe(self.box.pending[0].end_seq))
 
     @precondition(lambda self: not self.stopped and self._segments[0].first_seq == 0)
     @rule()

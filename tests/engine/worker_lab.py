@@ -29,6 +29,10 @@ class Desk(Submits):
         self.worker = worker
         self.waiting: deque[tuple[Work[Any], Done]] = deque()
 
+    @property
+    def problem(self) -> str | None:
+        return None
+
     def submit(self, work: Work[Any]) -> Done:
         future: Done = Once()
         self.waiting.append((work, future))

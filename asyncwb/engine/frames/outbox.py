@@ -45,8 +45,8 @@ class Outbox:
     Mutable state, touched by the engine's loop only: `pending` with its size in bytes; what of it
     lies before `_sent` (a sequence number) is on its way, the rest has `waiting` raw bytes; the
     source, `closed` (no more rows will come), `not_before` (monotonic time before which nothing is
-    sent), `rejections` (answers in a row that refused what was sent), `holds` (the
-    server has to hear once more when this has ended: rows wait at the speaker for their step to be
+    sent), `rejections` (answers in a row that refused what was sent), `holds` (the server
+    has to be told once more when this has ended: rows wait at the speaker for their step to be
     closed, or it does not know that a writer which died has said all), `claimed` (the highest
     number below which the server said it has all), `sent_to` (one past the last that it was sent),
     `unread` (why the source gives nothing, None where it gives), `unread_until` (monotonic time
@@ -107,8 +107,8 @@ class Outbox:
         return replace(self.head, presence=Presence.DONE if last else Presence.GONE)
 
     @property
-    def is_heard(self) -> bool:
-        """Whether somebody wants to hear of this run."""
+    def has_user(self) -> bool:
+        """Whether somebody is told what happens to this run."""
         return self._say is not None
 
     def say(self, topic: str, text: str) -> None:
@@ -221,7 +221,7 @@ class Outbox:
         self._gaps = [*gaps]
         self.progress.lost = sum(end - first for first, end in self._gaps)
 
-    def hear(self, next_seq: int) -> int:
+    def believe(self, next_seq: int) -> int:
         """Note what the server says that it has; returns how much of that can be believed.
 
         What another process of this machine has sent it may know, too, and is sent once more.

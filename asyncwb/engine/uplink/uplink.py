@@ -397,7 +397,7 @@ class Uplink:
     def _apply(self, batch: Batch, box: Outbox, answer: Answer) -> None:
         progress, now = box.progress, time.monotonic()
         box.sent_at = now
-        believed = box.hear(answer.next_seq) if isinstance(answer, (Taken, OtherPosition)) else 0
+        believed = box.believe(answer.next_seq) if isinstance(answer, (Taken, OtherPosition)) else 0
         if (overstated := box.overstated()) is not None:
             box.refuse(overstated)
             box.say("overstated", f"{_path(box)}: {overstated}.")
@@ -512,7 +512,7 @@ class Uplink:
         untold = [box for box in self.outboxes if topic not in box.told]
         for box in untold:
             box.told.add(topic)
-        speaker = next((box for box in untold if box.is_heard), None)
+        speaker = next((box for box in untold if box.has_user), None)
         if speaker is not None:
             speaker.say(topic, text)
 

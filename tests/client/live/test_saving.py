@@ -21,6 +21,7 @@ from asyncwb.engine.uploads import saved
 from asyncwb.engine.uploads.saved import Saved
 from asyncwb.errors import UsageError
 from asyncwb.settings import Settings
+from tests.engine.lab import session_of
 from tests.engine.uploads_lab import hashes, stored
 from tests.fix_faults import Target
 from tests.fix_server import ServerHandle
@@ -54,7 +55,7 @@ def names(run: Any, paths: list[str]) -> list[str]:
 
 def noted(run: Any) -> dict[str, str]:
     """What is to be sent: names and policies."""
-    files = Saved(run._session.folder).read()
+    files = Saved(session_of(run).folder).read()
     return {name: file.policy for name, file in files.items()}
 
 
@@ -65,13 +66,13 @@ def test_a_lock_that_a_stopped_process_keeps_holds_nobody_up(
     given = {"base_url": server.url, "api_key": server.api_key, "detach_uploader": False}
     run = asyncwb.init("p", settings={**given, "flush_interval": 0.01})
     run.save("top.txt")
-    lock = os.open(run._session.folder.path / "files.lock", os.O_RDWR | os.O_CREAT)
+    lock = os.open(session_of(run).folder.path / "files.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     assert run.save("ckpt/a.pt") == []
     assert "another process keeps the lock" in run.status().files_failed["ckpt/a.pt"]
     run.finish()
     os.close(lock)
-    waiting = {file.name for file in Saved(run._session.folder).waiting()}
+    waiting = {file.name for file in Saved(session_of(run).folder).waiting()}
     assert waiting <= {"top.txt"}, "at most what could not be noted is sent once more"
 
 
@@ -143,7 +144,7 @@ def test_files_are_linked_and_stay_the_users(run: Any, here: Path) -> None:
     assert not Path(own).is_symlink()
     assert names(run, run.save("own.*")) == ["own.txt"], "what is in run.dir is meant as well"
     assert run.save("top.txt") == [path]
-    files = Saved(run._session.folder).read()
+    files = Saved(session_of(run).folder).read()
     assert {n: (f.asked, f.linked) for n, f in files.items()} == {
         "top.txt": (2, True),
         "own.txt": (2, False),

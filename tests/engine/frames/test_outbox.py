@@ -101,7 +101,7 @@ class OutboxAndServer(RuleBasedStateMachine):
 
     @rule()
     def answer(self) -> None:
-        heard = self.box.hear(len(self.has))
+        heard = self.box.believe(len(self.has))
         assert heard == len(self.has), "it was all sent from here"
         self.box.acknowledge(heard)
         self.told = max(self.told, heard)
@@ -233,7 +233,7 @@ def send_all(box: Outbox) -> None:
     box.unsend()
     frames = box.take(MAX_RAW)
     box.send(frames)
-    box.acknowledge(box.hear(frames[-1].end_seq))
+    box.acknowledge(box.believe(frames[-1].end_seq))
 
 
 def test_what_a_server_loses_twice_is_counted_once() -> None:
@@ -292,13 +292,13 @@ def test_one_that_is_stopped_counts_on_the_journal_only() -> None:
 def test_what_was_not_sent_is_not_believed() -> None:
     with outbox() as (_, box):
         box.fill()
-        assert box.hear(10) == 0
+        assert box.believe(10) == 0
         assert box.overstated() is None, "another process may have sent it"
-        assert box.hear(11) == 0
+        assert box.believe(11) == 0
         assert "acknowledges 11 records of a writer that has written 10" in str(box.overstated())
         assert box.overstated(11) is None
         box.send(box.take(MAX_RAW))
-        assert box.hear(3) == 3
+        assert box.believe(3) == 3
 
 
 @pytest.mark.parametrize(
