@@ -181,8 +181,6 @@ def test_the_first_chart_waits_for_its_own_name_only(
         values.append(route.request.url.removeprefix(api).partition("?")[0])
         route.continue_()
 
-    asked: list[str] = []
-    wide.on("request", lambda request: asked.append(request.url))
     wide.route(f"{api}/metrics", lambda route: held.append(route))
     wide.route(f"{api}?**values=short", note)
     wide.route(f"{api}/live", note)
@@ -192,9 +190,6 @@ def test_the_first_chart_waits_for_its_own_name_only(
         expect(first).to_have_attribute("data-points", "3")
     expect(wide.get_by_test_id("tab-charts")).to_contain_text("1,000")
     assert values == [], "nobody looks at them"
-    first_names = [url for url in asked if url.startswith(f"{api}/metrics?first=")]
-    assert len(first_names) == 1, "the scripts take what the page's header had the browser ask for"
-    assert asked.index(first_names[0]) < asked.index(f"{web_server.url}/api/v1/viewer")
 
     # What is not known yet is not said to be missing.
     last = wide.locator('[data-key="group3/metric999"] .plot')

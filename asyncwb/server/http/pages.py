@@ -9,7 +9,6 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -42,10 +41,6 @@ _TYPES: Final = {
     ".png": "image/png",
     ".map": "application/json",
 }
-_AS_IN_SCRIPTS: Final = "!~*'()"
-"""what encodeURIComponent leaves as it is, beyond what `quote` does"""
-FIRST_METRICS: Final = 200
-"""how many names of metrics the page asks for before it draws: as in run.svelte.ts"""
 _NO_BASE: Final = '<meta name="base-path" content=""'
 _MISSING: Final = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>asyncwb</title></head>
@@ -70,7 +65,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/{entity}/{project}/settings", page),
         web.get("/{entity}/{project}/reports", page),
         web.get("/{entity}/{project}/reports/{name}", page),
-        web.get("/{entity}/{project}/runs/{run}", run_page),
+        web.get("/{entity}/{project}/runs/{run}", page),
         web.get("/{entity}/{project}/sweeps", page),
         web.get("/{entity}/{project}/sweeps/{name}", page),
     ]
@@ -82,17 +77,6 @@ async def page(request: web.Request) -> web.StreamResponse:
     if request.match_info.get("entity") in ("api", "assets"):
         raise web.HTTPNotFound
     return _index(request, 200)
-
-
-@public
-async def run_page(request: web.Request) -> web.StreamResponse:
-    """Show a run; the browser asks for what is drawn first while it loads the page's scripts."""
-    response = await page(request)
-    names = (request.match_info[name] for name in ("entity", "project", "run"))
-    path = "/".join(quote(name, safe=_AS_IN_SCRIPTS) for name in names)
-    first = f"{base_path(request)}/api/v1/runs/{path}/metrics?first={FIRST_METRICS}"
-    response.headers["Link"] = f"<{first}>; rel=preload; as=fetch; crossorigin"
-    return response
 
 
 @web.middleware
