@@ -101,7 +101,7 @@ def load() -> None:
                 await anyio.sleep_forever()
             group.cancel_scope.cancel()
 
-    loop = asyncio.new_event_loop()
+    loop = new_loop()  # asyncio's own logs that it is made, which a handler may answer by raising
     try:
         loop.run_until_complete(use())
     finally:
