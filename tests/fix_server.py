@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import sys
 import threading
 import traceback
@@ -193,6 +194,15 @@ def _commit_and_fail(commit: Callable[[Any], None], connection: Any) -> None:
     task = asyncio.current_task()
     if task is not None and task.get_name().startswith("Task-"):  # others have names of their own
         raise ConnectionResetError("the answer to COMMIT was lost")
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The URL of a server that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(50)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ class Worker(Protocol):
 
 
 class RunInbox(Protocol):
-    """Takes what a run says beside its rows: see `engine.journal.inbox`."""
+    """Takes what a run says besides its rows: see `engine.journal.inbox`."""
 
     @property
     def unwritten(self) -> Sequence[JsonObject]:

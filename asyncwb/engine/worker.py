@@ -374,13 +374,7 @@ class Worker:
                 deadline=anyio.current_time() + timeout,
             )
         except OSError as error:
-            session.notices.warn_once(
-                "others",
-                f"what other processes left of the run cannot be looked for: {error}. It is in "
-                f"{settings.runs_dir}; send it with: asyncwb sync",
-                advise=False,
-            )
-            return Others()
+            return Others(unknown=str(error))
 
     async def _finish(self, session: Session, timeout: float, deadline: float) -> bool:
         """Send the rest of a closed session; True once all of it is acknowledged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from asyncwb.engine.journal.inbox import Inbox
 from asyncwb.engine.journal.journal import Journal, find_segments
 from asyncwb.engine.journal.sealed import SealedFile
 from asyncwb.engine.uplink.embedded import Address
-from asyncwb.engine.uplink.http import Http, Reply
+from asyncwb.engine.uplink.http import Http
 from asyncwb.engine.uploads.saved import Link, Saved
 from asyncwb.errors import Error
 from asyncwb.wire.history import StepRule
+from tests.engine.conftest import Line
 from tests.engine.lab import SMALL, frames_of, leave
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import connect
@@ -29,25 +30,6 @@ pytestmark = pytest.mark.anyio
 
 ROWS = 300
 """rows that fill several segments"""
-
-
-class Line(Http):
-    """Connections that note what is asked."""
-
-    def __init__(self) -> None:
-        super().__init__(10.0)
-        self.asked: list[str] = []
-
-    async def request(self, method: str, url: str, **more: Any) -> Reply:
-        self.asked.append(url.rpartition("/")[2])
-        return await super().request(method, url, **more)
-
-
-@pytest.fixture
-async def line() -> AsyncIterator[Line]:
-    made = Line()
-    yield made
-    await made.close()
 
 
 def _nothing(_: Progress) -> None:
@@ -224,8 +206,8 @@ async def test_files_follow_the_rows(
     assert not live or folder.lock()
     drained = await send(folder, server, line)
     assert (drained.sent, drained.error, drained.files) == (ROWS, None, 1 if live else 2)
-    assert line.asked.index("graphql") > line.asked.index("ingest")
-    assert "ingest" not in line.asked[line.asked.index("graphql") :]
+    assert line.routes.index("graphql") > line.routes.index("ingest")
+    assert "ingest" not in line.routes[line.routes.index("graphql") :]
     assert (folder.files / "end").exists(), "the user's own"
     assert (folder.files / "now").exists() == live
     assert bool(find_segments(folder.journal)) == live
@@ -260,7 +242,7 @@ async def test_what_cannot_be_sent_stays_with_its_files(
     assert problem in str(drained.error)
     assert (drained.sent, drained.files, drained.unreachable) == (0, 0, unreachable)
     assert len(said) == unreachable
-    assert "graphql" not in line.asked
+    assert "graphql" not in line.routes
     assert {path: path.read_bytes() for path in find_segments(folder.journal)} == before
     assert [*Saved(folder).read()] == ["f"]
     assert folder.lock(), "and is free again"

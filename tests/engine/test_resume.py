@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from asyncwb.engine.journal.journal import find_segments
 from asyncwb.engine.resume import find_run
 from asyncwb.engine.uplink.dialect import Dialects
 from asyncwb.engine.uplink.embedded import Address
-from asyncwb.engine.uplink.http import Http, Reply
+from asyncwb.engine.uplink.http import Reply
 from asyncwb.errors import AuthenticationError, CommError
 from asyncwb.settings import Settings
 from asyncwb.typing import JsonObject
@@ -25,6 +23,7 @@ from asyncwb.wire.rows.columns import FLOAT, INT, Column, Kind, Table
 from asyncwb.wire.rows.frames import encode
 from asyncwb.wire.rows.keys import STEP, TIME
 from asyncwb.wire.stream import StreamHead
+from tests.engine.conftest import Line
 from tests.engine.lab import leave
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import connect, start_event
@@ -33,37 +32,6 @@ pytestmark = pytest.mark.anyio
 
 HEAD = StreamHead(None, "p", "r", "me")
 ROWS = 300
-
-
-class Line(Http):
-    """Connections that note what is asked; `answer` is given to GETs of a run in its place."""
-
-    def __init__(self) -> None:
-        super().__init__(10.0)
-        self.asked: list[str] = []
-        self.answer: Reply | None = None
-
-    async def request(self, method: str, url: str, **more: Any) -> Reply:
-        self.asked.append(url)
-        if self.answer is not None and "/api/v1/runs/" in url:
-            return self.answer
-        return await super().request(method, url, **more)
-
-
-@pytest.fixture
-async def line() -> AsyncIterator[Line]:
-    made = Line()
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def nowhere() -> Iterator[str]:
-    """The URL of a server that takes connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(50)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -213,6 +213,13 @@ class RunState:
 
     def _warn_of_others(self, others: Others) -> None:
         """Say what exactly waits of other processes, and how to send it."""
+        if others.unknown is not None:
+            self.session.notices.warn(
+                "it is not known whether other processes of this machine left something of the "
+                f"run ({others.unknown}). If so, it is safe in {self.session.settings.runs_dir}; "
+                "send it with: asyncwb sync",
+                advise=False,
+            )
         if not others.waiting:
             return
         from asyncwb.client.sync.backlog import look  # which imports numpy: for the bad case only
@@ -252,7 +259,8 @@ class RunState:
             place = session.folder.path
             return f"{_rows(rows)}{files} {are} in {place}; send {them}: asyncwb sync"
         files = f", {_files(sent)} uploaded" if sent else ""
-        partly = " of this process" if others.waiting or others.live else ""
+        alone = not (others.waiting or others.live or others.unknown)
+        partly = "" if alone else " of this process"
         told = _left_behind(others)
         lost = status.dropped.get("journal", 0)  # of the accepted ones
         all_there = "all acknowledged"

@@ -13,13 +13,15 @@ class Others:
 
     `sent`: how many had left something when they ended, which has been sent by now; `lost`: rows
     of theirs that are gone; `waiting`: run folders that they left and that are not all at the
-    server, with the reason; `live`: how many are at work on it still.
+    server, with the reason; `live`: how many are at work on it still; `unknown`: why nobody could
+    look for them, None where that was done.
     """
 
     sent: int = 0
     lost: int = 0
     waiting: Mapping[Path, str] = field(default_factory=dict)
     live: int = 0
+    unknown: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,10 @@ import os
 import pickle
 import re
 import signal
-import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +26,7 @@ import asyncwb
 from asyncwb.client.live._sync.run import Run
 from asyncwb.client.live.run import AsyncRun
 from asyncwb.client.sync.sync import sync
+from asyncwb.engine import neighbours
 from asyncwb.engine.frames.outbox import Outbox
 from asyncwb.engine.journal.segment import Segment
 from asyncwb.engine.thread import Engine
@@ -40,13 +40,21 @@ from tests.fix_server import ServerHandle
 Rows = Callable[[str], list[dict[str, Any]]]
 
 
-@pytest.fixture
-def nowhere() -> Iterator[str]:
-    """The URL of a server that takes connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(50)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+def test_what_could_not_be_looked_for_is_not_called_acknowledged(
+    server: ServerHandle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> list[object]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(neighbours, "folders_left", fails)
+    run = asyncwb.init("p", settings={"base_url": server.url, "api_key": server.api_key})
+    run.log({"n": 1})
+    run.finish()
+    said = capfd.readouterr().err
+    assert "1 row of this process, all acknowledged" in said
+    assert "it is not known whether other processes of this machine left something" in said
+    assert "Too many open files" in said
+    assert "send it with: asyncwb sync" in said
 
 
 def test_an_engine_that_has_stopped_is_in_the_status(nowhere: str) -> None:
