@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -24,6 +25,7 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio import to_thread
 from sqlalchemy import bindparam, delete, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.queries.document import Values
@@ -143,10 +145,13 @@ class Fields:
         for row in found:
             paths = wanted.setdefault(row["project_id"], set())
             paths.update(item[0] for item in values[row["id"]])
-        numbers = {
-            project: await self._numbers(project, paths) for project, paths in wanted.items()
-        }
-        changes = await to_thread.run_sync(_differences, found, values, numbers, there)
+        numbers: dict[int, dict[str, int]] = {}
+        for project, paths in wanted.items():
+            # A project that was deleted meanwhile has taken its runs with it.
+            with suppress(IntegrityError):
+                numbers[project] = await self._numbers(project, paths)
+        left = [row for row in found if row["project_id"] in numbers]
+        changes = await to_thread.run_sync(_differences, left, values, numbers, there)
         await self._apply(changes)
 
     async def _numbers(self, project_id: int, paths: Collection[str]) -> dict[str, int]:

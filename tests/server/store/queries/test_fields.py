@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 import pytest
@@ -136,6 +136,19 @@ async def test_a_run_deleted_while_it_is_indexed_is_left(lab: Lab) -> None:
         await connection.execute(delete(runs).where(runs.c.run == "r0"))
     await Fields(lab.database).update(stale)
     assert {run for run, _, _ in await stored(lab.database)} == {"r1"}
+
+
+async def test_a_project_deleted_while_it_is_indexed_is_left(lab: Lab) -> None:
+    class Late(Fields):
+        async def _numbers(self, project_id: int, paths: Collection[str]) -> dict[str, int]:
+            async with lab.database.transaction() as connection:
+                await connection.execute(delete(runs))
+                await connection.execute(delete(projects))
+            return await super()._numbers(project_id, paths)
+
+    project_id = await new_runs(lab.database, 2)
+    await Late(lab.database).update(await Fields(lab.database).stale(project_id))
+    assert await stored(lab.database) == {}
 
 
 async def test_too_much_to_do_is_said_and_what_is_done_stays(lab: Lab) -> None:
