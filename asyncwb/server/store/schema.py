@@ -149,7 +149,7 @@ sessions = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("user_id", BigId, ForeignKey("users.id"), nullable=False),
-    Column("key_id", BigId, ForeignKey("api_keys.id")),
+    Column("key_id", BigId, ForeignKey("api_keys.id", name="fk_sessions_key_id")),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Index(None, "user_id"),
@@ -160,7 +160,7 @@ login_links = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("user_id", BigId, ForeignKey("users.id"), nullable=False),
-    Column("key_id", BigId, ForeignKey("api_keys.id")),
+    Column("key_id", BigId, ForeignKey("api_keys.id", name="fk_login_links_key_id")),
     Column("expires_at", Double, nullable=False),
 )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Insert, insert, select
+from sqlalchemy import Connection, Insert, MetaData, insert, inspect, select, text
 
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.migrate import HEAD, alembic_config, current, migrate
+from asyncwb.server.store.migrate import HEAD, alembic_config, current, migrate, upgrade
 from asyncwb.server.store.schema import metadata, users
 from tests.fix_server import both_databases
 
@@ -25,11 +26,53 @@ def url_of(database_url: str | None, folder: Path) -> str:
 
 async def test_migrations_make_the_schema(database_url: str | None, tmp_path: Path) -> None:
     database = Database(url_of(database_url, tmp_path))
-    await migrate(database)
+    async with database.transaction() as connection:
+        await connection.run_sync(upgrade)
     async with database.connect() as connection:
         assert await connection.run_sync(_differences) == []
         assert await connection.run_sync(_heads) == [HEAD] == [await connection.run_sync(current)]
+        migrated = await connection.run_sync(_tables)
+    async with database.transaction() as connection:
+        await connection.run_sync(_drop_all)
+    await migrate(database)  # at once, as in any empty database
+    async with database.connect() as connection:
+        assert await connection.run_sync(current) == HEAD
+        made = await connection.run_sync(_tables)
+    for name in migrated.keys() | made.keys():
+        assert made.get(name) == migrated.get(name), name
     await database.close()
+
+
+def _tables(connection: Connection) -> dict[str, Any]:
+    """Return all that the database says of its tables; the order of columns is left out."""
+    seen = inspect(connection)
+    found: dict[str, Any] = {}
+    for name in seen.get_table_names():
+        columns = [{**one, "type": repr(one["type"])} for one in seen.get_columns(name)]
+        indices: list[Any] = [dict(one) for one in seen.get_indexes(name)]
+        for one in indices:  # what a partial index is of
+            one["dialect_options"] = {k: str(v) for k, v in one.get("dialect_options", {}).items()}
+        parts: list[Iterable[object]] = [
+            columns,
+            [seen.get_pk_constraint(name)],
+            seen.get_foreign_keys(name),
+            seen.get_unique_constraints(name),
+            seen.get_check_constraints(name),
+            indices,
+        ]
+        found[name] = [sorted(repr(item) for item in part) for part in parts]
+    if connection.dialect.name == "sqlite":
+        statements = text("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+        for name, sql in connection.execute(statements):
+            said = [words in sql for words in ("AUTOINCREMENT", "WITHOUT ROWID")]
+            found.setdefault(name, []).append(said)
+    return found
+
+
+def _drop_all(connection: Connection) -> None:
+    there = MetaData()
+    there.reflect(connection)
+    there.drop_all(connection)
 
 
 def _differences(connection: Connection) -> Any:
