@@ -20,7 +20,9 @@ from tests.fix_server import ServerHandle
 
 ROOT = Path(__file__).resolve().parents[1]
 RELEASES = ("interop", "interop-028")
-"""extras of pyproject.toml, each with one release pinned"""
+"""extras of pyproject.toml, each with one release pinned; the newest first"""
+newest_release = pytest.mark.parametrize("wandb_client", RELEASES[:1], indirect=True)
+"""for tests of what does not differ: that each release's documents may be sent is tested apart"""
 _TIMEOUT = 45.0
 """seconds; less than a test may take, so that what hangs is told with the client's own logs"""
 

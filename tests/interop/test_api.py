@@ -7,7 +7,9 @@ import urllib.request
 
 import asyncwb
 from tests.fix_server import ServerHandle
-from tests.fix_wandb import WandbClient
+from tests.fix_wandb import WandbClient, newest_release
+
+pytestmark = newest_release
 
 
 def log_runs(server: ServerHandle) -> None:

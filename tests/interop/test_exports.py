@@ -8,8 +8,10 @@ from typing import Any
 from pyarrow import parquet  # type: ignore[import-untyped]
 
 import asyncwb
-from tests.fix_wandb import WandbClient
+from tests.fix_wandb import WandbClient, newest_release
 from tests.interop.test_values import plain as named
+
+pytestmark = newest_release
 
 _LOGS = """
 run = wandb.init(id="r")

@@ -13,7 +13,7 @@ from asyncwb.importers.target import Target
 from asyncwb.importers.wandb_logs import find_runs
 from asyncwb.importers.wandb_server import WandbServer
 from asyncwb.wire.paths import RunPath
-from tests.fix_wandb import WandbClient
+from tests.fix_wandb import WandbClient, newest_release
 from tests.importers import lab as lab
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +59,7 @@ async def test_a_folder_comes_over_as_its_client_would_have_sent_it(
     assert (again.error, again.rows, again.files) == (None, 0, 0)
 
 
+@newest_release
 async def test_a_run_of_a_server_comes_over_through_its_api(wandb_client: WandbClient) -> None:
     wandb_client.run(_LOGS.replace("EXIT", "0"))
     async with lab.target_of(wandb_client.server) as target:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import asyncwb
-from tests.fix_wandb import WandbClient
+from tests.fix_wandb import WandbClient, newest_release
 
 CONFIG: dict[str, Any] = {
     "name": "search",
@@ -100,6 +100,7 @@ def test_a_sweep_of_the_real_client(wandb_client: WandbClient, api: asyncwb.Api)
     assert ours.path == [entity, "p", sweep_id]
 
 
+@newest_release
 def test_a_sweep_is_paused_and_ended(wandb_client: WandbClient, api: asyncwb.Api) -> None:
     sweep_id = wandb_client.run(f"CONFIG = {CONFIG!r}\n{_MAKE}")
     path = f"{api.default_entity}/p/{sweep_id}"
@@ -110,6 +111,7 @@ def test_a_sweep_is_paused_and_ended(wandb_client: WandbClient, api: asyncwb.Api
     assert said == ["RUNNING", "PAUSED", "RUNNING", "FINISHED", "RUNNING", "CANCELED"]
 
 
+@newest_release
 def test_a_sweep_is_updated(wandb_client: WandbClient, api: asyncwb.Api) -> None:
     file = wandb_client.folder / "sweep.yaml"
     file.write_text("method: grid\nparameters:\n  lr:\n    values: [0.1, 0.2]\n")
@@ -123,6 +125,7 @@ def test_a_sweep_is_updated(wandb_client: WandbClient, api: asyncwb.Api) -> None
     assert sweep.config == {"method": "random", "name": "again", "run_cap": 9}
 
 
+@newest_release
 def test_a_run_of_no_sweep_is_told(wandb_client: WandbClient, api: asyncwb.Api) -> None:
     program = """
 try:

@@ -11,7 +11,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 from asyncwb.wire.ingest import CONTENT_TYPE, encode_batch
 from tests.fix_proxy import Proxied
-from tests.fix_wandb import WandbClient
+from tests.fix_wandb import WandbClient, newest_release
 from tests.server.ingest_client import first_frame, head
 
 _OURS = """
@@ -66,6 +66,7 @@ def test_our_client(proxied: Proxied, tmp_path: Path) -> None:
     assert url.startswith(f"{proxied.url}/")
 
 
+@newest_release
 def test_the_wandb_client(proxied: Proxied, wandb_client: WandbClient) -> None:
     wandb_client.environ |= {
         "WANDB_BASE_URL": proxied.url,
