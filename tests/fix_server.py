@@ -29,7 +29,6 @@ from asyncwb.server import RunningServer, ServerConfig, run_server
 from asyncwb.server.http.state import STATE
 from asyncwb.server.objects import garbage_collection
 from asyncwb.server.objects.objects import OBJECTS
-from asyncwb.server.store.dropped import Dropped
 
 T = TypeVar("T")
 
@@ -126,9 +125,8 @@ class ServerHandle:
         """Delete the objects that nothing names any more, as if their grace were over."""
 
         async def work(app: web.Application) -> int:
-            dropped = Dropped(app[STATE].database)
             return await garbage_collection.collect_dropped(
-                app[OBJECTS], dropped, app[STATE].clock() + 1
+                app[OBJECTS], app[STATE].database, app[STATE].clock() + 1
             )
 
         return self.call(work)

@@ -19,7 +19,6 @@ from asyncwb.server.objects import garbage_collection
 from asyncwb.server.objects.objects import Objects
 from asyncwb.server.store import schema
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.dropped import Dropped
 from asyncwb.server.store.records import NewFrame, RunKey
 from asyncwb.server.store.runs.ingest import IngestStore
 from asyncwb.server.store.runs.segments import RunRef, Segments
@@ -148,7 +147,7 @@ class Lab:
     async def collect(self, grace: float = -1.0) -> int:
         """Delete the objects that were dropped before a grace began; the default is all."""
         return await garbage_collection.collect_dropped(
-            self.objects, Dropped(self.database), self.now - grace
+            self.objects, self.database, self.now - grace
         )
 
     def files(self, run: RunRef) -> list[str]:

@@ -29,7 +29,7 @@ from asyncwb.server.objects.objects import Objects
 from asyncwb.server.store import documents
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.documents import DamagedText
-from asyncwb.server.store.inventory import Blob, Named, blobs, complaints, named_objects
+from asyncwb.server.store.inventory import Inline, Named, complaints, inline, named_objects
 from asyncwb.wire.rows import frames
 from asyncwb.wire.rows.values import loads
 
@@ -52,36 +52,36 @@ async def verify(config: ServerConfig) -> Verified:
     result = Verified()
     async with opened(config) as store:
         result.problems += [*store.problems, *await complaints(store.database)]
-        async for blob in blobs(store.database):
-            _look(blob, result)
+        async for one in inline(store.database):
+            _look(one, result)
         await _objects(store.database, store.objects, result)
     return result
 
 
-def _look(blob: Blob, result: Verified) -> None:
-    result.counts[blob.kind] += 1
+def _look(one: Inline, result: Verified) -> None:
+    result.counts[one.kind] += 1
     try:
-        match blob.kind:
+        match one.kind:
             case "frame":
-                frames.decode(blob.data)
+                frames.decode(one.data)
             case "rollup":
-                Rollup.decode(blob.data)
-                result.unchecked += not Rollup.has_checksum(blob.data)
+                Rollup.decode(one.data)
+                result.unchecked += not Rollup.has_checksum(one.data)
             case "lines":
-                zstandard.ZstdDecompressor().decompress(blob.data)
-                result.unchecked += not zstandard.get_frame_parameters(blob.data).has_checksum
+                zstandard.ZstdDecompressor().decompress(one.data)
+                result.unchecked += not zstandard.get_frame_parameters(one.data).has_checksum
             case "document":
-                result.unchecked += not _check_document(blob)
+                result.unchecked += not _check_document(one)
     except (FrameError, ValueError, zstandard.ZstdError) as error:
-        result.problems.append(f"{blob.place} is damaged: {error}")
+        result.problems.append(f"{one.place} is damaged: {error}")
 
 
-def _check_document(blob: Blob) -> bool:
+def _check_document(one: Inline) -> bool:
     """Return whether a document has a checksum; one without is decoded, where it is JSON."""
-    text, sealed = documents.read(blob.data)
+    text, sealed = documents.read(one.data)
     if isinstance(text, DamagedText):
         raise ValueError(MISMATCH if sealed else "it is no text")
-    if not sealed and blob.json:
+    if not sealed and one.json:
         loads(text.encode())
     return sealed
 
@@ -113,7 +113,7 @@ async def check(objects: Objects, named: Named) -> None:
         if named.kind == "segment":
             await to_thread.run_sync(_check_segment, objects, named)
         else:
-            await _check_file(objects, named)
+            await _check_blob(objects, named)
 
 
 def _check_segment(objects: Objects, named: Named) -> None:
@@ -130,15 +130,18 @@ def _check_segment(objects: Objects, named: Named) -> None:
             segment.table([group.index])
 
 
-async def _check_file(objects: Objects, named: Named) -> None:
-    digest, size = hashlib.md5(usedforsecurity=False), 0
+async def _check_blob(objects: Objects, named: Named) -> None:
+    md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
     async for piece in _pieces(objects, named):
-        digest.update(piece)
+        md5.update(piece)
+        sha256.update(piece)
         size += len(piece)
     if size != named.size:
         raise DamagedError(named.name, f"it has {size} of {named.size} bytes")
-    if named.md5 not in (None, base64.b64encode(digest.digest()).decode()):
+    if named.md5 not in (None, base64.b64encode(md5.digest()).decode()):
         raise DamagedError(named.name, "its MD5 is another one")
+    if named.sha256 not in (None, sha256.hexdigest()):
+        raise DamagedError(named.name, "its SHA-256 is another one")
 
 
 def _pieces(objects: Objects, named: Named) -> AsyncIterator[bytes]:

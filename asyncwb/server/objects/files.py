@@ -4,11 +4,12 @@
                                                               ends with the key that it is from
     PUT, GET, HEAD /files/{entity}/{project}/{run}/{name}     who may write or read the run
 
-A file's bytes are an object of a random name, never a path made of what a user said. An upload
-streams into a new object; once all of it is there and is as long as the request said, one
-transaction lets the file point to it, and the old object is dropped: deleted once a grace is
-over. So a reader sees the old file or the new one, whole, and a broken upload leaves nothing but an
-object that `collect_orphans` removes.
+A file's bytes are a blob, in an object of a random name, never a path made of what a user said. An
+upload streams into a new object; once all of it is there, is as long as the request said and has
+the SHA-256 that it said (`Repr-Digest`, where it did), one transaction lets the file refer to it,
+and the old bytes are released: deleted once nothing has referred to them for a grace. So a reader
+sees the old file or the new one, whole, and a broken upload leaves nothing but an object that
+`collect_orphans` removes.
 
 What users store must not act in the page's name: an answer has a type that the browser may not
 guess anew, a policy that lets nothing run, and only pictures, sound, video and plain text are
@@ -45,12 +46,13 @@ from asyncwb.server.objects.checksums import FileSums, checked, whole_pieces
 from asyncwb.server.objects.damage import DamagedError
 from asyncwb.server.objects.objects import OBJECTS, Objects
 from asyncwb.server.process.background import TASKS, shielded
+from asyncwb.server.store.blobs import Blobs, Content
 from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import UncertainCommitError
 from asyncwb.server.store.people.users import User
 from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs.details import Details
-from asyncwb.server.store.runs.files import Content, StoredFile
+from asyncwb.server.store.runs.files import StoredFile
 from asyncwb.wire.names import file_problem
 
 log = logging.getLogger("asyncwb.server")
@@ -68,6 +70,7 @@ _WHOLE: Final = 4 * 2**20
 _ORPHANS_EVERY: Final = 3600.0
 _ORPHAN_AGE: Final = 2 * UPLOAD_LIFETIME
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_DIGEST: Final = re.compile(r"(?:^|[,\s])sha-256=:([^:]*):")
 _SHOWN: Final = re.compile(
     r"image/(png|jpeg|gif|webp|bmp|avif)|audio/[\w.+-]+|video/[\w.+-]+|text/(plain|csv)"
     r"|application/json"
@@ -265,7 +268,8 @@ async def _upload(request: web.Request, file_id: int) -> None:
             body = _Body(body_limits.pieces(request, share, objects.stream_memory), size)
             await objects.put_stream(name, body.pieces())
     try:
-        stored = Content(name, size, body.md5(), body.checksums())
+        _check_digest(request, body.sha256())
+        stored = Content(name, size, body.sha256(), body.md5(), body.checksums())
         kept = await state.files.put(file_id, stored, state.clock())
     except UncertainCommitError:
         raise  # the file may point to it by now; if not, it is swept
@@ -277,20 +281,39 @@ async def _upload(request: web.Request, file_id: int) -> None:
         raise _no_file()
 
 
+def _check_digest(request: web.Request, sha256: str) -> None:
+    """Compare what came with what the request says of it (RFC 9530), where it gives a SHA-256."""
+    for header in ("Repr-Digest", "Content-Digest"):
+        said = _DIGEST.search(request.headers.get(header, ""))
+        if said is not None and said[1] != _base64(sha256):
+            raise ApiError(
+                400,
+                "bad_digest",
+                f"What came has another SHA-256 than {header} says. Nothing was stored; send the "
+                "file again.",
+            )
+
+
+def _base64(sha256: str) -> str:
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
+
+
 class _Body:
     """A request's body as it comes in, counted and hashed on the way."""
 
     def __init__(self, coming: AsyncIterator[bytes], size: int) -> None:
         self._coming = coming
         self._size = size
-        self._hash = hashlib.md5(usedforsecurity=False)
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
         self._sums = FileSums()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         seen = 0
         async for piece in self._coming:
             seen += len(piece)
-            self._hash.update(piece)
+            self._md5.update(piece)
+            self._sha256.update(piece)
             self._sums.update(piece)
             yield piece
         if seen != self._size:
@@ -299,7 +322,10 @@ class _Body:
             )
 
     def md5(self) -> str:
-        return base64.b64encode(self._hash.digest()).decode()
+        return base64.b64encode(self._md5.digest()).decode()
+
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
 
     def checksums(self) -> bytes:
         return self._sums.encode()
@@ -342,7 +368,7 @@ async def _download(request: web.Request, file: StoredFile | None) -> web.Stream
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    sums = await request.app[STATE].files.checksums(file.object)
+    sums = await Blobs(request.app[STATE].database).checksums(file.object)
     return await _send(request, response, _pieces(request.app[OBJECTS], file, sums, start, stop))
 
 
@@ -390,11 +416,13 @@ def _headers(file: StoredFile) -> dict[str, str]:
         kind = f"{kind if kind in ('text/csv', 'text/html') else 'text/plain'}; charset=utf-8"
     place = "inline" if shown else "attachment"
     last = file.name.replace("\\", "/").rpartition("/")[2]
+    digest = {} if file.sha256 is None else {"Repr-Digest": f"sha-256=:{_base64(file.sha256)}:"}
     return {
         **_INERT,
+        **digest,
         "Content-Type": kind,
         "Content-Disposition": f"{place}; filename*=UTF-8''{quote(last, safe='')}",
-        "ETag": f'"{(file.object or "").rpartition("/")[2]}"',
+        "ETag": f'"{file.sha256 or (file.object or "").rpartition("/")[2]}"',
         "Last-Modified": formatdate(file.updated_at, usegmt=True),
     }
 
@@ -459,5 +487,5 @@ async def collect_orphans(app: web.Application) -> int:
     state = app[STATE]
     before = state.clock() - _ORPHAN_AGE
     return await garbage_collection.collect_orphans(
-        app[OBJECTS], FOLDER, before, state.files.known_objects
+        app[OBJECTS], FOLDER, before, Blobs(state.database).known_objects
     )

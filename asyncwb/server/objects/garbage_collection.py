@@ -1,7 +1,8 @@
 """Objects that nothing names any more go, once nobody can be reading or writing them.
 
 Two kinds of them. Those that were dropped stand in a list, and are collected when they have stood
-there for a grace. Orphans, which a failure left and nothing ever named, are found by listing the
+there for a grace; those of blobs come there once nothing has referred to the blob for as long.
+Orphans, which a failure left and nothing ever named, are found by listing the
 store; those that are too young may be about to be named.
 
 Of several server processes one does it, once in a period: the claim is kept to its deadline and
@@ -21,7 +22,9 @@ from anyio import to_thread
 from asyncwb.server.http.state import State
 from asyncwb.server.objects.objects import Objects, Stored
 from asyncwb.server.process.background import Tasks, shielded
+from asyncwb.server.store.blobs import Blobs
 from asyncwb.server.store.claims import Claim, Claims
+from asyncwb.server.store.database import Database
 from asyncwb.server.store.dropped import Dropped
 
 GRACE: Final = 3600.0
@@ -34,20 +37,23 @@ _SLICE: Final = 500
 @asynccontextmanager
 async def collecting(state: State, objects: Objects, tasks: Tasks) -> AsyncIterator[None]:
     """Collect what was dropped, in the background, for the length of the block."""
-    dropped, claims = Dropped(state.database), Claims(state.database)
+    claims = Claims(state.database)
 
     async def turn() -> float:
         now = state.clock()
         if await shielded(is_due(claims, "dropped", now, _EVERY)):
-            await shielded(collect_dropped(objects, dropped, now - GRACE))
+            await shielded(collect_dropped(objects, state.database, now - GRACE))
         return _EVERY
 
     async with tasks.keep("collecting objects", turn, after=_EVERY):
         yield
 
 
-async def collect_dropped(objects: Objects, dropped: Dropped, before: float) -> int:
-    """Delete the objects that were dropped before a time; return how many."""
+async def collect_dropped(objects: Objects, database: Database, before: float) -> int:
+    """Delete the objects that were dropped before a time, blobs' too; return how many."""
+    blobs, dropped = Blobs(database), Dropped(database)
+    while await blobs.let_go(before):
+        pass
     gone = 0
     while names := await dropped.before(before):
         await to_thread.run_sync(_delete, objects, names)

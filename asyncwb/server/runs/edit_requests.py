@@ -292,7 +292,7 @@ async def delete(app: web.Application, user: User, path: RunKey) -> None:
         run = await _locked(connection, run_id)
         if not may(user, deleting(user, run.user_id), path.entity):
             raise forbidden(f"{path} is somebody else's run.")
-        await store.delete_run(connection, run_id, state.clock())
+        await store.delete_runs(connection, [run_id], state.clock())
     state.hub.publish([run_id])
 
 

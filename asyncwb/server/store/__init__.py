@@ -14,6 +14,7 @@
     runs/         projects and runs: rows, lines, files, sweeps, reports
     queries/      filters as SQL
     people/       accounts, teams, keys
+    blobs         bytes that rows refer to, stored once and counted
     dropped       objects that nothing names any more
     inventory     what a store holds
     snapshot      a copy of it as of one moment

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import select
 
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.schema import files, secrets, segments
+from asyncwb.server.store.schema import blobs, secrets, segments
 
 _NAME: Final = "store"
 _SOME: Final = 20
@@ -37,10 +37,7 @@ class Identity:
         """Return the names of some objects, the newest ones, that the database names."""
         newest = (
             select(segments.c.path).order_by(segments.c.id.desc()).limit(_SOME),
-            select(files.c.object)
-            .where(files.c.object.is_not(None))
-            .order_by(files.c.id.desc())
-            .limit(_SOME),
+            select(blobs.c.object).order_by(blobs.c.id.desc()).limit(_SOME),
         )
         found: list[str] = []
         async with self._database.connect() as connection:

@@ -17,7 +17,7 @@ from asyncwb.server.store.database import Database
 from asyncwb.server.store.documents import Bytes
 from asyncwb.server.store.schema import (
     SAMPLE,
-    files,
+    blobs,
     frames,
     lines,
     reports,
@@ -34,18 +34,20 @@ _AT_ONCE: Final = 200
 class Named:
     """An object that the database names, and what it says of the bytes.
 
-    `md5` (base64) and `checksums` are None where an older server stored them.
+    `checksums` is None where an older server stored it; `md5` (base64) and `sha256` (hex) too, and
+    of a segment.
     """
 
     name: str
-    kind: Literal["segment", "file"]
+    kind: Literal["segment", "blob"]
     size: int
     md5: str | None
+    sha256: str | None
     checksums: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
-class Blob:
+class Inline:
     """Bytes in a row of the database; `place` says which, in words. Most documents are JSON."""
 
     place: str
@@ -55,34 +57,33 @@ class Blob:
 
 
 async def named_objects(connection: AsyncConnection) -> list[Named]:
-    """Return every object that segments and files name, as of the connection's moment."""
+    """Return every object that segments and blobs name, as of the connection's moment."""
     found: list[Named] = []
     sealed = select(segments.c.path, segments.c.size, segments.c.checksums)
     async for path, size, checksums in await connection.stream(sealed):
-        found.append(Named(path, "segment", size, None, checksums))
-    stored = select(files.c.object, files.c.size, files.c.md5, files.c.checksums)
-    async for name, size, md5, checksums in await connection.stream(
-        stored.where(files.c.object.is_not(None))
-    ):
-        found.append(Named(name, "file", size, md5, checksums))
-    return found
+        found.append(Named(path, "segment", size, None, None, checksums))
+    columns = ("object", "size", "md5", "sha256", "checksums")
+    stored = await connection.stream(select(*(blobs.c[name] for name in columns)))
+    return found + [Named(row[0], "blob", *row[1:]) async for row in stored]
 
 
-async def blobs(database: Database) -> AsyncIterator[Blob]:
+async def inline(database: Database) -> AsyncIterator[Inline]:
     """Yield the bytes of all frames, rollups and samples, console lines, and documents."""
     async for row in _pages(database, _frames_after):
-        yield Blob(f"frame {row.id} of run {row.run_id}", "frame", row.data)
+        yield Inline(f"frame {row.id} of run {row.run_id}", "frame", row.data)
     async for row in _pages(database, _rollups_after):
         sample = row.kind == SAMPLE
         what = "the sample" if sample else f"the rollup of {row.key!r}"
-        yield Blob(f"{what} of segment {row.segment_id}", "frame" if sample else "rollup", row.data)
+        yield Inline(
+            f"{what} of segment {row.segment_id}", "frame" if sample else "rollup", row.data
+        )
     async for row in _pages(database, _lines_after):
         place = f"lines {row.first} to {row.first + row.count - 1} of {row.stream!r}"
-        yield Blob(f"{place} of run {row.run_id}", "lines", row.data)
+        yield Inline(f"{place} of run {row.run_id}", "lines", row.data)
     for table, names, what, json in _DOCUMENTS:
         async for row in _pages(database, partial(_documents_after, table, names)):
             for name, data in zip(names, row[1:], strict=True):
-                yield Blob(f"{name!r} of {what} {row.id}", "document", data, json)
+                yield Inline(f"{name!r} of {what} {row.id}", "document", data, json)
 
 
 async def _pages(database: Database, after: Any) -> AsyncIterator[Any]:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.schema import metadata
 
-HEAD: Final = "0009"
+HEAD: Final = "0010"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 # As Alembic makes it.
 _VERSION: Final = Table(

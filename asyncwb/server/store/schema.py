@@ -335,27 +335,50 @@ lines = Table(
     Column("data", LargeBinary, nullable=False),  # zstd over the lines, each ended by "\n"
 )
 
-# Files of runs: their bytes are in the object store under `object`, None until they came.
+# Bytes that rows of other tables refer to, under their SHA-256 (hex; null where an older server
+# stored them): the object of that name. `uses` counts the rows, and since when there are none is
+# said in `unused_since`; after a grace the bytes are let go of.
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("sha256", String(64)),
+    Column("object", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("md5", String(32)),  # base64
+    # As those of segments.
+    Column("checksums", LargeBinary),
+    Column("uses", BigInteger, nullable=False),
+    Column("unused_since", Double),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("sha256"),
+    UniqueConstraint("object"),
+    Index(
+        "ix_blobs_unused",
+        "unused_since",
+        sqlite_where=text("unused_since IS NOT NULL"),
+        postgresql_where=text("unused_since IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+# Files of runs: `blob_id` is null until their bytes came.
 files = Table(
     "files",
     metadata,
     Column("id", BigId, primary_key=True),
     Column("run_id", BigId, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Column("name", Text, nullable=False),
-    Column("object", Text),
-    Column("size", BigInteger, nullable=False),
-    Column("md5", String(32)),  # base64
+    Column("blob_id", BigId, ForeignKey("blobs.id")),
     Column("mimetype", Text),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
-    # As those of segments.
-    Column("checksums", LargeBinary),
     UniqueConstraint("run_id", "name"),
-    Index(None, "object"),
+    Index(None, "blob_id"),
     sqlite_autoincrement=True,
 )
 
-# Objects that no segment and no file names any more, and since when: they are deleted once whoever
+# Objects that no segment and no blob names any more, and since when: they are deleted once whoever
 # began to read before that has had the time to end.
 dropped_objects = Table(
     "dropped_objects",

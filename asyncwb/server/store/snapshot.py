@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,7 @@ async def copy(database: Database, folder: Path) -> tuple[Contents, list[Named]]
             await driver.copy_from_table(
                 table.name, columns=columns, output=folder / table.name, format="binary"
             )
-        for name, sequence in (await _sequences(connection)).items():
+        for name, sequence in (await _sequences(connection, contents.tables)).items():
             last = await connection.scalar(text(f"SELECT last_value FROM {sequence}"))
             contents.sequences[name] = int(last)
         return contents, named
@@ -85,7 +86,7 @@ async def load(database: Database, folder: Path, contents: Contents) -> None:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         for name, columns in contents.tables.items():
             await driver.copy_to_table(name, columns=columns, source=folder / name, format="binary")
-        for name, sequence in (await _sequences(connection)).items():
+        for name, sequence in (await _sequences(connection, contents.tables)).items():
             last = contents.sequences[name]
             await connection.execute(text(f"SELECT setval('{sequence}', {last})"))
 
@@ -98,12 +99,19 @@ def place_file(folder: Path, target: Path) -> None:
     fresh.replace(target)
 
 
-async def _sequences(connection: AsyncConnection) -> dict[str, str]:
-    """Return the sequence of each table's ids."""
+async def _sequences(
+    connection: AsyncConnection, tables: Mapping[str, Collection[str]]
+) -> dict[str, str]:
+    """Return the sequence of the ids of each table that has one.
+
+    Args:
+        connection: to PostgreSQL.
+        tables: their columns; an older backup has fewer tables than today's schema.
+    """
     found: dict[str, str] = {}
-    for table in metadata.sorted_tables:
-        if "id" in table.columns:
-            asked = text(f"SELECT pg_get_serial_sequence('{table.name}', 'id')")
+    for name, columns in tables.items():
+        if "id" in columns:
+            asked = text(f"SELECT pg_get_serial_sequence('{name}', 'id')")
             if (sequence := await connection.scalar(asked)) is not None:
-                found[str(table.name)] = str(sequence)
+                found[name] = str(sequence)
     return found

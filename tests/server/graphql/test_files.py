@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from asyncwb.server.http.state import STATE
+from asyncwb.server.store.schema import blobs
 from asyncwb.server.store.schema import files as files_table
 from tests.fix_server import ServerHandle
 from tests.server.graphql.asking import ask, codes, data
@@ -99,7 +100,9 @@ def test_no_name_is_left_out_of_many(client: WandbClient) -> None:
 
     async def uploaded(app: web.Application) -> None:
         async with app[STATE].database.transaction() as connection:
-            await connection.execute(update(files_table).values(object=files_table.c.name))
+            row = {"object": "files/x", "size": 1, "uses": 700, "created_at": 0.0}
+            await connection.execute(insert(blobs).values(id=1, **row))
+            await connection.execute(update(files_table).values(blob_id=1))
 
     client.server.call(uploaded)
     about = {"projectName": "p", "runName": "r1"}

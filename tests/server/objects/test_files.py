@@ -24,7 +24,7 @@ from asyncwb.server.objects import files
 from asyncwb.server.objects.checksums import PIECE
 from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.server.store.records import RunKey
-from asyncwb.server.store.schema import files as stored
+from asyncwb.server.store.schema import blobs
 from asyncwb.wire.names import MAX_FILE_NAME, file_problem
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.wandb_client import make_run
@@ -315,10 +315,42 @@ async def test_a_flipped_bit_is_never_given_as_a_files_byte(server: ServerHandle
 
         async def forget(app: web.Application) -> None:
             async with app[STATE].database.transaction() as connection:
-                await connection.execute(update(stored).values(checksums=None))
+                await connection.execute(update(blobs).values(checksums=None))
 
         client.on(forget)  # as what an older server stored
         assert (await client.get(client.url("small")))[1] == b"hello"[:2] + b"m" + b"lo"
+
+
+async def test_bytes_are_those_that_the_digest_says(server: ServerHandle) -> None:
+    def digest(data: bytes) -> str:
+        return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
+
+    async with connected(server) as client:
+        for name, data in (("small", b"hello"), ("large", bytes(PIECE) * 5)):
+            (url,) = client.create(name)
+            said = f"sha-512=:AA==:, {digest(data)}"
+            assert await client.put(url, data, **{"Repr-Digest": said}) == 200
+            status, body, headers = await client.get(client.url(name))
+            assert (status, body, headers["Repr-Digest"]) == (200, data, digest(data))
+            for header in ("Repr-Digest", "Content-Digest"):
+                assert await client.put(url, data[:-1] + b"!", **{header: said}) == 400
+            assert (await client.get(client.url(name)))[1] == data
+        assert len(client.objects()) == 2
+
+
+async def test_a_damaged_file_is_mended_by_the_same_bytes(server: ServerHandle) -> None:
+    async with connected(server) as client:
+        for url in client.create("a", "b"):
+            assert await client.put(url, b"hello") == 200
+        (name,) = client.objects()
+        path = server.data / "objects" / name
+        path.write_bytes(b"hellO")
+        assert (await client.get(client.url("a")))[0] == 410
+        (url,) = client.create("b")
+        assert await client.put(url, b"hello") == 200
+        for name in "ab":
+            assert (await client.get(client.url(name)))[:2] == (200, b"hello")
+        assert len(client.objects()) == 1
 
 
 async def test_uploads_need_a_length_and_plain_bytes(server: ServerHandle) -> None:
@@ -381,8 +413,8 @@ async def test_files_by_name_need_a_key_of_the_run(server: ServerHandle) -> None
 async def test_lists_and_deletion(server: ServerHandle) -> None:
     async with connected(server) as client:
         names = ["a.txt", "b%.txt", "media/x.png", "media/y.png", "z"]
-        for url in client.create(*names):
-            assert await client.put(url, b"x") == 200
+        for name, url in zip(names, client.create(*names), strict=True):
+            assert await client.put(url, name.encode()) == 200
         client.create("announced")
         assert client.names() == names
         assert client.names(first=2) == names[:2]

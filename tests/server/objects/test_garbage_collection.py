@@ -55,7 +55,7 @@ async def test_a_pass_holds_a_slice_of_the_listing(lab: Lab) -> None:
 
 
 async def test_an_object_is_looked_up_by_an_index(lab: Lab) -> None:
-    plan = "EXPLAIN QUERY PLAN SELECT object FROM files WHERE object IN ('files/a', 'files/b')"
+    plan = "EXPLAIN QUERY PLAN SELECT object FROM blobs WHERE object IN ('files/a', 'files/b')"
     async with lab.database.connect() as connection:
         steps: list[Any] = list(await connection.execute(text(plan)))
-    assert "INDEX ix_files_object" in steps[0][-1]
+    assert "INDEX sqlite_autoindex_blobs" in steps[0][-1]

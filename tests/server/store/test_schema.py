@@ -52,10 +52,13 @@ def _tables(connection: Connection) -> dict[str, Any]:
         indices: list[Any] = [dict(one) for one in seen.get_indexes(name)]
         for one in indices:  # what a partial index is of
             one["dialect_options"] = {k: str(v) for k, v in one.get("dialect_options", {}).items()}
+        keys: list[Any] = [dict(one) for one in seen.get_foreign_keys(name)]
+        if connection.dialect.name == "sqlite":  # their names are not seen in each form of them
+            keys = [{**one, "name": None} for one in keys]
         parts: list[Iterable[object]] = [
             columns,
             [seen.get_pk_constraint(name)],
-            seen.get_foreign_keys(name),
+            keys,
             seen.get_unique_constraints(name),
             seen.get_check_constraints(name),
             indices,

@@ -69,7 +69,7 @@ class Details:
         """Return the number of uploaded files, of those runs that have any."""
         statement = (
             select(files.c.run_id, func.count(files.c.id))
-            .where(files.c.object.is_not(None))
+            .where(files.c.blob_id.is_not(None))
             .group_by(files.c.run_id)
         )
         return await self._pairs(statement, files.c.run_id, ids)

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.dropped import drop
 from asyncwb.server.store.records import NewFrame
+from asyncwb.server.store.runs import files
 from asyncwb.server.store.runs.segments import (
     FrameRow,
     NewSegment,
@@ -24,7 +25,6 @@ from asyncwb.server.store.runs.segments import (
 )
 from asyncwb.server.store.schema import (
     alerts,
-    files,
     frames,
     rollups,
     runs,
@@ -94,23 +94,18 @@ async def count_runs(connection: AsyncConnection, project_id: int) -> int:
     return int((await connection.execute(statement)).scalar_one())
 
 
-async def delete_run(connection: AsyncConnection, run_id: int, now: float) -> None:
-    """Delete a run and all that belongs to it; its objects are dropped."""
-    found: list[str] = []
-    owned: tuple[Select[str], ...] = (
-        select(segments.c.path).where(segments.c.run_id == run_id),
-        select(files.c.object).where(files.c.run_id == run_id, files.c.object.is_not(None)),
-    )
-    for statement in owned:
-        found += await connection.scalars(statement)
-    await drop(connection, found, now)
+async def delete_runs(connection: AsyncConnection, run_ids: Sequence[int], now: float) -> None:
+    """Delete runs whose rows are locked, some hundred at most, and all that belongs to them."""
+    sealed = select(segments.c.path).where(segments.c.run_id.in_(run_ids))
+    await drop(connection, list(await connection.scalars(sealed)), now)
+    await files.delete_all(connection, run_ids, now)
     # The rows of frames and rollups go with their parents; doing it here, in this order, spares
     # SQLite a check of the foreign key for each.
-    mine = select(segments.c.id).where(segments.c.run_id == run_id)
-    await connection.execute(delete(rollups).where(rollups.c.segment_id.in_(mine)))
-    await connection.execute(delete(segments).where(segments.c.run_id == run_id))
-    await connection.execute(delete(frames).where(frames.c.run_id == run_id))
-    await connection.execute(delete(runs).where(runs.c.id == run_id))
+    theirs = select(segments.c.id).where(segments.c.run_id.in_(run_ids))
+    await connection.execute(delete(rollups).where(rollups.c.segment_id.in_(theirs)))
+    for table in (segments, frames):
+        await connection.execute(delete(table).where(table.c.run_id.in_(run_ids)))
+    await connection.execute(delete(runs).where(runs.c.id.in_(run_ids)))
 
 
 async def add_alert(

@@ -1,21 +1,21 @@
-"""The statements of files: what a run's files are called, and which object holds their bytes.
+"""The statements of files: what a run's files are called, and which blob their bytes are.
 
-A file is announced first (a row without an object) and has an object once its bytes came. A name
-is text and nothing else; objects have random names. `None` stands for a file that is not there.
+A file is announced first (a row without a blob) and has one once its bytes came. A name is text
+and nothing else. `None` stands for a file that is not there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from asyncwb.server.store.blobs import Blobs, Content, release
 from asyncwb.server.store.database import Database, batches
-from asyncwb.server.store.dropped import drop, waiting
-from asyncwb.server.store.schema import files, secrets
+from asyncwb.server.store.schema import blobs, files, secrets
 
 _AT_ONCE: Final = 500
 """values in one IN (...)"""
@@ -23,7 +23,10 @@ _AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a run; `object` None: announced, its bytes have not come. `md5` is base64."""
+    """A file of a run; `object` None: announced, its bytes have not come.
+
+    `md5` is base64, `sha256` hex; None too where an older server stored the bytes.
+    """
 
     id: int
     run_id: int
@@ -31,19 +34,10 @@ class StoredFile:
     object: str | None
     size: int
     md5: str | None
+    sha256: str | None
     mimetype: str | None
     created_at: float
     updated_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Bytes that came for a file: their object, how many, their MD5 (base64) and checksums."""
-
-    object: str
-    size: int
-    md5: str
-    checksums: bytes
 
 
 class Files:
@@ -51,6 +45,7 @@ class Files:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._blobs = Blobs(database)
         self._announce = database.insert(files).on_conflict_do_nothing()
 
     async def secret(self, name: str, fresh: str, now: float) -> str:
@@ -65,7 +60,7 @@ class Files:
         self, run_id: int, mimetypes: dict[str, str | None], now: float
     ) -> list[StoredFile]:
         """Return the files of these names, made where they are missing; in no order."""
-        plain = {"run_id": run_id, "size": 0, "created_at": now, "updated_at": now}
+        plain = {"run_id": run_id, "created_at": now, "updated_at": now}
         rows = [
             {**plain, "name": name, "mimetype": kind} for name, kind in sorted(mimetypes.items())
         ]
@@ -75,27 +70,20 @@ class Files:
             return await _named(connection, run_id, list(mimetypes))
 
     async def put(self, file_id: int, content: Content, now: float) -> bool:
-        """Say which bytes a file has now; the object that held them is dropped.
+        """Say which bytes a file has now; those that it had are released.
 
         Returns:
             Whether the file is (still) there.
         """
         async with self._database.transaction() as connection:
-            locked = select(files.c.object).where(files.c.id == file_id).with_for_update()
+            locked = select(files.c.blob_id).where(files.c.id == file_id).with_for_update()
             row = (await connection.execute(locked)).first()
             if row is None:
                 return False
+            blob = await self._blobs.refer(connection, content, row[0], now)
             new = update(files).where(files.c.id == file_id)
-            await connection.execute(new.values(**asdict(content), updated_at=now))
-            if row[0] is not None:
-                await drop(connection, [row[0]], now)
+            await connection.execute(new.values(blob_id=blob, updated_at=now))
             return True
-
-    async def checksums(self, object_name: str) -> bytes | None:
-        """Return the checksums of an object; None where it came before there were any."""
-        statement = select(files.c.checksums).where(files.c.object == object_name)
-        async with self._database.connect() as connection:
-            return (await connection.execute(statement)).scalar()
 
     async def get(self, run_id: int, name: str) -> StoredFile | None:
         """Return a run's file of that name, announced ones too."""
@@ -153,32 +141,45 @@ class Files:
         return sum(file.object is not None for file in found)
 
     async def delete(self, run_id: int, ids: Collection[int], now: float) -> int:
-        """Delete a run's files of these ids, whose objects are dropped; return how many."""
+        """Delete a run's files of these ids, whose bytes are released; return how many."""
         async with self._database.transaction() as connection:
-            found = [f for f in await _by_ids(connection, ids) if f.run_id == run_id]
-            await drop(connection, [f.object for f in found if f.object is not None], now)
-            for some in batches([file.id for file in found], _AT_ONCE):
-                await connection.execute(delete(files).where(files.c.id.in_(some)))
+            found: list[tuple[int, int | None]] = []
+            for some in batches(sorted(ids), _AT_ONCE):
+                locked = _BLOBS.where(files.c.run_id == run_id, files.c.id.in_(some))
+                found += [tuple(row) for row in await connection.execute(locked)]
+            await _delete(connection, found, now)
             return len(found)
 
-    async def known_objects(self, names: Collection[str]) -> set[str]:
-        """Return those of these objects that some file's bytes are in, or were until lately."""
-        known: set[str] = set()
-        async with self._database.connect() as connection:
-            for some in batches(names, _AT_ONCE):
-                held = select(files.c.object).where(files.c.object.in_(some))
-                known |= {row[0] for row in await connection.execute(held)}
-            known |= await waiting(connection, names)
-        return known
+
+async def delete_all(connection: AsyncConnection, run_ids: Sequence[int], now: float) -> None:
+    """Delete all files of some hundred runs, in the caller's transaction; bytes are released."""
+    found = await connection.execute(_BLOBS.where(files.c.run_id.in_(run_ids)))
+    await _delete(connection, [tuple(row) for row in found], now)
 
 
-_FILE: Final = select(*(files.c[name] for name in StoredFile.__slots__))
+async def _delete(
+    connection: AsyncConnection, found: Sequence[tuple[int, int | None]], now: float
+) -> None:
+    for some in batches([file for file, _ in found], _AT_ONCE):
+        await connection.execute(delete(files).where(files.c.id.in_(some)))
+    await release(connection, [blob for _, blob in found if blob is not None], now)
+
+
+_BLOBS: Final = select(files.c.id, files.c.blob_id).order_by(files.c.id).with_for_update()
+_COLUMNS: Final = (
+    *(files.c[name] for name in ("id", "run_id", "name")),
+    blobs.c.object,
+    func.coalesce(blobs.c.size, 0),
+    *(blobs.c[name] for name in ("md5", "sha256")),
+    *(files.c[name] for name in ("mimetype", "created_at", "updated_at")),
+)
+_FILE: Final = select(*_COLUMNS).outerjoin(blobs, blobs.c.id == files.c.blob_id)
 
 
 def _chosen(
     run_id: int, names: Sequence[str] | None, pattern: str | None
 ) -> list[ColumnElement[bool]]:
-    found = [files.c.run_id == run_id, files.c.object.is_not(None)]
+    found = [files.c.run_id == run_id, files.c.blob_id.is_not(None)]
     if names is not None:
         found.append(files.c.name.in_(names))
     if pattern is not None:

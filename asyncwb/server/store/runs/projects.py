@@ -28,7 +28,7 @@ from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.people.users import TakenError
 from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs import former_names
-from asyncwb.server.store.runs.edits import delete_run
+from asyncwb.server.store.runs.edits import delete_runs
 from asyncwb.server.store.schema import projects, runs
 
 _AT_ONCE: Final = 200
@@ -205,8 +205,8 @@ class Projects:
             async with self._database.transaction() as connection:
                 # The rows first: what is being added to a run is then committed, or refused.
                 locked = select(runs.c.id).where(runs.c.id.in_(some)).order_by(runs.c.id)
-                for run_id in list(await connection.scalars(locked.with_for_update())):
-                    await delete_run(connection, run_id, now)
+                there = list(await connection.scalars(locked.with_for_update()))
+                await delete_runs(connection, there, now)
 
     async def delete_empty(self, project_id: int) -> bool:
         """Delete a project without runs, its reports and fields; False where it has runs."""
