@@ -35,7 +35,8 @@ def make(folder: Path, requirements: list[str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     subprocess.run(
-        [folder / "bin" / "python", "-m", "pip", "install", "-q", *requirements], check=True
+        [folder / "bin" / "python", "-m", "pip", "install", "-q", "--no-compile", *requirements],
+        check=True,
     )
     stamp.write_text(wanted)
 
