@@ -10,7 +10,7 @@ the chart until the two rows are sealed into one segment; a chart looks at numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
@@ -24,7 +24,7 @@ from asyncwb.server.history.segment import Group, Segment
 from asyncwb.server.history.series import Buckets, Floats, Grid, Rollup
 from asyncwb.server.history.sources import Opened, Sources, View
 from asyncwb.server.objects.damage import DamagedError, Missing, found, lost
-from asyncwb.server.store.runs.segments import SegmentRow
+from asyncwb.server.store.runs.segments import Columns, SegmentFile
 from asyncwb.wire.rows.columns import JSON, Table
 from asyncwb.wire.rows.keys import RUNTIME, STEP, SYSTEM, TIME
 from asyncwb.wire.rows.values import spelled
@@ -66,11 +66,14 @@ async def read(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[
     Reads the database for the tail and the rollups, and sealed files only where those will not
     do; the work is done in a thread.
     """
-    again = True
+    again, keys = True, {query.key for query in queries}
     while True:
-        view = await sources.view(run_id)
+        view = await sources.outline(run_id)
+        sealed = await _sealed(sources, view, keys)
+        if sealed is None:
+            continue
         try:
-            return await _read_all(sources, view, run_id, queries, gone_is_lost=not again)
+            return await sources.threads.run(_answers, sources, view, sealed, queries, not again)
         except FileNotFoundError:
             # A segment was merged into another after the view was taken: look once more.
             if not again:
@@ -90,7 +93,7 @@ class _Losses:
         if missing not in self.missing:
             self.missing.append(missing)
 
-    def opened(self, opened: Opened, row: SegmentRow) -> Segment | None:
+    def opened(self, opened: Opened, row: SegmentFile) -> Segment | None:
         """Open a segment; None where it is damaged as a whole, which is told."""
         try:
             with found(row.path, gone_is_lost=self.gone_is_lost):
@@ -100,26 +103,34 @@ class _Losses:
             return None
 
 
-async def _read_all(
-    sources: Sources, view: View, run_id: int, queries: Sequence[Query], *, gone_is_lost: bool
-) -> list[Answer]:
-    """Answer them by one statement for the rollups, in one thread, with each file opened once."""
-    keys = {query.key for query in queries}
-    holding = {key: [row for row in view.segments if _has_numbers(row, key)] for key in keys}
-    wanted = [(row.id, key) for key, rows in holding.items() for row in rows]
+async def _sealed(
+    sources: Sources, view: View[SegmentFile], keys: Collection[str]
+) -> dict[str, list[tuple[SegmentFile, Rollup | None]]] | None:
+    """Return the segments that hold numbers of each key, with the rollups, by one statement.
+
+    None where a segment was merged into another since the view was taken.
+    """
+    wanted = [(row.id, key) for row in view.segments for key in keys]
     rollups = await sources.rollups(wanted)
-    if len(rollups) < len(wanted):  # a segment without the rollup it had: merged meanwhile
-        if not gone_is_lost:
-            raise FileNotFoundError(f"a segment of run {run_id} was merged into another one")
-        rollups = dict.fromkeys(wanted) | rollups
-    sealed = {key: [(row, rollups[row.id, key]) for row in rows] for key, rows in holding.items()}
-    return await sources.threads.run(_answers, sources, view, sealed, queries, gone_is_lost)
+    without = [place for place in wanted if place not in rollups]
+    if without:
+        # Only here are the columns read: 100,000 of them take longer than all else.
+        columns = await sources.store.columns({segment for segment, _ in without})
+        for segment, key in without:
+            if segment not in columns:
+                return None
+            if _has_numbers(columns[segment], key):
+                rollups[segment, key] = None
+    return {
+        key: [(row, rollups[row.id, key]) for row in view.segments if (row.id, key) in rollups]
+        for key in keys
+    }
 
 
 def _answers(
     sources: Sources,
-    view: View,
-    sealed: Mapping[str, Sequence[tuple[SegmentRow, Rollup | None]]],
+    view: View[SegmentFile],
+    sealed: Mapping[str, Sequence[tuple[SegmentFile, Rollup | None]]],
     queries: Sequence[Query],
     gone_is_lost: bool,
 ) -> list[Answer]:
@@ -132,8 +143,8 @@ def _answers(
     return answers
 
 
-def _has_numbers(row: SegmentRow, key: str) -> bool:
-    return any(found == key and kind != JSON for _, found, kind in row.columns)
+def _has_numbers(columns: Columns, key: str) -> bool:
+    return any(found == key and kind != JSON for _, found, kind in columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,7 +191,7 @@ class _Part:
 def _answer(
     opened: Opened,
     tail: Sequence[Table],
-    sealed: Sequence[tuple[SegmentRow, Rollup | None]],
+    sealed: Sequence[tuple[SegmentFile, Rollup | None]],
     query: Query,
     losses: _Losses,
 ) -> Buckets:
@@ -200,7 +211,7 @@ def _answer(
     return _from_groups(groups, query)
 
 
-def _rebuilt(opened: Opened, row: SegmentRow, key: str, losses: _Losses) -> Rollup:
+def _rebuilt(opened: Opened, row: SegmentFile, key: str, losses: _Losses) -> Rollup:
     """Make a rollup that is damaged anew, from the rows."""
     live = _load(opened, row, key, (STEP, TIME), lambda _: True, losses)
     return Rollup.build(live.steps, live.times, live.values)
@@ -208,7 +219,7 @@ def _rebuilt(opened: Opened, row: SegmentRow, key: str, losses: _Losses) -> Roll
 
 def _load(
     opened: Opened,
-    row: SegmentRow,
+    row: SegmentFile,
     key: str,
     system: Sequence[str],
     wanted: Callable[[Group], bool],
@@ -246,7 +257,7 @@ def _points(segment: Segment, groups: Sequence[Group], key: str, system: Sequenc
 
 
 def _sealed_part(
-    opened: Opened, row: SegmentRow, rollup: Rollup, query: Query, losses: _Losses
+    opened: Opened, row: SegmentFile, rollup: Rollup, query: Query, losses: _Losses
 ) -> _Part:
     system = (STEP,) if query.axis == STEP else (STEP, TIME)
 

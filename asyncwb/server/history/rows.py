@@ -186,7 +186,7 @@ class _Plan:
     def __init__(
         self,
         sources: Sources,
-        view: View,
+        view: View[SegmentRow],
         selection: Selection,
         min_step: int | None,
         missing: list[Missing],

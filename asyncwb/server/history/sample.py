@@ -23,7 +23,7 @@ from asyncwb.server.history import rows
 from asyncwb.server.history.rows import Selection
 from asyncwb.server.history.sources import Sources, View
 from asyncwb.server.objects.damage import Missing
-from asyncwb.server.store.runs.segments import RunRef
+from asyncwb.server.store.runs.segments import RunRef, SegmentFile
 from asyncwb.typing import JsonObject
 from asyncwb.wire.picking import Places, even, extremes, including
 from asyncwb.wire.rows.columns import JSON, Table, concat
@@ -51,14 +51,14 @@ async def of_history(
         samples: rows, >= 1. A history of no more rows is returned whole.
         missing: as `rows.read` has it.
     """
-    view = await sources.view(run.id)
+    view = await sources.outline(run.id)
     found = None if view.missing else await _from_kept(sources, view, samples)
     if found is not None:
         return rows.with_runtime(found, run.began)
     return await rows.sample(rows.read(sources, run, Selection(), missing), samples)
 
 
-async def _from_kept(sources: Sources, view: View, samples: int) -> Table | None:
+async def _from_kept(sources: Sources, view: View[SegmentFile], samples: int) -> Table | None:
     """Make a sample of the tail and of what sealing kept; None where that would not do."""
     kept = await sources.samples([row.id for row in view.segments])
     if len(kept) < len(view.segments):
@@ -66,7 +66,7 @@ async def _from_kept(sources: Sources, view: View, samples: int) -> Table | None
     return await sources.threads.run(_thinned, view, kept, samples)
 
 
-def _thinned(view: View, kept: dict[int, Table], samples: int) -> Table | None:
+def _thinned(view: View[SegmentFile], kept: dict[int, Table], samples: int) -> Table | None:
     spans = [(row.min_step, row.max_step, row.rows, kept[row.id]) for row in view.segments]
     for table in view.tail:
         steps = table.steps

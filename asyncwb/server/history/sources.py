@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from asyncwb.errors import FrameError
 from asyncwb.server.history.segment import Segment
@@ -21,7 +21,13 @@ from asyncwb.server.history.series import Rollup
 from asyncwb.server.objects.damage import DamagedError, Missing, lost
 from asyncwb.server.objects.objects import Objects
 from asyncwb.server.process.threads import READERS, Threads
-from asyncwb.server.store.runs.segments import FrameRow, SegmentRow, Segments
+from asyncwb.server.store.runs.segments import (
+    FrameRow,
+    Holdings,
+    SegmentFile,
+    SegmentRow,
+    Segments,
+)
 from asyncwb.wire.rows import frames
 from asyncwb.wire.rows.columns import Table
 
@@ -32,14 +38,17 @@ _MEMORY: Final = 128 * 2**20
 _FOOTERS: Final = 512
 
 
+S = TypeVar("S", bound=SegmentFile, covariant=True)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class View(Generic[S]):
     """One moment of a run: segments, oldest first, then the tables of the tail, in order.
 
     `missing` are frames of the tail that are damaged.
     """
 
-    segments: tuple[SegmentRow, ...]
+    segments: tuple[S, ...]
     tail: tuple[Table, ...]
     missing: tuple[Missing, ...] = ()
 
@@ -63,10 +72,19 @@ class Sources:
         self._footers: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
 
-    async def view(self, run_id: int) -> View:
+    async def view(self, run_id: int) -> View[SegmentRow]:
         """Return one consistent moment of a run; decodes frames that it has not seen yet."""
+        return await self._view(run_id, self.store.holdings)
+
+    async def outline(self, run_id: int) -> View[SegmentFile]:
+        """Return the same without the segments' columns."""
+        return await self._view(run_id, self.store.outline)
+
+    async def _view(
+        self, run_id: int, read: Callable[[int, Container[int]], Awaitable[Holdings[S]]]
+    ) -> View[S]:
         have = self._tails.get(run_id, {})
-        holdings = await self.store.holdings(run_id, have)
+        holdings = await read(run_id, have)
         new = [row for row in holdings.frames if row.data is not None and row.rows]
         decoded, damaged = await self.threads.run(_decode, new)
         tables = {
@@ -89,7 +107,11 @@ class Sources:
     async def rollups(
         self, wanted: Collection[tuple[int, str]]
     ) -> dict[tuple[int, str], Rollup | None]:
-        """Return the rollup of each (segment, key) that has one; None stands for a damaged one."""
+        """Return the rollup of each (segment, key) that has one; None stands for a damaged one.
+
+        Of one that is not there, `store.columns` says whether the key has no numbers in the
+        segment, or the segment is gone.
+        """
         have: dict[tuple[int, str], Rollup | None] = {
             place: self._rollups[place] for place in wanted if place in self._rollups
         }
@@ -120,7 +142,7 @@ class Sources:
             total -= _size(self._samples.popitem(last=False)[1])
         return have
 
-    def open(self, row: SegmentRow) -> Segment:
+    def open(self, row: SegmentFile) -> Segment:
         """Open a sealed segment; blocks.
 
         Raises:
@@ -157,7 +179,7 @@ class Opened:
         for segment in self._segments.values():
             segment.close()
 
-    def segment(self, row: SegmentRow) -> Segment:
+    def segment(self, row: SegmentFile) -> Segment:
         """Return an open segment.
 
         Raises:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
+from sqlalchemy import delete, event
 
 from asyncwb.server.history import chart, series
 from asyncwb.server.history.chart import AXES, Query
 from asyncwb.server.history.series import Buckets
 from asyncwb.server.history.sources import Sources
-from asyncwb.server.store.runs.segments import RunRef
+from asyncwb.server.store import schema
+from asyncwb.server.store.runs.segments import RunRef, Segments
 from tests.fix_server import both_databases
 from tests.server.history.test_series import same
 from tests.server.history_lab import BEGAN, Lab, Row, merged
@@ -55,6 +57,18 @@ async def ask(lab: Lab, run: RunRef, query: Query) -> Buckets:
     (answer,) = await chart.read(lab.sources, run.id, [query])
     assert not answer.missing
     return answer.buckets
+
+
+@contextmanager
+def statements_of(lab: Lab) -> Iterator[list[str]]:
+    found, engine = list[str](), lab.database.engine.sync_engine
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        found.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield found
+    event.remove(engine, "before_cursor_execute", note)
 
 
 async def seal_all(lab: Lab) -> None:
@@ -222,7 +236,7 @@ async def test_many_charts_of_a_run_cost_one_statement_and_one_opened_file(lab: 
     logged: list[Row] = list(enumerate(values))
     await lab.log(run, logged)
     assert await lab.sealer().turn()
-    opened, statements = list[str](), list[str]()
+    opened = list[str]()
     reader = lab.objects.reader
 
     def counted(name: str, size: int) -> Any:
@@ -230,17 +244,65 @@ async def test_many_charts_of_a_run_cost_one_statement_and_one_opened_file(lab: 
         return reader(name, size)
 
     lab.objects.reader = counted  # type: ignore[method-assign]
-    engine = lab.database.engine.sync_engine
-
-    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
     # A zoom into a part: it takes the rows themselves.
     queries = [Query(key, lo=10.0, hi=20.5, buckets=100) for key in keys]
-    answers = await chart.read(lab.sources, run.id, queries)
-    event.remove(engine, "before_cursor_execute", note)
+    with statements_of(lab) as statements:
+        answers = await chart.read(lab.sources, run.id, queries)
     for n, answer in enumerate(answers):
         assert answer.buckets.last.tolist() == [step + n for step in range(10, 21)]
     assert len(opened) == 1
     assert sum("FROM rollups" in statement for statement in statements) == 1
+
+
+@pytest.mark.anyio
+async def test_columns_are_read_only_where_a_key_is_not_in_every_segment(lab: Lab) -> None:
+    run = await lab.run()
+    await lab.log(run, [(step, {"a": step, "text": "x"}) for step in range(5)])
+    await seal_all(lab)
+    expected = [(["a"], False, 5), (["b"], True, 0), (["a", "text"], True, 5)]
+    for keys, reads, found in expected:
+        with statements_of(lab) as statements:
+            answers = await chart.read(lab.sources, run.id, [Query(key) for key in keys])
+        assert any("segments.columns" in statement for statement in statements) == reads
+        assert [len(answer.buckets) for answer in answers] == [found, 0][: len(keys)]
+
+
+class Merging(Segments):
+    """A store in which others merge segments before a reader comes to the rollups."""
+
+    merge: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+    async def rollups(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], bytes]:
+        merge, self.merge = self.merge, None
+        if merge is not None:
+            await merge()
+        return await super().rollups(wanted)
+
+
+@pytest.mark.anyio
+async def test_a_segment_that_is_merged_away_meanwhile_costs_no_row(lab: Lab) -> None:
+    run, store = await lab.run(), Merging(lab.database)
+    sources = Sources(store, lab.objects)
+    await lab.log(run, [(step, {"a": step}) for step in range(5)])
+    await seal_all(lab)
+
+    async def merge() -> None:
+        await lab.log(run, [(step, {"b": step}) for step in range(5, 11)])
+        await seal_all(lab)
+        assert await lab.counts(run) == (0, 1)
+
+    store.merge = merge
+    of_a, of_b = await chart.read(sources, run.id, [Query("a"), Query("b")])
+    sources.threads.close()
+    assert (len(of_a.buckets), len(of_b.buckets)) == (5, 6)
+    assert not of_a.missing
+
+
+@pytest.mark.anyio
+async def test_a_rollup_that_is_gone_is_made_anew(lab: Lab) -> None:
+    run = await lab.run()
+    await lab.log(run, [(step, {"a": step}) for step in range(5)])
+    await seal_all(lab)
+    async with lab.database.transaction() as connection:
+        await connection.execute(delete(schema.rollups).where(schema.rollups.c.key == "a"))
+    assert len(await ask(lab, run, Query("a"))) == 5

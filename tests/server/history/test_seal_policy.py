@@ -10,7 +10,7 @@ from asyncwb.server.store.runs.segments import SegmentRow
 
 
 def segment(rows: int, columns: int = 3) -> SegmentRow:
-    return SegmentRow(0, "", rows, 0, 0, (("a", "a", "f"),) * columns, 1, 0)
+    return SegmentRow(0, "", rows, 0, 0, 1, 0, columns=(("a", "a", "f"),) * columns)
 
 
 def chosen(sizes: Sequence[int], rows: int, *, running: bool, **policy: Any) -> list[int]:

@@ -9,11 +9,11 @@ whatever moment each of its statements sees.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Container, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Final, Generic, TypeAlias, TypeVar, TypeVarTuple
 
-from sqlalchemy import Row, delete, func, insert, select
+from sqlalchemy import Row, Select, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.claims import Claim, Claims, ConflictError, check
@@ -48,11 +48,10 @@ class FrameRow:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentRow:
+class SegmentFile:
     """A sealed segment: an object of `size` bytes with `rows` rows, one a step.
 
-    `columns` lists (column name, key, kind) in the order of the file. `checksums` None: an older
-    server sealed it.
+    `checksums` None: an older server sealed it.
     """
 
     id: int
@@ -60,10 +59,20 @@ class SegmentRow:
     rows: int
     min_step: int
     max_step: int
-    columns: tuple[tuple[str, str, str], ...]
     size: int
     sorted_after_frame: int
     checksums: bytes | None = None
+
+
+Columns: TypeAlias = tuple[tuple[str, str, str], ...]
+"""(column name, key, kind) in the order of a segment's file"""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow(SegmentFile):
+    """A sealed segment with its columns: 5 MB to read where there are 100,000."""
+
+    columns: Columns = ()
 
     @property
     def cells(self) -> int:
@@ -71,11 +80,15 @@ class SegmentRow:
         return self.rows * len(self.columns)
 
 
+S = TypeVar("S", bound=SegmentFile)
+Selected = TypeVarTuple("Selected")
+
+
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class Holdings(Generic[S]):
     """Where a run's rows are: sealed segments, oldest first, then frames in order."""
 
-    segments: tuple[SegmentRow, ...]
+    segments: tuple[S, ...]
     frames: tuple[FrameRow, ...]
 
 
@@ -131,20 +144,32 @@ class Segments:
             row = (await connection.execute(statement)).first()
         return None if row is None else RunRef(row[0], row[1])
 
-    async def holdings(self, run_id: int, have: Container[int] = ()) -> Holdings:
+    async def holdings(self, run_id: int, have: Container[int] = ()) -> Holdings[SegmentRow]:
         """Return a consistent view of where a run's rows are, frames' bytes included.
 
         Args:
             run_id: the run.
             have: ids of frames whose bytes the caller does not need.
         """
+        return await self._holdings(run_id, have, _segments)
+
+    async def outline(self, run_id: int, have: Container[int] = ()) -> Holdings[SegmentFile]:
+        """Return the same without the segments' columns."""
+        return await self._holdings(run_id, have, _files)
+
+    async def _holdings(
+        self,
+        run_id: int,
+        have: Container[int],
+        read: Callable[[AsyncConnection, int], Awaitable[list[S]]],
+    ) -> Holdings[S]:
         async with self._database.connect() as connection:
             # Frames first: one that is sealed between the statements is then in both answers,
             # and known by its id. The other way round it could be in neither.
             found = await self._frame_heads(connection, run_id)
             missing = [row.id for row in found if row.id not in have]
             data = await self._frame_data(connection, missing)
-            sealed = await self._segments(connection, run_id)
+            sealed = await read(connection, run_id)
         after = max((row.sorted_after_frame for row in sealed), default=-1)
         live = (row for row in found if row.id > after and (row.id in data or row.id in have))
         tail = (
@@ -174,13 +199,14 @@ class Segments:
             data.update((row.id, row.data) for row in await connection.execute(statement))
         return data
 
-    async def _segments(self, connection: AsyncConnection, run_id: int) -> list[SegmentRow]:
-        statement = (
-            select(segments)
-            .where(segments.c.run_id == run_id)
-            .order_by(segments.c.sorted_after_frame, segments.c.id)
-        )
-        return [_segment(row) for row in await connection.execute(statement)]
+    async def columns(self, ids: Collection[int]) -> dict[int, Columns]:
+        """Return the columns of segments by their ids, of those that are there."""
+        found: dict[int, Columns] = {}
+        async with self._database.connect() as connection:
+            for some in batches(ids, _AT_ONCE):
+                statement = select(segments.c.id, segments.c.columns).where(segments.c.id.in_(some))
+                found |= {row[0]: _columns(row[1]) for row in await connection.execute(statement)}
+        return found
 
     async def rollups(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], bytes]:
         """Return the encoded rollup of each (segment, key) that has one, by both."""
@@ -258,7 +284,7 @@ class Segments:
     async def segments(self, run_id: int) -> list[SegmentRow]:
         """Return a run's sealed segments, oldest first."""
         async with self._database.connect() as connection:
-            return await self._segments(connection, run_id)
+            return await _segments(connection, run_id)
 
     async def replace(
         self,
@@ -366,18 +392,28 @@ async def delete_segments(connection: AsyncConnection, ids: Sequence[int], now: 
             raise ConflictError(f"{gone.rowcount} segments are there instead of {len(some)}")
 
 
-def _segment(row: Row[*tuple[Any, ...]]) -> SegmentRow:
-    return SegmentRow(
-        row.id,
-        row.path,
-        row.rows,
-        row.min_step,
-        row.max_step,
-        tuple((name, key, kind) for name, key, kind in row.columns),
-        row.size,
-        row.sorted_after_frame,
-        row.checksums,
+_FILE: Final = tuple(segments.c[field.name] for field in fields(SegmentFile))
+
+
+async def _files(connection: AsyncConnection, run_id: int) -> list[SegmentFile]:
+    statement = _of_run(select(*_FILE), run_id)
+    return [SegmentFile(*row) for row in await connection.execute(statement)]
+
+
+async def _segments(connection: AsyncConnection, run_id: int) -> list[SegmentRow]:
+    statement = _of_run(select(*_FILE, segments.c.columns), run_id)
+    found = await connection.execute(statement)
+    return [SegmentRow(*(*row[:-1], _columns(row[-1]))) for row in found]
+
+
+def _of_run(statement: Select[*Selected], run_id: int) -> Select[*Selected]:
+    return statement.where(segments.c.run_id == run_id).order_by(
+        segments.c.sorted_after_frame, segments.c.id
     )
+
+
+def _columns(stored: Iterable[tuple[str, str, str]]) -> Columns:
+    return tuple((name, key, kind) for name, key, kind in stored)
 
 
 def _indexed(key: str) -> str:
