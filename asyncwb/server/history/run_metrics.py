@@ -25,8 +25,9 @@ from asyncwb.server.objects.damage import require_sound
 from asyncwb.server.runs.runs import run_of
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.values import dumps, loads
+from asyncwb.wire.summary.fold import Fold
 from asyncwb.wire.summary.metrics import MetricRules
-from asyncwb.wire.summary.reducers import numbers_in
+from asyncwb.wire.summary.stored import rows_of_numbers
 
 _MOST: Final = 2**20
 _KEPT: Final = 2**18
@@ -110,12 +111,13 @@ async def run_metrics(request: web.Request) -> web.Response:
 
 def _drawable(version: int, fold: str, before: Drawable | None) -> Drawable:
     """Read the fold's state as it is stored, without making a fold of it."""
-    state: JsonObject = loads(fold) or {"leaves": {}, "rules": []}
+    state: JsonObject = loads(fold) or Fold().state()
     rules = MetricRules(state["rules"])
-    counts: dict[str, int] = {}
-    for key, leaf in state["leaves"].items():
-        if key[:1] != "_" and (count := numbers_in(leaf)) and not (rules and _hidden(rules, key)):
-            counts[key] = count
+    counts = {
+        key: count
+        for key, count in rows_of_numbers(state)
+        if key[:1] != "_" and not (rules and _hidden(rules, key))
+    }
     found = Drawable(version, counts)
     if before is not None:
         found.follow(before)

@@ -44,11 +44,12 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Kind, Table
 from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, TIME
+from asyncwb.wire.summary import stored
 from asyncwb.wire.summary.closing import Index, Kept, by_path, closing_order, merged_row
 from asyncwb.wire.summary.metrics import MetricRule, MetricRules, metric_event
 from asyncwb.wire.summary.reducers import MISSING, Leaf, Rank
 
-VERSION: Final = 2
+VERSION: Final = 3
 """What `Fold.state()` gives; `Fold.from_state` reads this one and those before."""
 
 __all__ = ["VERSION", "Fold", "MetricInfo", "MetricRule", "MetricRules", "metric_event"]
@@ -450,13 +451,13 @@ class Fold:
             "v": VERSION,
             "started_at": self._started_at,
             "step": self._step,
-            "leaves": {path: leaf.state(places) for path, leaf in self._leaves.items()},
+            "leaves": stored.write(self._leaves, places),
             "rules": self.rules.events(),
             "writers": {
                 name: [
                     source.top,
-                    None if source.row is None else dict(source.row),
                     source.started_at,
+                    *([] if source.row is None else [dict(source.row)]),
                 ]
                 for name, source in self._writers.items()
             },
@@ -468,11 +469,18 @@ class Fold:
         fold = cls()
         fold._started_at, fold._step = state["started_at"], state["step"]
         fold.rules = MetricRules(state["rules"])
-        for name, (top, row, *started) in state["writers"].items():
-            source = fold._writers[name] = _Writer(name, started[0] if started else 0.0, top)
-            source.row = None if row is None else dict(row)
+        for name, (top, *rest) in state["writers"].items():
+            source = fold._writers[name] = _Writer(name, top=top)
+            for item in rest:  # when it started, and its open row: the other way round before 3
+                if isinstance(item, dict):
+                    source.row = dict(item)
+                elif item is not None:
+                    source.started_at = item
         if state["v"] == 1:  # says of no value whose it is
             fold._writers.setdefault("", _Writer(""))
-        orders = {place: source.rank(0)[1:] for place, source in enumerate(fold._writers.values())}
-        fold._leaves = {p: Leaf.from_state(leaf, orders) for p, leaf in state["leaves"].items()}
+        orders = [source.rank(0)[1:] for source in fold._writers.values()]
+        if state["v"] < stored.COLUMNAR:
+            fold._leaves = {p: Leaf.from_state(leaf, orders) for p, leaf in state["leaves"].items()}
+        else:
+            fold._leaves = stored.read(state["leaves"], orders)
         return fold

@@ -33,7 +33,8 @@ Rank: TypeAlias = tuple[int, float, str]
 Of two values of one rank, which one writer logged, the later one is the last.
 """
 
-_NEVER: Final[Rank] = (-(2**64), 0.0, "")
+NEVER: Final[Rank] = (-(2**64), 0.0, "")
+"""The rank of what has no value; compared by identity."""
 _WIDTH: Final = {"j": 0, "b": 1, "i": 2, "f": 3}
 _KINDS: Final[dict[str, Kind]] = {"j": JSON, "b": BOOL, "i": INT, "f": FLOAT}
 _JSON_TYPES: Final = {str: "jstring", list: "jlist", type(None): "jnil"}
@@ -73,7 +74,7 @@ class Leaf:
         self.last_step = 0
         self.explicit = False
         self.last: object = MISSING
-        self.rank = _NEVER
+        self.rank = NEVER
         self.stats: JsonObject = {}
 
     def copy(self) -> Leaf:
@@ -92,7 +93,7 @@ class Leaf:
     @property
     def told(self) -> bool:
         """Whether its value came from `Fold.begin_with`, and from nowhere else."""
-        return not self.count and not self.explicit and self.rank is not _NEVER
+        return not self.count and not self.explicit and self.rank is not NEVER
 
     def go_on(self, op: str, goal: str | None, told: Leaf) -> None:
         """Let one of the ops go on from a value that a summary told of it."""
@@ -123,6 +124,13 @@ class Leaf:
         self.first_step = min(self.first_step, low) if self.count else low
         self.last_step = max(self.last_step, high) if self.count else high
         self.count += count
+
+    def describe(self, types: str | Mapping[str, int], count: int, first: int, last: int) -> None:
+        """Take over what is known of its rows; `types` is one, or how many there are of each."""
+        self.count, self.first_step, self.last_step = count, first, last
+        if count:
+            self.types = {types: count} if isinstance(types, str) else dict(types)
+            self.kind = kind_of(types)
 
     def fold_array(
         self, values: NDArray[Any], ends: Ends, order: Order, rule: MetricRule | None
@@ -190,7 +198,7 @@ class Leaf:
 
     def replace(self, value: object, rank: Rank) -> None:
         """Set the value by hand, whatever is there."""
-        self.rank = _NEVER
+        self.rank = NEVER
         self.set(value, rank)
 
     def clear(self, rank: Rank | None) -> None:
@@ -225,26 +233,12 @@ class Leaf:
             op = "max" if goal == "maximize" else "min"
         return self.stats.get(op, MISSING)
 
-    def state(self, places: Mapping[str, int]) -> list[Any]:
-        """Return the leaf as JSON, its value's writer as a number of `places`."""
-        plain = self.types.keys() <= {self.kind}
-        kind = self.kind if plain else dict(self.types)
-        info = [kind, self.count, self.first_step, self.last_step]
-        held = [*info, self.explicit, dict(self.stats)]
-        if self.rank is _NEVER:
-            return held
-        step, _, writer = self.rank
-        last = [] if self.last is MISSING else [self.last]
-        return [*held, step, places[writer], *last]
-
     @classmethod
-    def from_state(cls, state: list[Any], orders: Mapping[int, Order]) -> Leaf:
-        """Return the leaf that `state()` described; `orders` are the writers by their places."""
+    def from_state(cls, state: list[Any], orders: Sequence[Order]) -> Leaf:
+        """Return a leaf as it was stored before version 3; `orders` are the writers by number."""
         leaf = cls()
-        types, leaf.count, leaf.first_step, leaf.last_step, leaf.explicit, stats = state[:6]
-        if leaf.count:
-            leaf.types = dict(types) if isinstance(types, dict) else {types: leaf.count}
-            leaf.kind = _widest(leaf.types)
+        types, count, first, last_step, leaf.explicit, stats = state[:6]
+        leaf.describe(types, count, first, last_step)
         leaf.stats = dict(stats)
         match state[6:]:
             case [step, place, *last]:
@@ -257,11 +251,9 @@ class Leaf:
         return leaf
 
 
-def numbers_in(state: list[Any]) -> int:
-    """Return the number of rows of the leaf that `Leaf.state()` described; 0 if it is of JSON."""
-    types = state[0]
-    kind = _KINDS[types[0]] if type(types) is str else _widest(types)
-    return 0 if kind == JSON else state[1]
+def kind_of(described: str | Mapping[str, int]) -> Kind:
+    """Return the kind of a leaf of which `Leaf.describe` was told this."""
+    return _KINDS[described[0]] if type(described) is str else _widest(described)
 
 
 def _widest(types: Iterable[str]) -> Kind:

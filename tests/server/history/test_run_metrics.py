@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import web
+from sqlalchemy import update
 
 from asyncwb.server.history.run_metrics import KEPT
+from asyncwb.server.http.state import STATE
+from asyncwb.server.store.schema import runs
 from asyncwb.wire.rows import frames
+from asyncwb.wire.rows.values import dumps, loads
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.history_lab import Row, table_of
 from tests.server.ingest_client import connect, head, rows, start_event
+from tests.wire.summary.test_fold import version_2
 
 pytestmark = [pytest.mark.anyio, both_databases]
 
@@ -67,6 +73,29 @@ async def test_they_are_read_once_a_version(server: ServerHandle) -> None:
         assert after["count"][after["key"].index("loss")] == 4
         await client.post([(head(), [frames.encode(6, table_of([(9, {"a": 1})]), [])])])
         assert (await client.get(run))["total"] == 1 + before["total"]
+
+
+async def test_a_fold_that_an_older_release_stored_is_read_and_gone_on_with(
+    server: ServerHandle,
+) -> None:
+    async with connect(server) as client:
+        answer = await client.send(frames.encode(0, table_of(ROWS), [(0, start_event())]))
+        run = f"runs/{answer['run']}"
+        state = loads((await client.get(run, fold="true"))["fold"])
+        newer = await client.get(f"{run}/metrics")
+        older = {"fold": dumps(version_2(state)).decode(), "version": runs.c.version + 1}
+
+        async def go_back(app: web.Application) -> None:
+            async with app[STATE].database.transaction() as connection:
+                await connection.execute(update(runs).values(older))
+
+        server.call(go_back)
+        assert await client.get(f"{run}/metrics") == newer
+        assert loads((await client.get(run, fold="true"))["fold"])["v"] == 2
+        await client.post([(head(), [frames.encode(4, rows(3, 2), [])])])
+        assert loads((await client.get(run, fold="true"))["fold"])["v"] == 3
+        after = await client.get(f"{run}/metrics")
+        assert after["count"][after["key"].index("loss")] == 4
 
 
 async def test_what_is_kept_is_bounded(
