@@ -11,9 +11,9 @@ float column, so that an int comes back as an int.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
@@ -33,6 +33,15 @@ INT: Final[Kind] = "i"
 BOOL: Final[Kind] = "b"
 JSON: Final[Kind] = "j"
 
+Shape: TypeAlias = tuple[tuple[tuple[str, ...], str], ...]
+"""The keys and kinds of blocks."""
+Places: TypeAlias = Mapping[tuple[str, str], tuple[int, int]]
+"""By (key, kind): which line of which block."""
+
+_SHAPES: Final = 4
+"""shapes of tables whose places are kept"""
+_WIDEST: Final = 2**18
+"""columns of such a shape; the places of 100,000 take some 20 MB"""
 _WORD_TYPES: Final[dict[Kind, Any]] = {FLOAT: np.float64, INT: np.int64}
 
 
@@ -100,14 +109,12 @@ class Table:
         return (*numeric, *self.texts)
 
     @cached_property
-    def _places(self) -> dict[tuple[str, str], tuple[int, int]]:
+    def _places(self) -> Places:
         """Which line of which block has a key and kind. A table may have 100,000 columns, of which
         most readers want a few: they are not all made."""
-        return {
-            name: (number, index)
-            for number, block in enumerate(self.blocks)
-            for index, name in enumerate(zip(block.keys, block.kinds, strict=True))
-        }
+        shape = tuple((block.keys, block.kinds) for block in self.blocks)
+        wide = sum(len(keys) for keys, _ in shape) > _WIDEST
+        return _places(shape) if wide else _kept_places(shape)
 
     @cached_property
     def _texts_by_key(self) -> dict[str, Column]:
@@ -241,6 +248,17 @@ class Table:
         for row_dict, more in zip(rows, extra, strict=True):
             row_dict.update(more)
             yield row_dict
+
+
+def _places(shape: Shape) -> Places:
+    return {
+        name: (number, index)
+        for number, (keys, kinds) in enumerate(shape)
+        for index, name in enumerate(zip(keys, kinds, strict=True))
+    }
+
+
+_kept_places = lru_cache(maxsize=_SHAPES)(_places)
 
 
 def concat(tables: Sequence[Table]) -> Table:

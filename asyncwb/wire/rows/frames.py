@@ -20,6 +20,7 @@ import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, TypeAlias, cast
 
@@ -48,6 +49,10 @@ _SIZE: Final = struct.Struct("<I")
 HEADER_SIZE: Final = _HEADER.size
 _ZSTD_LEVEL: Final = 1
 _LOST: Final = 1
+_DIRECTORIES: Final = 4
+"""directories that are kept"""
+_LARGEST: Final = 4 * 2**20
+"""bytes of such a directory; one of 100,000 columns has 2 MB, and takes some 15 MB of memory"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +240,40 @@ def decode(data: bytes | memoryview, offset: int = 0, *, max_raw: int = MAX_RAW)
         raise FrameError(f"the frame cannot be decompressed: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """What a frame's directory says, checked but for sizes.
+
+    `blocks` are (keys, kinds, rows), `texts` (key, rows, bytes); `rows` None is every row.
+    """
+
+    blocks: tuple[tuple[tuple[str, ...], str, object], ...]
+    texts: tuple[tuple[str, object, int], ...]
+    has_events: bool
+
+
+def _directory(data: bytes) -> _Directory:
+    said = loads(data)
+    blocks = tuple(_block(entry) for entry in said["b"])
+    texts = tuple((_string(entry["k"]), entry["r"], entry["s"]) for entry in said["x"])
+    names = [(k, kind) for keys, kinds, _ in blocks for k, kind in zip(keys, kinds, strict=True)]
+    names += [(key, JSON) for key, _, _ in texts]
+    if len(set(names)) != len(names):
+        raise ValueError("a key appears twice in one kind")
+    return _Directory(blocks, texts, bool(said["e"]))
+
+
+_kept_directory = lru_cache(maxsize=_DIRECTORIES)(_directory)
+"""Frames of one training loop say the same, and share what is made of it."""
+
+
+def _block(entry: JsonObject) -> tuple[tuple[str, ...], str, object]:
+    keys, kinds = tuple(_string(key) for key in entry["k"]), _string(entry["t"])
+    if len(keys) != len(kinds) or not set(kinds) <= set("fib"):
+        raise ValueError(f"a block has {len(keys)} keys of kinds {kinds[:20]!r}")
+    return keys, kinds, entry["r"]
+
+
 class _Reader:
     """A cursor over a decompressed body. Every length is checked by slicing against it."""
 
@@ -243,22 +282,19 @@ class _Reader:
         self.raw = raw
         self.info = info
         self.at = _SIZE.size + size
-        self.directory: JsonObject = loads(self._checked(raw[_SIZE.size : self.at], size))
+        data = self._checked(raw[_SIZE.size : self.at], size)
+        self.directory = _kept_directory(data) if size <= _LARGEST else _directory(data)
 
     def frame(self) -> Frame:
         n = self.info.rows
-        blocks = [self._block(entry) for entry in self.directory["b"]]
-        texts = [self._text(entry) for entry in self.directory["x"]]
-        events = loads(self.raw[self.at :]) if self.directory["e"] else []
+        blocks = [self._block(*said) for said in self.directory.blocks]
+        texts = [self._text(*said) for said in self.directory.texts]
+        events = loads(self.raw[self.at :]) if self.directory.has_events else []
         if len(events) != self.info.count - n:
             raise ValueError("its events are not as many as its header says")
         table = Table(n, blocks, texts)
         if len(table.steps) != n or len(table.times) != n:
             raise ValueError("its rows are not as many as its header says")
-        names = [(k, kind) for b in blocks for k, kind in zip(b.keys, b.kinds, strict=True)]
-        names += [(column.key, JSON) for column in texts]
-        if len(set(names)) != len(names):
-            raise ValueError("a key appears twice in one kind")
         ordered = tuple((self._position(at), dict(event)) for at, event in events)
         if any(a > b for (a, _), (b, _) in pairwise(ordered)):
             raise ValueError("its events are out of order")
@@ -290,20 +326,17 @@ class _Reader:
             raise ValueError("a column's rows are out of order")
         return count, rows
 
-    def _block(self, entry: JsonObject) -> Block:
-        keys, kinds = tuple(_string(key) for key in entry["k"]), _string(entry["t"])
-        if len(keys) != len(kinds) or not set(kinds) <= set("fib"):
-            raise ValueError(f"a block has {len(keys)} keys of kinds {kinds[:20]!r}")
-        count, rows = self._rows(entry["r"])
+    def _block(self, keys: tuple[str, ...], kinds: str, held: object) -> Block:
+        count, rows = self._rows(held)
         words = _unshuffle(self._take(8 * count * len(keys)), len(keys), count)
         return Block(keys, kinds, words, rows)
 
-    def _text(self, entry: JsonObject) -> Column:
-        count, rows = self._rows(entry["r"])
-        values = loads(self._take(entry["s"]))
+    def _text(self, key: str, held: object, size: int) -> Column:
+        count, rows = self._rows(held)
+        values = loads(self._take(size))
         if not isinstance(values, list) or len(values) != count:
             raise ValueError("a column of values is not as long as it says")
-        return Column(_string(entry["k"]), JSON, values, rows)
+        return Column(key, JSON, values, rows)
 
 
 def _string(value: object) -> str:

@@ -169,3 +169,15 @@ def test_many_shapes_in_one_table() -> None:
     logged: list[Row] = [{STEP: i, TIME: float(i), f"k{i % 7}": i, "x": [i]} for i in range(100)]
     frame = Frame(0, table_of(logged))
     assert sequence(decode(frame.encode())) == sequence(frame)
+
+
+def test_frames_of_one_shape_share_the_names_of_their_columns() -> None:
+    """A run's tail may be 64 frames of 100,000 columns."""
+    one, other, unlike = (
+        decode(encode(7 * i, table_of([{STEP: i, TIME: 0.5 * i, name: i, "b": 0.5}])))
+        for i, name in enumerate(("a", "a", "c"))
+    )
+    assert one.table.blocks[0].keys is other.table.blocks[0].keys
+    assert one.table.keys == ["a", "b"]
+    assert unlike.table.keys == ["c", "b"]
+    assert [frame.table.steps.tolist() for frame in (one, other, unlike)] == [[0], [1], [2]]
