@@ -411,6 +411,17 @@ def _from_files(environ: Mapping[str, str], cwd: Path) -> list[_Said]:
     return said
 
 
+def key_advice(base_url: str, key: str | None) -> str:
+    """Say where the key is to be put right: one of the environment wins over a stored one."""
+    for variable in ("ASYNCWB_API_KEY", "WANDB_API_KEY"):
+        if key and os.environ.get(variable, "").strip() == key:
+            return (
+                f"it is the one in the environment variable {variable}, which wins over what "
+                "asyncwb login stores: correct it or unset it"
+            )
+    return f"check the key and run: asyncwb login --host {base_url} --relogin"
+
+
 def _from_login(settings: Settings) -> JsonObject:
     """Give the stored key for the server in use, and that server where none was named."""
     stored = read_credentials(settings.data_dir)

@@ -7,7 +7,6 @@ engine with its connections is not worth loading for it. Failures come out as as
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from http.client import HTTPException
 from ipaddress import ip_address
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from asyncwb.errors import AuthenticationError, CommError
+from asyncwb.settings import key_advice
 from asyncwb.typing import JsonObject
 
 _LONGEST_ERROR: Final = 65_536
@@ -81,7 +81,7 @@ def _refused(base_url: str, error: HTTPError, key: str | None) -> CommError:
     if error.code in (401, 403):
         return AuthenticationError(
             f"{base_url} does not accept this API key. Nothing was changed; "
-            f"{_advice(base_url, key)}",
+            f"{key_advice(base_url, key)}.",
             status=error.code,
         )
     return CommError(
@@ -89,17 +89,6 @@ def _refused(base_url: str, error: HTTPError, key: str | None) -> CommError:
         "the address of an asyncwb server.",
         status=error.code,
     )
-
-
-def _advice(base_url: str, key: str | None) -> str:
-    """Say where the key is to be put right: one of the environment wins over a stored one."""
-    for variable in ("ASYNCWB_API_KEY", "WANDB_API_KEY"):
-        if key and os.environ.get(variable, "").strip() == key:
-            return (
-                f"it is the one in the environment variable {variable}, which wins over what "
-                "asyncwb login stores: correct it or unset it"
-            )
-    return f"check the key and run: asyncwb login --host {base_url} --relogin"
 
 
 def _said(error: HTTPError) -> str | None:

@@ -315,7 +315,7 @@ class Worker:
         uploader, task = self._uploads.pop(session)
         if session.progress.run_path is not None:  # if not, there is no run that could have them
             with anyio.move_on_after(max(0.0, deadline - anyio.current_time())):
-                await task.over.wait()
+                await any_of(task.over.wait, uploader.stuck.wait)
         task.cancel()
         await task.over.wait()
         return uploader.settled.is_set()
@@ -335,9 +335,10 @@ class Worker:
         session.progress.moved.append(moved)
         moved(session.progress.next_seq)
         try:
+            outbox.try_again()
             with outbox.hurry(), anyio.move_on_after(timeout):
                 self._wake()
-                await any_of(outbox.settled.wait, done.wait)
+                await any_of(outbox.settled.wait, outbox.stuck.wait, done.wait)
             return done.is_set()
         finally:
             session.progress.moved.remove(moved)
@@ -384,7 +385,7 @@ class Worker:
             self._uploads[session][0].end()
         self._wake()
         with anyio.move_on_after(timeout):
-            await outbox.settled.wait()
+            await any_of(outbox.settled.wait, outbox.stuck.wait)
         if session.progress.next_seq < session.inbox.next_seq:
             await asyncio.to_thread(session.journal.trim, session.progress.next_seq)
             await self.sync(session)  # what stays here shall be on the disk

@@ -5,11 +5,13 @@
 | 2xx | DONE | |
 | no answer: refused, cut, timed out | RETRY | at-least-once sending makes it safe to send again |
 | 408, 425, 429, 5xx | RETRY | the server is busy, restarting or full; `Retry-After` is honoured |
-| 401, 403 | AUTH | said once; tried slowly, so that a corrected key heals it |
+| 401, 403 | AUTH, lasting | said once; tried slowly, so that a corrected key heals it |
 | 413 | SPLIT | send the same frames in smaller requests |
 | 400, 409, 422 | FATAL | these bytes will never be taken; the batch is set aside and counted |
-| anything else | RETRY, slowly | not an answer of our server: a wrong address or a proxy's page, |
+| anything else | RETRY, lasting | not an answer of our server: a wrong address or a proxy's page, |
 | | | which may be put right, and nothing may be dropped on its word |
+
+What is lasting does not pass by itself: it is tried slowly, and nobody waits for it.
 
 W&B's servers have another list of final answers, which its clients keep to: 400, 404, 409, 410,
 422 and 501 (but `UpsertBucket` is tried again on 409). See `wandb_verdict`.
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
@@ -46,11 +48,15 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do, the least wait before the next try (seconds; None: the backoff's), and why."""
+    """What to do, the least wait before the next try (seconds; None: the backoff's), and why.
+
+    `lasting`: a person has to put something right before trying again can help.
+    """
 
     action: Action
     delay_hint: float | None
     reason: str
+    lasting: bool = field(default=False, repr=False)
 
 
 _NO_HEADERS: Final[Mapping[str, str]] = {}
@@ -79,12 +85,13 @@ def verdict(
     if status in _BUSY or 500 <= status < 600:
         return Verdict(Action.RETRY, retry_after(headers, now), reason)
     if status in (401, 403):
-        return Verdict(Action.AUTH, SLOW, reason)
+        return Verdict(Action.AUTH, SLOW, reason, lasting=True)
     if status == 413:
         return Verdict(Action.SPLIT, None, reason)
     if status in _REFUSED:
         return Verdict(Action.FATAL, None, reason)
-    return Verdict(Action.RETRY, SLOW, f"{reason}: not an answer of an asyncwb server")
+    other = f"{reason}: not an answer of an asyncwb server"
+    return Verdict(Action.RETRY, SLOW, other, lasting=True)
 
 
 def wandb_verdict(

@@ -45,6 +45,7 @@ NOW = 1_700_000_000.0
 def test_verdicts(status: int | None, action: Action, hint: float | None) -> None:
     judged = verdict(status, now=NOW)
     assert (judged.action, judged.delay_hint) == (action, hint)
+    assert judged.lasting is (hint == SLOW), "a person has to act first"
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,8 @@ class Outbox:
         self.progress = progress
         self.settled = anyio.Event()
         """set once nothing more will be sent: all is acknowledged, or refused."""
+        self.stuck = anyio.Event()
+        """set once a try has shown that nothing can be sent before a person acts"""
         self.closed = False
         self._hurries = 0
         self.not_before = 0.0
@@ -294,6 +296,12 @@ class Outbox:
         """No more rows will come: once all is acknowledged, the outbox is settled."""
         self.closed = True
         self._idle = False
+        self.try_again()
+
+    def try_again(self) -> None:
+        """Somebody begins to wait: have it tried once more, though a person had to act first."""
+        if self.stuck.is_set():
+            self.stuck = anyio.Event()
 
     @property
     def urgent(self) -> bool:

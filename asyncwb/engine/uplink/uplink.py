@@ -20,7 +20,8 @@ clients let them: the time between two heartbeats.
 | hole in the sequence, nothing there | the outbox rewinds to what the server expects |
 | more than was written | that writer stops; its data stays in the journal; said once |
 | no answer, busy | the same batch again, after a backoff |
-| key not accepted | the same again, slowly; said once |
+| key not accepted, not our server | the same again, slowly, and where somebody begins to wait for
+| | it; who waits need wait no longer; said once |
 | too large | smaller frames and batches; one row that is, by itself, is set aside |
 | another writer first | that writer's data waits in its journal |
 | refused for good | that writer stops; its data stays in the journal; said once |
@@ -58,6 +59,7 @@ from asyncwb.engine.uplink.speaker import (
 )
 from asyncwb.engine.uplink.wandb import WandbSpeaker
 from asyncwb.errors import CommError
+from asyncwb.settings import key_advice
 from asyncwb.wire.retry import SLOW, Action, Backoff, Verdict, verdict
 from asyncwb.wire.rows.frames import MAX_FRAME
 
@@ -157,6 +159,7 @@ class Uplink:
         self._max_request = self._speaker.max_request
         self._most = _UNLIMITED
         self._alone = False  # one writer a request, to find the one that the server refuses
+        self._stuck = False  # the last request failed until a person acts
         self._first = 0
 
     def add(self, outbox: Outbox) -> None:
@@ -184,6 +187,7 @@ class Uplink:
         self._say("failed", f"{reason}; it is tried again.")
 
     async def _turn(self) -> None:
+        self._stuck = False
         batch = self._collect() if self._may_send else []
         if batch:
             self._start(batch)
@@ -262,7 +266,10 @@ class Uplink:
             await request.over.wait()
 
     async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
-        """Wait, at most until someone is in a hurry (unless we wait because the server is)."""
+        """Wait, at most until someone is in a hurry (unless we wait because the server is).
+
+        Where a person has to act first, that is somebody for whom it was not tried yet.
+        """
         if seconds <= 0:
             await checkpoint()
             return
@@ -273,7 +280,22 @@ class Uplink:
             if any(box.urgent and box.not_before <= now for box in self.outboxes):
                 seconds = min(seconds, 0.005)
         with anyio.move_on_after(seconds):
-            await (self.wake.wait() if urgent else anyio.sleep_forever())
+            while not urgent and not (self._stuck and self._has_untried):
+                self.wake = anyio.Event()
+                await self.wake.wait()
+            if urgent:
+                await self.wake.wait()
+
+    @property
+    def _has_untried(self) -> bool:
+        now = time.monotonic()
+        return any(
+            box.urgent
+            and not box.stuck.is_set()
+            and box.not_before <= now
+            and (box.waiting > 0 or (box.holds and box.ended) or self._make_frame(box))
+            for box in self.outboxes
+        )
 
     def _collect(self) -> Batch:
         """Take what is ready, turn by turn, so that a busy run does not starve the others."""
@@ -443,14 +465,20 @@ class Uplink:
     def _failed(self, batch: Batch, judged: Verdict) -> float:
         """Say what went wrong with a request; returns the seconds to wait."""
         where = self._address.url if self._address else "the embedded server"
+        reason = judged.reason
+        if judged.action is Action.AUTH:
+            reason = f"{where} does not accept the API key ({reason.rstrip('.')})"
+            if self._address is not None and not isinstance(self._where, Embedded):
+                reason += f"; {key_advice(where, self._address.key)}"
         for box, _ in batch:
-            box.progress.error, box.progress.connected = judged.reason, False
+            box.progress.error, box.progress.connected = reason, False
+        self._get_stuck(batch, lasting=judged.lasting)
         if judged.action is Action.SPLIT:
             return self._split(batch, judged.reason)
         if judged.action is Action.AUTH:
             if isinstance(self._where, Embedded):
                 self._address = None  # one whose folder was deleted has made itself a new key
-            self._say("auth", f"{where} does not accept the API key ({judged.reason}).")
+            self._say("auth", f"{reason}.")
         elif judged.action is Action.FATAL:
             if len(batch) == 1:
                 self._refuse(batch[0][0], judged.reason)
@@ -460,6 +488,12 @@ class Uplink:
             goes_on = " The run goes on." if any(not box.found for box, _ in batch) else ""
             self._say("unreachable", f"{judged.reason}.{goes_on}")
         return self._backoff.next_wait(judged.delay_hint)
+
+    def _get_stuck(self, batch: Batch, *, lasting: bool = True) -> None:
+        """Tell those who wait for these writers that it does not help."""
+        self._stuck = lasting
+        for box, _ in batch if lasting else ():
+            box.stuck.set()
 
     def _split(self, batch: Batch, reason: str, *, raw: bool = False) -> float:
         """Send less at once from now on: somebody on the way takes no more, in bytes of a request
@@ -476,6 +510,7 @@ class Uplink:
         if size <= TINY:
             where = self._address.url if self._address else "the embedded server"
             self._say("tiny", f"{where} takes no request of {size:,} bytes: {reason}.")
+            self._get_stuck(batch)
             self._most, self._max_request = _UNLIMITED, self._speaker.max_request
             self._narrow(*self.outboxes)
             return self._backoff.next_wait(SLOW)

@@ -104,7 +104,8 @@ class WandbSpeaker:
             if error.verdict.action is not Action.SPLIT:
                 raise
             # Of what is small, or was cut as far as it can be: then a person has to act.
-            raise Undelivered(Verdict(Action.RETRY, SLOW, error.verdict.reason)) from error
+            judged = Verdict(Action.RETRY, SLOW, error.verdict.reason, lasting=True)
+            raise Undelivered(judged) from error
         except NoAnswer:
             raise
         except BaseException:
@@ -285,7 +286,7 @@ class Conversation:
             elif len(lines) > 1 or (lines and last):
                 self._most = max(1, (whole if last else size) // 2)
             elif len(body) <= TINY:
-                raise Undelivered(Verdict(Action.RETRY, SLOW, refusal))
+                raise Undelivered(Verdict(Action.RETRY, SLOW, refusal, lasting=True))
             elif lines:
                 self._set_aside_line(self._outgoing.popleft(), too_large(refusal))
             elif summary is not None:  # what is known of the run without it is its end

@@ -16,7 +16,7 @@ acknowledged the run's first frame: a file belongs to a run that exists.
 | no answer, busy | again, with a fresh address, after a backoff; `Retry-After` is kept to |
 | the address is refused | again with a fresh one: it may have expired; twice: refused for good |
 | no address for this name, the document declined | refused for good: counted, said, left |
-| the key is not accepted | again, slowly; said once |
+| the key is not accepted | again, slowly, and at the run's end; said once |
 | the file is gone, or cannot be read | counted, said; again when it is seen to have changed |
 """
 
@@ -112,6 +112,8 @@ class Uploader:
     ) -> None:
         self.settled = anyio.Event()
         """set once the run has ended and nothing is left to be sent"""
+        self.stuck = anyio.Event()
+        """set once a try has shown that nothing can be sent before a person acts"""
         self.sent = 0
         """uploads that the server has taken"""
         self.active_at = time.monotonic()
@@ -157,6 +159,8 @@ class Uploader:
         """Send what is left, then settle; the run changes its files no more, unless `for_now`."""
         self._closing = True
         self._ended = not for_now
+        if self.stuck.is_set():
+            self.stuck, self._pause_until = anyio.Event(), 0.0
         self.look_soon()
 
     async def run(self) -> None:
@@ -340,6 +344,8 @@ class Uploader:
         self._fail(judged.reason)
         self._queue.extendleft(reversed(files))
         self._pause_until = time.monotonic() + self._backoff.next_wait(judged.delay_hint)
+        if judged.lasting:
+            self.stuck.set()
 
     # Sending.
 

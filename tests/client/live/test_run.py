@@ -20,6 +20,7 @@ from typing import Any, cast
 import anyio
 import numpy as np
 import pytest
+from aiohttp import web
 from anyio import to_thread
 
 import asyncwb
@@ -31,6 +32,7 @@ from asyncwb.engine.frames.outbox import Outbox
 from asyncwb.engine.journal.segment import Segment
 from asyncwb.engine.thread import Engine
 from asyncwb.errors import LogTypeError, SettingsError, UsageError
+from asyncwb.server.http.state import STATE
 from asyncwb.settings import Settings
 from tests.client.conftest import Ask
 from tests.engine.lab import session_of
@@ -291,6 +293,67 @@ def test_finish_returns_in_time_and_says_how_to_go_on(
     assert said.count("asyncwb sync") <= 2
     assert run.status().journaled == 100
     assert list(session_of(run).folder.journal.iterdir())
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["at the end", "before it"])
+def test_nobody_waits_for_a_key_that_is_not_accepted(
+    server: ServerHandle, begun: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    where = {"base_url": server.url, "api_key": "not-the-key", "detach_uploader": False}
+    run = asyncwb.init("p", settings={**where, "finish_timeout": 1e6, "flush_interval": 0.01})
+    for i in range(100):
+        run.log({"i": i})
+    if begun:
+        assert not run.flush(), "the first try"
+        assert not run.flush(), "one more"
+    run.finish()
+    said = capfd.readouterr().err
+    assert "0 of 100 rows have arrived" in said
+    assert f"{server.url} does not accept the API key (HTTP 401" in said
+    assert f"asyncwb login --host {server.url}" in said
+    assert "the rest is safe on disk" in said
+    assert f"asyncwb sync {session_of(run).folder.path}" in said
+    assert run.status().journaled == 100
+
+
+def test_who_finishes_after_the_server_was_corrected_has_all_of_it_sent(
+    server: ServerHandle, ask: Ask
+) -> None:
+    where = {"base_url": server.url, "api_key": "k" * 40, "detach_uploader": False}
+    run = asyncwb.init("p", id="r", settings={**where, "finish_timeout": 1e6})
+    run.log({"i": 1})
+    assert not run.flush()
+
+    async def correct(app: web.Application) -> None:
+        state = app[STATE]
+        user = await state.users.first()
+        assert user is not None
+        await state.keys.add(user.id, "k" * 40, state.clock())
+
+    server.call(correct)
+    run.finish()
+    assert run.status().acknowledged == 1
+    assert ask("runs/{entity}/p/r")["state"] == "finished"
+
+
+def test_saved_files_are_not_waited_for_where_the_key_is_revoked(
+    server: ServerHandle, to_server: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f").write_text("text")
+    run = asyncwb.init("p", settings={**to_server.given, "finish_timeout": 1e6})
+    run.log({"i": 1})
+    assert run.flush()
+
+    async def revoke(app: web.Application) -> None:
+        found = await app[STATE].keys.find(server.api_key)
+        assert found is not None
+        assert await app[STATE].keys.revoke(found.id, app[STATE].clock())
+
+    server.call(revoke)
+    run.save(tmp_path / "f", base_path=tmp_path, policy="end")
+    run.finish()
+    assert run.status().files_waiting == 1
+    assert "does not accept the API key" in capfd.readouterr().err
 
 
 @pytest.mark.anyio

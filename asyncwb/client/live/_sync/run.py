@@ -99,8 +99,10 @@ class Run:
             timeout: seconds to wait for the server; the default is the setting `finish_timeout`.
 
         Returns whether all of it arrived; what did not is safe in the journal, and goes on being
-        sent. With `durable`, False means that the disk did not take all of it, and
-        `status().last_error` says why. Raises UsageError for a timeout that is none.
+        sent. Nobody waits for what a person has to put right (an API key that the server does not
+        accept, an address where no such server is): once a try has shown that, it is False. With
+        `durable`, False means that the disk did not take all of it, and `status().last_error` says
+        why. Raises UsageError for a timeout that is none.
         """
         seconds = check_timeout(timeout, self._session.settings.finish_timeout, "flush")
         return wait(self._session.flush(durable=durable, timeout=seconds))
@@ -115,10 +117,11 @@ class Run:
         """Mark the run as finished and send what is left; always returns in time.
 
         Past the deadline the rest stays in the journal on disk, a process of its own goes on
-        sending it, and the command that resumes is printed. What processes that logged to the run
-        (children, most of the time) left behind when they ended is sent, too. If this is cancelled
-        or interrupted the engine goes on; a second call waits for what is under way, and once the
-        run has ended it does nothing.
+        sending it, and the command that resumes is printed. That is at once where one more try
+        shows that a person has to act first (the API key is not accepted, say). What processes that
+        logged to the run (children, most of the time) left behind when they ended is sent, too. If
+        this is cancelled or interrupted the engine goes on; a second call waits for what is under
+        way, and once the run has ended it does nothing.
 
         Args:
             exit_code: int of 32 bits; 0 (the default) is success, anything else a failure.
