@@ -389,7 +389,6 @@ class Session:
         complete = progress.next_seq >= self.inbox.next_seq
         since = self._began_at if progress.reached_at is None else progress.reached_at
         dropped = dict(self.inbox.dropped)
-        # What the server had, and lost when its journal here was trimmed, is in `rows`, too.
         lost = progress.lost + self.journal.gone(max(progress.next_seq, progress.ready_seq))
         if lost:
             dropped["journal"] = lost

@@ -51,7 +51,9 @@ class Outbox:
     number below which the server said it has all), `sent_to` (one past the last that it was sent),
     `unread` (why the source gives nothing, None where it gives), `unread_until` (monotonic time
     before which it is not asked again), `_gaps` ([first, end) of the numbers that were given as
-    lost, which `progress.lost` counts).
+    lost, which `progress.lost` counts), `_peak` (the server had all below it at some time), `_held`
+    (the rows that it has, for `progress.rows`). What it loses is taken from these by its numbers,
+    since its rows may be here no more to be counted, and given back by its numbers.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class Outbox:
         self._sent = 0
         self._idle = False
         self._gaps: list[tuple[int, int]] = []
+        self._peak = progress.next_seq
+        self._held = progress.rows
         self._most, self._most_raw = MAX_FRAME, MAX_RAW
 
     def head_with(self, frames: list[Prepared]) -> StreamHead:
@@ -199,18 +203,15 @@ class Outbox:
             self.waiting -= done.raw
         return done
 
-    def _drop_all(self, known: int = 0) -> None:
-        self._forget_ready(known)
+    def _drop_all(self) -> None:
+        self._forget_ready()
         self.pending.clear()
         self.size = self.waiting = 0
 
-    def _forget_ready(self, known: int = 0) -> None:
-        """Count on the frames in memory no more, but for what lies before `known`: only what the
-        journal holds is safe."""
-        if self.pending:
-            at = max(known, self.pending[0].first_seq)
-            self._count_gaps((first, min(end, at)) for first, end in self._gaps if first < at)
-        self.progress.ready_seq = self.progress.next_seq
+    def _forget_ready(self) -> None:
+        """Count on the frames in memory no more: only what the journal holds is safe."""
+        at = self.progress.ready_seq = self.progress.next_seq
+        self._count_gaps((first, min(end, at)) for first, end in self._gaps if first < at)
 
     def _count_lost(self, prepared: Prepared) -> None:
         if prepared.lost:  # a server that loses its data again is told of it again, and of more
@@ -251,25 +252,44 @@ class Outbox:
         while self.pending and self.pending[0].end_seq <= next_seq:
             done = self._drop_first()
             self._count_lost(done)  # again, where it came too late to be counted on
-            # What a server that lost data is sent again was counted before.
-            if done.first_seq < known < done.end_seq and done.rows:  # it is cut otherwise now
-                done = rest_of(done, known)
-            self.progress.rows += done.rows if done.end_seq > known else 0
+            self._count_held(done, known, done.end_seq)
             known = max(known, done.end_seq)
-        if self.pending and self.pending[0].first_seq < next_seq and known < next_seq:
-            self.progress.rows += _rows_between(self.pending[0], known, next_seq)
+        if self.pending and self.pending[0].first_seq < next_seq:
+            self._count_held(self.pending[0], known, next_seq)
         if next_seq > self.progress.next_seq:
             self.progress.reach(next_seq)
+            self._peak = max(self._peak, next_seq)
             self.rejections = 0
             for moved in self.progress.moved:
                 moved(next_seq)
         self._check_settled()
+
+    def _count_held(self, prepared: Prepared, first: int, end: int) -> None:
+        """Count the rows of a frame, from a number on and below another one, as the server's."""
+        first = max(first, prepared.first_seq)
+        if first < end and not prepared.lost:
+            again = max(0, min(end, self._peak) - first)
+            self.add_held(again + _rows_between(prepared, first + again, end))
+
+    def add_held(self, rows: int) -> None:
+        """Count so many rows more (less than 0: fewer) as the server's."""
+        self._held += rows
+        self.progress.rows = max(0, self._held)
+
+    def _count_fallen(self, next_seq: int) -> None:
+        """Count nothing behind `next_seq` as the server's any more."""
+        last = self.progress.next_seq
+        lost = sum(max(0, min(end, last) - max(first, next_seq)) for first, end in self._gaps)
+        self.add_held(lost - (last - next_seq))
+        self.progress.fall_back(next_seq)
 
     def rewind(self, next_seq: int) -> None:
         """Send again from `next_seq`: the server has less, or more, than we thought.
 
         What the journal no longer holds is sent as a frame that says `lost`.
         """
+        if next_seq < self.progress.next_seq:
+            self._count_fallen(next_seq)
         self.acknowledge(next_seq)
         self.unsend()
         kept = [p for p in self.pending if p.first_seq >= next_seq]
@@ -277,7 +297,7 @@ class Outbox:
             while self.pending and self.pending[0].first_seq < next_seq:
                 self._drop_first()
             return
-        self._drop_all(next_seq)
+        self._drop_all()
         self._source = self._source.restart(next_seq)
         self._idle = False
 
@@ -329,7 +349,9 @@ class Outbox:
 
 def _rows_between(prepared: Prepared, first: int, end: int) -> int:
     """Count a frame's rows from a number on, below another one that lies within it."""
-    if not prepared.rows:
+    if not prepared.rows or first >= end:
         return 0
+    if (first, end) == (prepared.first_seq, prepared.end_seq):
+        return prepared.rows
     rest = rest_of(prepared, first) if prepared.first_seq < first else prepared
-    return rest.rows - rest_of(rest, end).rows
+    return rest.rows - (rest_of(rest, end).rows if end < rest.end_seq else 0)

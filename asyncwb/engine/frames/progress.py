@@ -14,11 +14,12 @@ _MARKS: Final = 4096
 class Progress:
     """How far a writer's data has come; written by the engine, read by anyone.
 
-    `next_seq`: everything below it is acknowledged; `reached_at` (monotonic seconds): everything
-    logged before that is. `rows`: how many rows that is. `ready_seq`: everything below it is made
-    into frames, which are kept in memory. `lost`: rows that were in the journal no more when those
-    frames were made. `error`: the last thing that went wrong. `refused`: the server will not take
-    this writer's data; it stays on disk.
+    `next_seq`: the server has everything below it, as far as it has said; `reached_at` (monotonic
+    seconds): everything logged before that. `rows`: how many rows that is; fewer, by the events
+    between them, while a server that lost its data is sent it again. `ready_seq`: everything below
+    it is made into frames, which are kept in memory. `lost`: rows that were in the journal no more
+    when those frames were made. `error`: the last thing that went wrong. `refused`: the server will
+    not take this writer's data; it stays on disk.
     """
 
     next_seq: int = 0
@@ -46,3 +47,8 @@ class Progress:
         self.next_seq = next_seq
         while self.marks and self.marks[0][0] <= next_seq:
             self.reached_at = self.marks.popleft()[1]
+
+    def fall_back(self, next_seq: int) -> None:
+        """The server has lost what is behind `next_seq`; when that was logged is not known."""
+        self.next_seq = next_seq
+        self.reached_at = None

@@ -450,8 +450,11 @@ class Uplink:
         progress.run_path, progress.base_url = answer.run_path, answer.base_url
         progress.stop_requested = answer.stop
         box.holds, box.not_before = answer.holds, now + answer.wait
-        progress.rows -= answer.aside  # acknowledged, but not sent
-        box.acknowledge(believed)
+        box.add_held(-answer.aside)  # acknowledged, but not sent
+        if answer.next_seq < progress.next_seq and not self._speaker.alone:
+            box.rewind(answer.next_seq)  # it has lost data since it said that it has more
+        else:
+            box.acknowledge(believed)
 
     def _wait(self, box: Outbox, reason: str, now: float) -> None:
         """Let a writer wait its turn; one that has ended does not hold its process up for that."""

@@ -27,6 +27,7 @@ import asyncwb
 from asyncwb.client.live._sync.run import Run
 from asyncwb.client.live.run import AsyncRun
 from asyncwb.client.sync.sync import sync
+from asyncwb.client.waiting import wait_async
 from asyncwb.engine import neighbours
 from asyncwb.engine.frames.outbox import Outbox
 from asyncwb.engine.journal.segment import Segment
@@ -403,11 +404,16 @@ def test_a_disabled_run_ends_also_where_nobody_waits_for_it() -> None:
 async def test_rows_that_the_server_lost_are_not_called_acknowledged(
     to_server: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    async def start_over(worker: Any) -> None:  # with a journal that was trimmed
+        box = worker.sessions[run._session]
+        box.add_held(-30)
+        box._count_gaps([(1, 31)])
+
     async with await asyncwb.init_async("p", id="r", settings=to_server) as run:
         for i in range(100):
             await run.log({"i": i})
         assert await run.flush()
-        run._session.progress.lost = 30  # as after starting over, with a journal that was trimmed
+        await wait_async(Engine.current().submit(start_over))
     status = run.status()
     assert (status.acknowledged, status.lost, status.journaled) == (70, 30, 0)
     assert "finished: 100 rows, 70 acknowledged, 30 lost." in capfd.readouterr().err

@@ -394,7 +394,32 @@ async def test_a_server_restored_from_a_backup_is_sent_what_it_lacks(
     await site.settle(box)
     info = await site.info("r")
     assert (info["rows"], info["lost"], info["summary"]["i"]) == (501 - gone, gone, 500)
-    assert (box.progress.rows, box.progress.lost) == (501, gone)
+    assert (box.progress.rows, box.progress.lost) == (501 - gone, gone)
+
+
+async def test_a_server_that_says_that_it_has_less_than_before_is_believed(site: Site) -> None:
+    box = site.run("r", 10)
+    w = site.writers["r"]
+    site.uplink.add(box)
+    await all_arrived(box, w)
+    assert (box.progress.next_seq, box.progress.rows) == (11, 10)
+    found = []
+
+    def has_five(*_: Any) -> Reply:
+        stream = {"run": "admin/p/r", "next": 5, "state": "running", "stop": False}
+        return Reply(200, {}, json.dumps({"streams": [stream]}).encode())
+
+    def note(*_: Any) -> None:
+        found.append((box.progress.next_seq, box.progress.rows))
+
+    site.line.failures = [has_five, note]
+    w.inbox.log({"i": 10})
+    box.close()
+    site.uplink.wake.set()
+    await site.settle(box)
+    assert found[0] == (5, 4), "the start, and four rows"
+    assert (box.progress.next_seq, box.progress.rows) == (12, 11)
+    assert (await site.info("r"))["rows"] == 11
 
 
 @pytest.mark.parametrize("trimmed", [False, True], ids=["all kept", "trimmed"])
@@ -419,7 +444,8 @@ async def test_a_server_whose_data_is_lost_is_sent_what_there_still_is(
     await lose_data(site, box, start_server(data=tmp_path / "empty"), monkeypatch)
     info = await site.info("r")
     assert (info["rows"], info["lost"], info["summary"]["i"]) == (500 - gone, gone, 499)
-    assert (box.progress.refused, box.progress.rows, box.progress.lost) == (None, 500, gone)
+    rows = 500 - gone
+    assert (box.progress.refused, box.progress.rows, box.progress.lost) == (None, rows, gone)
     assert info["config"] == {"lr": 1}
 
 
@@ -508,7 +534,7 @@ async def test_what_the_run_said_of_itself_is_said_again_though_its_journal_is_g
     assert summary["i"] == {"max": 500, "min": lost}
     assert info["state"] == "preempting"
     assert info["rows"] == 501 - lost
-    assert box.progress.rows == 501
+    assert box.progress.rows == 501 - lost
 
 
 async def test_a_frame_that_is_cut_otherwise_the_second_time_counts_its_rows_once(
