@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 import anyio
 
-from asyncwb.descriptors import fill_standard_descriptors
+from asyncwb.descriptors import fill_standard_descriptors, require_descriptors
 from asyncwb.engine.frames.offline import Sealer
 from asyncwb.engine.frames.outbox import Outbox
 from asyncwb.engine.frames.pipeline import LiveSegments, Reader
@@ -52,6 +52,8 @@ _IMPORTED: Final = (Fold, encodings.idna)
 """what the first frame and the first connection need: imported now, while a fork waits for the
 engine's imports"""
 _HTTP_TIMEOUT: Final = 30.0
+_LOOP_OPENS: Final = 8
+"""descriptors that there have to be for a loop: with 1 to 3, libuv aborted (uvloop 0.22)"""
 
 
 def _say(session: Session, topic: str, text: str) -> None:
@@ -66,8 +68,9 @@ def _failed(session: Session, what: str, error: Exception) -> None:
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop that the engine runs on."""
+    """Return the loop that the engine runs on; raises OSError where descriptors are short."""
     fill_standard_descriptors()  # libuv aborts a process that closes one of them
+    require_descriptors(_LOOP_OPENS)  # and one where it cannot open what a loop needs
     return asyncio.new_event_loop() if uvloop is None else _loop_for_forks(uvloop)
 
 

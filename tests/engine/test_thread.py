@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -10,6 +12,56 @@ from asyncwb.engine import thread
 from asyncwb.engine.session import Worker
 from asyncwb.engine.thread import Engine
 from asyncwb.errors import EngineStopped
+from tests.fix_server import ServerHandle
+
+_SHORT_OF_DESCRIPTORS = """
+import os, resource, sys
+import asyncwb
+from asyncwb.engine.thread import Engine
+
+url, key, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
+settings = {"base_url": url, "api_key": key, "detach_uploader": False, "silent": True}
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+taken = []
+begin = Engine._main
+
+def short(engine):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        for _ in range(left):
+            os.close(taken.pop())
+    begin(engine)
+
+Engine._main = short
+run = asyncwb.init("p", id="first", settings=settings)
+run.log({"i": 1})
+Engine._current._thread.join(60)
+print(run.status().last_error)
+Engine._main = begin
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+for fd in taken:
+    os.close(fd)
+with asyncwb.init("p", id="second", settings=settings) as other:
+    other.log({"i": 1})
+print(other.status().acknowledged)
+run.finish()
+print(run.status().journaled)
+"""
+
+
+@pytest.mark.parametrize("left", [0, 1, 3, 6])
+def test_an_engine_that_lacks_descriptors_is_tried_again_by_the_next_run(
+    server: ServerHandle, left: int
+) -> None:
+    script = [sys.executable, "-c", _SHORT_OF_DESCRIPTORS, server.url, server.api_key, str(left)]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    first, acknowledged, journaled = done.stdout.splitlines()
+    assert "the logging engine has stopped (OSError: [Errno 24] Too many open files" in first
+    assert (acknowledged, journaled) == ("1", "1")
 
 
 async def _nothing(worker: Worker) -> None:
