@@ -9,6 +9,7 @@ that it opens next: a warning that a library prints would overwrite a journal.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 
@@ -20,6 +21,11 @@ def fill_standard_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         pass
     os.close(fd)
+
+
+def lacks_descriptors(error: OSError | None) -> bool:
+    """Tell whether an error means that the process, or the machine, may open no more files."""
+    return error is not None and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def require_descriptors(count: int) -> None:

@@ -59,6 +59,7 @@ class DisabledSession:
         self._values: JsonObject = {}
         self.accepted = 0
         self.unwritten: tuple[()] = ()
+        self.disk_error: OSError | None = None
         self._closed = False
         del start
 

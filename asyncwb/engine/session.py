@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
+from asyncwb.descriptors import lacks_descriptors
 from asyncwb.engine.frames.oversized import Aside
 from asyncwb.engine.frames.progress import Progress
 from asyncwb.engine.journal.checks import check_event
@@ -136,9 +137,12 @@ class Worker(Protocol):
 class RunInbox(Protocol):
     """Takes what a run says besides its rows: see `engine.journal.inbox`."""
 
+    disk_error: OSError | None
+    """why the journal could not grow; None once it could"""
+
     @property
     def unwritten(self) -> Sequence[JsonObject]:
-        """Once closed, the events for which the disk had no room."""
+        """Once closed, the events that the journal could not take, for `disk_error`."""
 
     def event(self, event: JsonObject) -> None:
         """Take an event; raises UsageError once the run has finished."""
@@ -317,9 +321,14 @@ class Session:
         try:
             folder = RunFolder.create(settings.runs_dir, description)
         except OSError as error:
+            advice = (
+                "Close files, or raise the limit of the process (ulimit -n)."
+                if lacks_descriptors(error)
+                else "Set `dir` or `data_dir` to a place with room that can be written."
+            )
             raise Error(
                 f"no folder for the run can be made in {settings.runs_dir}: {error}. Nothing was "
-                "logged. Set `dir` or `data_dir` to a place with room that can be written."
+                f"logged. {advice}"
             ) from error
         self.opened_at = description.started_at
         self.notices.advice = (

@@ -85,7 +85,7 @@ def _warn(session: Session) -> None:
         session.notices.warn_once(
             "disk",
             f"the journal cannot grow: {session.inbox.disk_error}. The run goes on; rows are "
-            "dropped, and counted, until there is room.",
+            "dropped, and counted, until it can.",
         )
     if session.inbox.dropped[NEGATIVE]:
         session.notices.warn_once(

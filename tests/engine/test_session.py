@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -222,6 +224,17 @@ def test_a_start_that_no_server_takes_leaves_no_folder(
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(b"")
     with pytest.raises(Error, match="Nothing was logged"):
+        a_session(tmp_path, Nobody())
+
+
+def test_a_folder_for_which_no_descriptor_is_left_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(RunFolder, "create", refuse)
+    with pytest.raises(Error, match=r"Too many open files.*Nothing was logged.*ulimit -n"):
         a_session(tmp_path, Nobody())
 
 

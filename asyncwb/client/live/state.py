@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypedDict
 from asyncwb.client.live.config import Config
 from asyncwb.client.live.summary import Summary
 from asyncwb.client.waiting import of_ones_own
+from asyncwb.engine.journal.checks import why_no_room
 from asyncwb.engine.process.ending import Ending, Others
 from asyncwb.engine.session import AnySession, Session
 from asyncwb.errors import ArgumentError, SettingsError, UsageError
@@ -203,8 +204,9 @@ class RunState:
                 + (f"; {status.journaled} are" if status.lost else "; the rest is")
                 + (" safe on disk." if session.sync_error is None else " in the journal for now.")
                 + (
-                    f" For {_events(unwritten)}, the run's end among them, the disk has no room: "
-                    "nothing but this process has them, and it ends."
+                    f" For {_events(unwritten)}, the run's end among them, "
+                    f"{_NO_ROOM[why_no_room(session.inbox.disk_error)]}: nothing but this process "
+                    "has them, and it ends."
                     if unwritten
                     else ""
                 )
@@ -310,9 +312,16 @@ _WHY: Final = {
     "overflow": "for which the journal had no room",
     "disk_full": "for which the disk had no room",
     "disk_error": "that the disk did not take",
+    "no_descriptors": "for which no file descriptor was left",
     "journal": "that the journal no longer had",
 }
 """what `RunStatus.dropped` has as reasons, for people"""
+_NO_ROOM: Final = {
+    "disk_full": "the disk has no room",
+    "disk_error": "the disk fails",
+    "no_descriptors": "no file descriptor is left",
+}
+"""why the journal cannot grow, for people"""
 
 
 def _files(count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from asyncwb.descriptors import lacks_descriptors
 from asyncwb.engine.journal.journal import is_disk_full
 from asyncwb.engine.journal.records import HEAD_SIZE, MAX_RECORD
 from asyncwb.errors import LogTypeError, UsageError
@@ -44,5 +45,7 @@ def why_dropped(given: Assigned) -> str:
 
 
 def why_no_room(error: OSError | None) -> str:
-    """Return why a row is dropped for which the disk has no room."""
+    """Return why a row is dropped for which the journal could not grow."""
+    if lacks_descriptors(error):
+        return "no_descriptors"
     return "disk_full" if is_disk_full(error) else "disk_error"

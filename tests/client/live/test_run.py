@@ -809,13 +809,16 @@ def test_what_no_server_takes_is_refused_where_it_is_given() -> None:
 
 
 @pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Fill the disk: from then on no journal grows."""
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Fill the disk, or have it refuse for another reason: from then on no journal grows."""
 
-    def refuse(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fill(number: int = errno.ENOSPC) -> None:
+        def refuse(*_: Any) -> None:
+            raise OSError(number, os.strerror(number))
 
-    return lambda: monkeypatch.setattr(os, "posix_fallocate", refuse)
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+
+    return fill
 
 
 def log_until_full(run: Run) -> int:
@@ -844,17 +847,33 @@ def test_a_full_disk_keeps_no_end_back(
     assert not Path(run.dir).exists(), "everything is acknowledged: nothing stays on disk"
 
 
+@pytest.mark.parametrize(
+    ("number", "why", "lost"),
+    [
+        (errno.ENOSPC, "the disk has no room", "for which the disk had no room"),
+        (errno.EIO, "the disk fails", "that the disk did not take"),
+        (errno.EMFILE, "no file descriptor is left", "for which no file descriptor was left"),
+        (errno.ENFILE, "no file descriptor is left", "for which no file descriptor was left"),
+    ],
+)
 def test_an_end_that_is_nowhere_is_not_called_safe(
-    nowhere: str, full_disk: Callable[[], None], capsys: pytest.CaptureFixture[str]
+    nowhere: str,
+    full_disk: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    why: str,
+    lost: str,
 ) -> None:
     given = {"base_url": nowhere, "api_key": "k", "detach_uploader": False}
     run = asyncwb.init("p", id="r", settings=given)
     run.log({"x": 0.0})
-    full_disk()
+    full_disk(number)
     log_until_full(run)
     run.finish(timeout=0)
     said = capsys.readouterr().err
-    assert re.search(r"For \d events, the run's end among them, the disk has no room", said)
+    assert re.search(rf"For \d events, the run's end among them, {why}: nothing but", said)
+    assert re.search(rf"1 row was lost: 1 {lost}", said)
+    assert ("no room" in said) is (number == errno.ENOSPC)
 
 
 def test_one_row_is_spoken_of_in_the_singular(capfd: pytest.CaptureFixture[str]) -> None:
