@@ -32,3 +32,8 @@ def _escaped(character: str) -> str:
 def counted(count: int, noun: str) -> str:
     """Write how many there are, in the singular for one: "1 row", "2,000 rows"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def in_seconds(span: float) -> str:
+    """Write a span of time as it was given, to three digits: "0.2 s", "1.25 s", "3,600 s"."""
+    return f"{span:,.0f} s" if span >= 100 else f"{span:.3g} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncwb.printable import printable
+from asyncwb.printable import in_seconds, printable
 
 
 @given(st.text())
@@ -24,3 +24,9 @@ def test_what_people_write_stays_as_it_is() -> None:
 def test_escapes_say_what_was_there() -> None:
     assert printable("a\x1b]0;x\x07b\u202ec\nd\te") == "a\\x1b]0;x\\x07b\\u202ec\\nd\\te"
     assert printable("a\n\x1bb", lines=True) == "a\n\\x1bb"
+
+
+def test_a_span_of_time_is_written_as_it_was_given() -> None:
+    spans = (0, 0.0004, 0.2, 1.25, 30, 60.0, 99.96, 3600, 1e6)
+    told = ["0 s", "0.0004 s", "0.2 s", "1.25 s", "30 s", "60 s", "100 s", "3,600 s", "1,000,000 s"]
+    assert [in_seconds(span) for span in spans] == told

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from asyncwb.cli.output import progress_column, progress_console, say
 from asyncwb.errors import UsageError
-from asyncwb.printable import counted, printable
+from asyncwb.printable import counted, in_seconds, printable
 from asyncwb.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Bars:
         self._progress.update(self._bars[state.path], completed=state.sent, total=state.total)
         if state.trouble is not None and state.trouble not in self._said:
             self._said.add(state.trouble)
-            said = f"{state.trouble} It is tried again for {self._patience:.0f} s."
+            said = f"{state.trouble} It is tried again for {in_seconds(self._patience)}."
             self._progress.console.print(Text(printable(said)), highlight=False)
 
 

@@ -32,6 +32,7 @@ from asyncwb.engine.uplink.uplink import Uplink
 from asyncwb.engine.uploads.saved import FileAccount, Saved
 from asyncwb.engine.uploads.uploader import Uploader
 from asyncwb.errors import CommError, Error
+from asyncwb.printable import in_seconds
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.uplink_documents import RUN_STATUS
 
@@ -201,7 +202,7 @@ async def _until_settled(outbox: Outbox, reporter: _Reporter, patience: float) -
         if reporter.refused.is_set():
             return reporter.refusal
         if waiting.cancelled_caught and outbox.progress.next_seq == before:
-            return outbox.progress.error or f"no acknowledgement for {patience:.0f} s"
+            return outbox.progress.error or f"no acknowledgement for {in_seconds(patience)}"
     return outbox.progress.refused
 
 
@@ -285,7 +286,7 @@ class Files:
             if uploader.settled.is_set():
                 return None
             if time.monotonic() >= uploader.active_at + self._patience:
-                return account.error or f"no file has arrived for {self._patience:.0f} s"
+                return account.error or f"no file has arrived for {in_seconds(self._patience)}"
 
     async def _address(self) -> Address:
         where = self._where

@@ -22,6 +22,7 @@ from asyncwb.engine.uplink.http import Http, Reply
 from asyncwb.engine.uplink.speaker import Undelivered
 from asyncwb.engine.uplink.wandb import find
 from asyncwb.errors import AuthenticationError, CommError, Error
+from asyncwb.printable import in_seconds
 from asyncwb.settings import Settings
 from asyncwb.typing import JsonObject
 from asyncwb.wire.retry import Action
@@ -57,7 +58,7 @@ async def find_run(
             ask = _ask_wandb if dialect is Dialect.WANDB else _ask
             return await ask(http, address, head)
     except TimeoutError as error:
-        raise CommError(f"the server did not answer within {patience:.0f} s") from error
+        raise CommError(f"the server did not answer within {in_seconds(patience)}") from error
 
 
 async def _send_what_is_left(

@@ -26,6 +26,7 @@ import anyio
 from asyncwb.engine.process.forks import fork_waits
 from asyncwb.engine.uplink.http import Http, NoAnswer
 from asyncwb.errors import CommError
+from asyncwb.printable import in_seconds
 from asyncwb.private import make_private_folder
 from asyncwb.wire.proof import SECRET_FILE
 from asyncwb.wire.rows.values import loads
@@ -121,7 +122,7 @@ class Embedded:
         if self._child is None or time.monotonic() >= self._child[1]:
             self._child = self._start(), time.monotonic() + START_TIMEOUT
         child, deadline = self._child
-        why = f"did not answer within {START_TIMEOUT:.0f} s"
+        why = f"did not answer within {in_seconds(START_TIMEOUT)}"
         while time.monotonic() < deadline:
             address = await self.find()
             if address is not None:

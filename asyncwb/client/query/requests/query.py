@@ -35,6 +35,7 @@ from asyncwb.errors import (
     UsageError,
 )
 from asyncwb.importers.importing import sync_tensorboard
+from asyncwb.printable import in_seconds
 from asyncwb.settings import Settings
 from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
@@ -198,8 +199,8 @@ class Connection:
                 return await work
         except TimeoutError as error:
             raise CommError(
-                f"the server did not answer within {self._timeout:g} s. It may or may not have "
-                "done what it was asked; try again, or give it longer with Api(timeout=...)"
+                f"the server did not answer within {in_seconds(self._timeout)}. It may or may not "
+                "have done what it was asked; try again, or give it longer with Api(timeout=...)"
             ) from error
 
     async def address(self, worker: Worker, *, afresh: bool = False) -> Address:

@@ -37,6 +37,7 @@ from graphql import (
     validate,
 )
 
+from asyncwb.printable import in_seconds
 from asyncwb.server.graphql.execution.context import Context
 from asyncwb.server.graphql.execution.cost import refuse_if_too_costly
 from asyncwb.server.http.errors import refusal_of
@@ -143,7 +144,7 @@ class Executor:
                 result = await to_thread.run_sync(run) if by_itself else run()
                 return await result if isawaitable(result) else result
         except TimeoutError:
-            message = f"The request took longer than {self._max_seconds:g} s. Ask for less."
+            message = f"The request took longer than {in_seconds(self._max_seconds)}. Ask for less."
             raise _RefusedError.saying("timeout", message) from None
         except RecursionError:
             raise _RefusedError.saying("too_deep", "The request's values are too deep.") from None
