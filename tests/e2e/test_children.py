@@ -102,7 +102,7 @@ def test_what_cannot_be_sent_is_said_to_the_row(
     _, err = end(script(_BEGIN + _AWAY, base_url="http://127.0.0.1:9", finish_timeout=0.2))
     assert "0 of 1 rows have arrived" in err
     assert "finished" not in err
-    found = re.search(r"(\d+) rows of \d other process\w* that logged .* asyncwb sync (.*)", err)
+    found = re.search(r"(\d+) rows of \d other writer\w* that logged .* asyncwb sync (.*)", err)
     assert found is not None, err
     assert found[1] == "200"
     own = re.search(r"rows have arrived.*The data is in (\S+);", err)

@@ -187,7 +187,7 @@ class RunState:
                 notices.warn(f"run {session.head.run}: {problem}.")
         lost = status.lost + ending.others.lost
         if lost:
-            whose = f", {ending.others.lost} of them by other processes" * bool(ending.others.lost)
+            whose = f", {ending.others.lost} of them by other writers" * bool(ending.others.lost)
             why = ", ".join(f"{n} {_WHY.get(why, why)}" for why, n in status.dropped.items())
             were = f"{_rows(lost)} {'was' if lost == 1 else 'were'} lost"
             notices.warn(f"{were}{': ' * bool(why)}{why}{whose}.")
@@ -214,7 +214,7 @@ class RunState:
         self._warn_of_others(ending.others)
 
     def _warn_of_others(self, others: Others) -> None:
-        """Say what exactly waits of other processes, and how to send it."""
+        """Say what exactly waits of other writers, and how to send it."""
         if others.unknown is not None:
             self.session.notices.warn(
                 "it is not known whether other processes of this machine left something of the "
@@ -230,7 +230,7 @@ class RunState:
         paths = [*others.waiting]
         shown = paths if len(paths) <= _MOST_SHOWN else [self.session.settings.runs_dir]
         self.session.notices.warn(
-            f"{_rows(rows)} of {_processes(len(paths))} that logged to the run and ended are not "
+            f"{_rows(rows)} of {_writers(len(paths))} that logged to the run and ended are not "
             f"known to have arrived ({others.waiting[paths[0]]}). They are safe on disk; send them "
             f"with: asyncwb sync {' '.join(map(str, shown))}",
             advise=False,
@@ -262,7 +262,7 @@ class RunState:
             return f"{_rows(rows)}{files} {are} in {place}; send {them}: asyncwb sync"
         files = f", {_files(sent)} uploaded" if sent else ""
         alone = not (others.waiting or others.live or others.unknown)
-        partly = "" if alone else " of this process"
+        partly = "" if alone else " of this writer"
         told = _left_behind(others)
         lost = status.dropped.get("journal", 0)  # of the accepted ones
         all_there = "all acknowledged"
@@ -281,21 +281,21 @@ class RunState:
 under_way: Final[list[RunState]] = []
 """runs that have begun to finish, and of which it is not said yet how it went"""
 with_others: Final[list[RunState]] = []
-"""finished runs that other processes were at work on still"""
+"""finished runs that other writers were at work on still"""
 
 
 def _left_behind(others: Others) -> str:
     told = []
     if others.sent:
-        told.append(f"what {_processes(others.sent)} had left behind was sent")
+        told.append(f"what {_writers(others.sent)} had left behind was sent")
     if others.live:
         log = "logs" if others.live == 1 else "log"
-        told.append(f"{_processes(others.live)} still {log} to it")
+        told.append(f"{_writers(others.live)} still {log} to it")
     return "; ".join(told)
 
 
-def _processes(count: int) -> str:
-    return "1 other process" if count == 1 else f"{count} other processes"
+def _writers(count: int) -> str:
+    return "1 other writer" if count == 1 else f"{count} other writers"
 
 
 def _events(count: int) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """Processes of this machine that logged to the same run: children, most of the time.
+    """Writers of this machine that logged to the same run: most of the time children of this
+    process, or another `Run` of it.
 
     `sent`: how many had left something when they ended, which has been sent by now; `lost`: rows
     of theirs that are gone; `waiting`: run folders that they left and that are not all at the

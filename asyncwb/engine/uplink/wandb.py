@@ -418,13 +418,13 @@ def _check_turn(folder: RunFolder, box: Outbox, url: str) -> None:
     """Stop where another process of this machine is at work on the run and goes first."""
     told = folder.describe()
     if box.live and told.mode == "online":
-        reason = "a process logs to it still, and sends it by itself; sync it when that has ended"
+        reason = "a writer logs to it still, and sends it by itself; sync it when that has ended"
         raise _Stop(Refused(reason))
     mine = _rank(folder, told, url)
     for other, theirs in folders_of(folder.path.parent, told.project, told.run):
         if other.path != folder.path and _goes_first(other, theirs, mine, url):
             reason = (
-                "another process logs to it, and a W&B server takes one at a time; these rows "
+                "another writer logs to it, and a W&B server takes one at a time; these rows "
                 "wait in their journal until that one has ended"
             )
             raise _Stop(Waits(reason))

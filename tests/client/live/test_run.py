@@ -54,7 +54,7 @@ def test_what_could_not_be_looked_for_is_not_called_acknowledged(
     run.log({"n": 1})
     run.finish()
     said = capfd.readouterr().err
-    assert "1 row of this process, all acknowledged" in said
+    assert "1 row of this writer, all acknowledged" in said
     assert "it is not known whether other processes of this machine left something" in said
     assert "Too many open files" in said
     assert "send it with: asyncwb sync" in said
@@ -93,6 +93,20 @@ def test_a_journal_that_cannot_be_deleted_is_no_error(
     run.finish()
     assert run.status().acknowledged == len(rows_of("r")) == 3
     assert ask("runs/{entity}/p/r")["state"] == "finished"
+
+
+def test_another_run_object_of_the_same_run_is_no_other_process(
+    to_server: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {"id": "r", "reinit": "create_new", "settings": to_server}
+    first = asyncwb.init("p", **given)
+    with asyncwb.init("p", **given) as second:
+        first.log({"i": 1})
+        second.log({"i": 2})
+        first.finish()
+        said = capfd.readouterr().err
+        assert "finished: 1 row of this writer, all acknowledged; 1 other writer still logs" in said
+        assert "process" not in said
 
 
 def test_what_is_logged_is_there(to_server: Settings, ask: Ask, rows_of: Rows) -> None:
