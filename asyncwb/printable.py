@@ -29,9 +29,12 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def counted(count: int, noun: str) -> str:
-    """Write how many there are, in the singular for one: "1 row", "2,000 rows"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Write how many there are, in the singular for one: "1 row", "2,000 rows".
+
+    `many`: the plural, where it is not the singular and an "s".
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def in_seconds(span: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncwb.printable import in_seconds, printable
+from asyncwb.printable import counted, in_seconds, printable
 
 
 @given(st.text())
@@ -30,3 +30,14 @@ def test_a_span_of_time_is_written_as_it_was_given() -> None:
     spans = (0, 0.0004, 0.2, 1.25, 30, 60.0, 99.96, 3600, 1e6)
     told = ["0 s", "0.0004 s", "0.2 s", "1.25 s", "30 s", "60 s", "100 s", "3,600 s", "1,000,000 s"]
     assert [in_seconds(span) for span in spans] == told
+
+
+def test_one_thing_is_spoken_of_in_the_singular() -> None:
+    assert [counted(n, "row") for n in (0, 1, 2, 3000)] == [
+        "0 rows",
+        "1 row",
+        "2 rows",
+        "3,000 rows",
+    ]
+    told = [counted(n, "file waits", "files wait") for n in (0, 1, 2)]
+    assert told == ["0 files wait", "1 file waits", "2 files wait"]

@@ -32,7 +32,7 @@ from asyncwb.engine.uplink.uplink import Uplink
 from asyncwb.engine.uploads.saved import FileAccount, Saved
 from asyncwb.engine.uploads.uploader import Uploader
 from asyncwb.errors import CommError, Error
-from asyncwb.printable import in_seconds
+from asyncwb.printable import counted, in_seconds
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.uplink_documents import RUN_STATUS
 
@@ -270,7 +270,7 @@ class Files:
         finally:
             self.sent = uploader.sent
         failed = [f"{name}: {reason}" for name, reason in sorted(account.failed.items())]
-        more = f" (and {len(failed) - 1} more files)" if len(failed) > 1 else ""
+        more = f" (and {counted(len(failed) - 1, 'more file')})" if len(failed) > 1 else ""
         return problem or (f"{failed[0]}{more}" if failed else None)
 
     async def _wait(

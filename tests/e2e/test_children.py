@@ -100,12 +100,14 @@ def test_what_cannot_be_sent_is_said_to_the_row(
     script: Script, ask: Ask, server: ServerHandle, data_folder: Path
 ) -> None:
     _, err = end(script(_BEGIN + _AWAY, base_url="http://127.0.0.1:9", finish_timeout=0.2))
-    assert "0 of 1 rows have arrived" in err
+    assert "0 of 1 row has arrived" in err
     assert "finished" not in err
-    found = re.search(r"(\d+) rows of \d other writer\w* that logged .* asyncwb sync (.*)", err)
+    found = re.search(
+        r"of \d other writer\w* that .*, (\d+) rows are not .* asyncwb sync (.*)", err
+    )
     assert found is not None, err
     assert found[1] == "200"
-    own = re.search(r"rows have arrived.*The data is in (\S+);", err)
+    own = re.search(r"row has arrived.*The data is in (\S+);", err)
     assert own is not None
     folders = [Path(path) for path in [own[1], *found[2].split()]]
     assert sorted(folders) == sorted((data_folder / "runs").iterdir())

@@ -64,7 +64,7 @@ def expect_counted(target: Target, trainee: Trainee) -> tuple[int, int]:
     about = oracle.info(target, "run")
     assert (about["rows"], about["lost"]) == (len(numbers), dropped)
     assert about["state"] == "finished"
-    assert f"{dropped} rows were lost" in trainee.stderr()
+    assert f"{dropped:,} rows were lost" in trainee.stderr()
     return len(numbers), dropped
 
 
@@ -134,7 +134,7 @@ def test_no_space_until_the_end(
     said = trainee.heard()
     trainee.end()
     assert said["accepted"] + said["dropped"]["disk_full"] == 8_000
-    assert f"{said['dropped']['disk_full']} rows were lost" in trainee.stderr()
+    assert f"{said['dropped']['disk_full']:,} rows were lost" in trainee.stderr()
     target = Target(server.url, server.api_key)
     lab.sync_all(target, base_url=server.url)
     numbers = oracle.received(target, "run")

@@ -18,6 +18,7 @@ from asyncwb.engine.journal.checks import why_no_room
 from asyncwb.engine.process.ending import Ending, Others
 from asyncwb.engine.session import AnySession, Session
 from asyncwb.errors import ArgumentError, SettingsError, UsageError
+from asyncwb.printable import counted
 from asyncwb.settings import default_entity
 from asyncwb.typing import FilePath, JsonObject
 from asyncwb.wire import names
@@ -187,24 +188,26 @@ class RunState:
                 notices.warn(f"run {session.head.run}: {problem}.")
         lost = status.lost + ending.others.lost
         if lost:
-            whose = f", {ending.others.lost} of them by other writers" * bool(ending.others.lost)
-            why = ", ".join(f"{n} {_WHY.get(why, why)}" for why, n in status.dropped.items())
-            were = f"{_rows(lost)} {'was' if lost == 1 else 'were'} lost"
-            notices.warn(f"{were}{': ' * bool(why)}{why}{whose}.")
+            whose = f", {ending.others.lost:,} of them by other writers" * bool(ending.others.lost)
+            why = ", ".join(f"{n:,} {_WHY.get(why, why)}" for why, n in status.dropped.items())
+            were = counted(lost, "row was", "rows were")
+            notices.warn(f"{were} lost{': ' * bool(why)}{why}{whose}.")
         if status.files_failed:
-            notices.warn(f"{_files(len(status.files_failed))} could not be sent.")
+            notices.warn(f"{counted(len(status.files_failed), 'file')} could not be sent.")
         if not ending.complete:
             unwritten = len(session.inbox.unwritten)
-            unsaid = not status.journaled and not status.lost and not status.files_waiting
+            files = status.files_waiting
+            unsaid = not status.journaled and not status.lost and not files
+            rows = counted(status.accepted, "row has", "rows have")
             notices.warn(
-                f"{status.acknowledged} of {status.accepted} rows have arrived"
+                f"{status.acknowledged:,} of {rows} arrived"
                 + (", but not that the run has ended" if unsaid else "")
-                + (f", {_files(status.files_waiting)} wait" if status.files_waiting else "")
+                + (f", {counted(files, 'file waits', 'files wait')}" if files else "")
                 + (f" ({status.last_error})" if status.last_error else "")
-                + (f"; {status.journaled} are" if status.lost else "; the rest is")
+                + f"; {counted(status.journaled, 'is', 'are') if status.lost else 'the rest is'}"
                 + (" safe on disk." if session.sync_error is None else " in the journal for now.")
                 + (
-                    f" For {_events(unwritten)}, the run's end among them, "
+                    f" For {counted(unwritten, 'event')}, the run's end among them, "
                     f"{_NO_ROOM[why_no_room(session.inbox.disk_error)]}: nothing but this process "
                     "has them, and it ends."
                     if unwritten
@@ -229,10 +232,11 @@ class RunState:
         rows = sum(run.rows for path in others.waiting if (run := look(path)) is not None)
         paths = [*others.waiting]
         shown = paths if len(paths) <= _MOST_SHOWN else [self.session.settings.runs_dir]
+        writers = counted(len(paths), "other writer")
         self.session.notices.warn(
-            f"{_rows(rows)} of {_writers(len(paths))} that logged to the run and ended are not "
-            f"known to have arrived ({others.waiting[paths[0]]}). They are safe on disk; send them "
-            f"with: asyncwb sync {' '.join(map(str, shown))}",
+            f"of {writers} that logged to the run and ended, {counted(rows, 'row is', 'rows are')} "
+            f"not known to have arrived ({others.waiting[paths[0]]}). What waits is safe on disk; "
+            f"send it with: asyncwb sync {' '.join(map(str, shown))}",
             advise=False,
         )
 
@@ -255,12 +259,11 @@ class RunState:
         status = session.status()
         rows, waiting, sent = status.accepted, status.files_waiting, status.files_uploaded
         if session.settings.mode == "offline":
-            files = f" and {_files(waiting)}" if waiting else ""
-            one = rows == 1 and not files
-            are, them = ("is", "it") if one else ("are", "them")
+            files = f" and {counted(waiting, 'file')}" if waiting else ""
+            are, them = ("is", "it") if rows == 1 and not files else ("are", "them")
             place = session.folder.path
-            return f"{_rows(rows)}{files} {are} in {place}; send {them}: asyncwb sync"
-        files = f", {_files(sent)} uploaded" if sent else ""
+            return f"{counted(rows, 'row')}{files} {are} in {place}; send {them}: asyncwb sync"
+        files = f", {counted(sent, 'file')} uploaded" if sent else ""
         alone = not (others.waiting or others.live or others.unknown)
         partly = "" if alone else " of this writer"
         told = _left_behind(others)
@@ -270,9 +273,9 @@ class RunState:
             parts = {"acknowledged": status.acknowledged}
             parts |= {"set aside": status.journaled} if status.journaled else {}
             parts |= {"lost": lost} if lost else {}
-            all_there = ", ".join(f"{count} {what}" for what, count in parts.items())
+            all_there = ", ".join(f"{count:,} {what}" for what, count in parts.items())
         return (
-            f"run {session.head.run} finished: {_rows(rows)}{partly}, {all_there}{files}"
+            f"run {session.head.run} finished: {counted(rows, 'row')}{partly}, {all_there}{files}"
             + (f"; {told}" if told else "")
             + "."
         )
@@ -287,23 +290,11 @@ with_others: Final[list[RunState]] = []
 def _left_behind(others: Others) -> str:
     told = []
     if others.sent:
-        told.append(f"what {_writers(others.sent)} had left behind was sent")
+        told.append(f"what {counted(others.sent, 'other writer')} had left behind was sent")
     if others.live:
-        log = "logs" if others.live == 1 else "log"
-        told.append(f"{_writers(others.live)} still {log} to it")
+        logs = counted(others.live, "other writer still logs", "other writers still log")
+        told.append(f"{logs} to it")
     return "; ".join(told)
-
-
-def _writers(count: int) -> str:
-    return "1 other writer" if count == 1 else f"{count} other writers"
-
-
-def _events(count: int) -> str:
-    return "1 event" if count == 1 else f"{count} events"
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count} rows"
 
 
 _WHY: Final = {
@@ -322,10 +313,6 @@ _NO_ROOM: Final = {
     "no_descriptors": "no file descriptor is left",
 }
 """why the journal cannot grow, for people"""
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
 
 
 def _check_text(name: str, value: object) -> str | None:

@@ -20,6 +20,7 @@ from asyncwb.engine.frames.oversized import Aside
 from asyncwb.engine.frames.progress import Progress
 from asyncwb.engine.frames.source import Prepared, Source, rest_of
 from asyncwb.engine.journal.folder import RunFolder
+from asyncwb.printable import counted
 from asyncwb.wire.rows.frames import MAX_FRAME, MAX_RAW
 from asyncwb.wire.stream import Presence, StreamHead
 
@@ -242,8 +243,8 @@ class Outbox:
         if written is None or self.claimed <= written:
             return None
         return (
-            f"the server acknowledges {self.claimed} records of a writer that has written "
-            f"{written}: it is not believed, and nothing is deleted"
+            f"the server acknowledges {counted(self.claimed, 'record')} of a writer that has "
+            f"written {written:,}: it is not believed, and nothing is deleted"
         )
 
     def acknowledge(self, next_seq: int) -> None:

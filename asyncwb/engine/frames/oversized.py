@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from asyncwb.engine.journal import durable
+from asyncwb.printable import counted
 from asyncwb.wire.rows.values import dumps
 
 TINY: Final = 16 * 2**10
@@ -65,8 +66,8 @@ class Aside:
         if not self.files:
             return None
         rest = len(self.files) - self.count
-        told = [_counted(self.count, "row or event", "rows or events")] if self.count else []
-        told += [_counted(rest, "document", "documents")] if rest else []
+        told = [counted(self.count, "row or event", "rows or events")] if self.count else []
+        told += [counted(rest, "document")] if rest else []
         verb = "is" if len(self.files) == 1 else "are"
         return (
             f"{' and '.join(told)} {verb} {self._why}, and set aside in {self.folder} as JSON; "
@@ -77,7 +78,3 @@ class Aside:
 def too_large(reason: str) -> str:
     """Tell what something is that was refused for its size, for a `reason`."""
     return f"larger than the server, or a proxy in front of it, takes at once ({reason})"
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"

@@ -34,6 +34,7 @@ from asyncwb.engine.journal.records import (
 )
 from asyncwb.engine.journal.segment import DATA_START, Segment
 from asyncwb.errors import JournalCorrupt
+from asyncwb.printable import counted
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Block, Column, Kind, Table
 from asyncwb.wire.rows.columns import empty as empty_table
@@ -155,7 +156,8 @@ class FoundSegments:
             segment.close()
         segment.end, segment.count, problem = verify(data)
         if problem and not self._live:
-            self.damage[path] = f"{path}: {problem}; {segment.count} records before it are good"
+            good = counted(segment.count, "record before it is", "records before it are")
+            self.damage[path] = f"{path}: {problem}; {good} good"
         segment.closed = not self._live or self._has_successor(segment.index)
         self._maps[segment.index] = data
         return segment

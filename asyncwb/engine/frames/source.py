@@ -11,6 +11,7 @@ from typing import Protocol
 from asyncwb.engine.frames.pipeline import Reader
 from asyncwb.engine.journal.kept_events import KeptEvents
 from asyncwb.engine.journal.sealed import SealedFrames
+from asyncwb.printable import counted
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import empty
 from asyncwb.wire.rows.frames import Frame, FrameInfo, decode, encode_lost, peek
@@ -167,7 +168,8 @@ class SealedSource:
             missing = found.first_seq - self._seq
             if missing <= 0:
                 return found
-            self._say(f"{missing:,} rows or events are missing in the middle, and counted as lost")
+            are = counted(missing, "row or event is", "rows or events are")
+            self._say(f"{are} missing in the middle, and counted as lost")
             self._held = found
             return stand_in(self._seq, missing, "sealed_gap")
         self._frames = None

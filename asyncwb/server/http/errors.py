@@ -17,6 +17,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from asyncwb.printable import counted
 from asyncwb.server.process.admission_queue import QueueFullError
 from asyncwb.server.store.database import DatabaseError
 from asyncwb.server.store.queries.fields import IndexBehindError
@@ -82,9 +83,10 @@ def refusal_of(error: BaseException) -> ApiError | None:
             message = "The server is behind with its work. Nothing was written; send it again."
             return ApiError(429, "too_many_requests", message, {"Retry-After": "1"})
         case IndexBehindError():
+            runs = counted(error.left, "run of this project is", "runs of this project are")
             message = (
-                f"{error.left} runs of this project came or changed lately and are not ready to be "
-                "searched; nothing is lost. Ask again in a few seconds."
+                f"{runs} new or changed, and not ready to be searched; nothing is lost. Ask again "
+                "in a few seconds."
             )
             return ApiError(503, "index_behind", message, {"Retry-After": "5"})
     return None

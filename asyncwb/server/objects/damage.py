@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from asyncwb.printable import counted
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.store.documents import DamagedText
 
@@ -96,7 +97,8 @@ class Missing:
     why: str
 
     def __str__(self) -> str:
-        what = f"{self.rows} rows" if self.keys is None else f"{_listed(self.keys)} of {self.rows}"
+        rows = counted(self.rows, "row")
+        what = rows if self.keys is None else f"{_listed(self.keys)} of {self.rows}"
         return f"{what} in steps {self.first_step} to {self.last_step} ({self.place}: {self.why})"
 
     def as_dict(self) -> dict[str, object]:

@@ -368,7 +368,9 @@ def test_saved_files_are_not_waited_for_where_the_key_is_revoked(
     run.save(tmp_path / "f", base_path=tmp_path, policy="end")
     run.finish()
     assert run.status().files_waiting == 1
-    assert "does not accept the API key" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "does not accept the API key" in said
+    assert "1 of 1 row has arrived, 1 file waits" in said
 
 
 @pytest.mark.anyio
@@ -497,9 +499,9 @@ def test_drop_oldest_counts_what_is_gone_and_keeps_the_start(
     gone = status.dropped["journal"]
     assert (status.accepted, status.acknowledged, status.journaled) == (rows, 0, rows - gone)
     said = capfd.readouterr().err
-    assert f"{gone} rows were lost" in said
-    assert f"0 of {rows} rows have arrived" in said
-    assert f"; {rows - gone} are safe on disk." in said
+    assert f"{gone:,} rows were lost" in said
+    assert f"0 of {rows:,} rows have arrived" in said
+    assert f"; {rows - gone:,} are safe on disk." in said
     folder = run._session.folder.path
     (result,) = asyncio.run(sync([folder], settings=to_server, jobs=1, report=lambda _: None))
     assert (result.sent, result.lost, result.error) == (rows - gone, gone, None)

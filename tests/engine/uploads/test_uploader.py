@@ -230,7 +230,7 @@ def test_finish_keeps_to_its_deadline_and_sync_sends_the_rest(
     run.finish(timeout=0.3)
     assert time.monotonic() - started < 10
     told = capfd.readouterr().err
-    assert "1 of 1 rows have arrived, 2 files wait" in told
+    assert "1 of 1 row has arrived, 2 files wait" in told
     assert f"asyncwb sync {folder_of(run)}" in told
     waiting = look(folder_of(run))
     assert waiting is not None
