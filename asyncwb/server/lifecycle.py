@@ -19,10 +19,10 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import anyio
 import orjson
@@ -45,6 +45,7 @@ from asyncwb.server.process.background import TASKS, shielded
 from asyncwb.server.process.threads import OTHERS
 from asyncwb.server.store.database import DatabaseError
 from asyncwb.version import __version__
+from asyncwb.wire.proof import SECRET_FILE
 
 _SHUTDOWN_SECONDS: Final = 15.0
 _BACKLOG: Final = 512
@@ -142,8 +143,9 @@ async def run_server(
         AlreadyRunning, UsageError: as `serve`.
     """
     to_thread.current_default_thread_limiter().total_tokens = OTHERS
+    start = _Start(config.data)
     _make_folder(config.data)
-    with _folder_lock(config.data / LOCK), _listen(config) as listener:
+    with _folder_lock(config.data / LOCK, start), _listen(config) as listener:
         reserve.give_back(config.data)
         app = create_app(config, clock=clock)
         app[SECRET] = ensure_secret(config.data)
@@ -162,6 +164,7 @@ async def run_server(
             app[READY].set()
             await _announce(about, url, app)
             reserve.keep(config.data)
+            start.refused = False
             yield RunningServer(url, config, app)
         finally:
             app[READY].clear()
@@ -186,6 +189,32 @@ def _in_words(data: Path) -> Iterator[None]:
         ) from error
 
 
+class _Start:
+    """A start, which leaves a folder that is no data folder yet as it was where it is refused.
+
+    Once there is a store (a database, objects, a key) it is one, and the next start goes on.
+    Mutable state: `refused`, until the server answers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.refused = True
+        self._folder = folder
+        self._missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        self._had = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+    def end(self) -> None:
+        """Take back what was made where the start was refused; the lock is held."""
+        if not self.refused or LOCK in self._had:
+            return
+        made = {path.name for path in self._folder.iterdir()} - self._had
+        if made <= {LOCK, reserve.NAME, SECRET_FILE}:
+            with suppress(OSError):  # what cannot be taken back does no harm
+                for name in made:
+                    (self._folder / name).unlink(missing_ok=True)
+                for path in self._missing:
+                    path.rmdir()
+
+
 def _make_folder(path: Path) -> None:
     try:
         make_private_folder(path)
@@ -201,21 +230,40 @@ def _make_folder(path: Path) -> None:
 
 
 @contextmanager
-def _folder_lock(path: Path) -> Iterator[None]:
-    with _in_words(path.parent), path.open("a") as file:
-        for left in reversed(range(_LOCK_TRIES)):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if not left:
-                    raise AlreadyRunning(
-                        f"a server runs already on {path.parent}. Its data is untouched; use that "
-                        f"one (its address is in {path.parent / 'server.json'}), stop it, or give "
-                        "another --data."
-                    ) from error
-                time.sleep(_LOCK_PAUSE)
-        yield
+def _folder_lock(path: Path, start: _Start) -> Iterator[None]:
+    with _in_words(path.parent), _locked(path):
+        try:
+            yield
+        finally:
+            start.end()
+
+
+def _locked(path: Path) -> IO[str]:
+    """Return the lock's file, which holds it until it is closed."""
+    for left in reversed(range(_LOCK_TRIES)):
+        make_private_folder(path.parent)  # another start that was refused may have taken it back
+        file = path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()
+        except BlockingIOError as error:
+            file.close()
+            if not left:
+                raise _already_running(path.parent) from error
+            time.sleep(_LOCK_PAUSE)
+        except OSError:
+            file.close()
+            raise
+    raise _already_running(path.parent)
+
+
+def _already_running(data: Path) -> AlreadyRunning:
+    return AlreadyRunning(
+        f"a server runs already on {data}. Its data is untouched; use that one (its address is in "
+        f"{data / 'server.json'}), stop it, or give another --data."
+    )
 
 
 @contextmanager

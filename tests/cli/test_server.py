@@ -28,6 +28,7 @@ def test_it_serves_and_keeps_its_folder_to_itself(
     taken = cli("server", "--port", port, "--data", str(tmp_path / "other"))
     assert taken.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in taken.stderr
+    assert not (tmp_path / "other").exists()
     assert "Traceback" not in second.stderr + taken.stderr
     quiet = cli("server", "--port", "0", "--data", str(tmp_path / "served"), "--embedded")
     assert quiet.returncode == 0, "an embedded server gives way"
@@ -69,6 +70,23 @@ def test_a_database_that_is_none(database: str, says: str, cli: Cli, tmp_path: P
     assert "--database" in done.stderr
     assert "secret" not in done.stdout + done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "served").exists(), "it is no data folder, then"
+
+
+def test_a_start_that_is_refused_leaves_a_folder_as_it_was(
+    cli: Cli, served: tuple[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir(mode=0o700)
+    (folder / "notes.txt").write_text("mine")
+    taken = served[0].rpartition(":")[2]
+    assert cli("server", "--port", taken, "--data", str(folder)).returncode == 1
+    none = ["--database", "postgresql://me@127.0.0.1:9/x"]
+    assert cli("server", "--port", "0", "--data", str(folder), *none).returncode == 1
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    names = {path.name for path in (tmp_path / "served").iterdir()}
+    assert cli("server", "--port", "0", "--data", str(tmp_path / "served")).returncode == 1
+    assert {path.name for path in (tmp_path / "served").iterdir()} == names
 
 
 @pytest.mark.parametrize("command", ["demo", "server"])

@@ -15,7 +15,7 @@ from typing import Final
 
 SIZE: Final = 256 * 2**10
 """bytes; SQLite's shared memory takes 32 KiB, `server.json` and the lock a page each"""
-_NAME: Final = ".reserve"
+NAME: Final = ".reserve"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -24,12 +24,12 @@ def give_back(folder: Path) -> None:
     with suppress(OSError):
         disk = os.statvfs(folder)
         if disk.f_bavail * disk.f_frsize < SIZE:
-            (folder / _NAME).unlink(missing_ok=True)
+            (folder / NAME).unlink(missing_ok=True)
 
 
 def keep(folder: Path) -> None:
     """Take the room, if there is some."""
-    path = folder / _NAME
+    path = folder / NAME
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
