@@ -1,4 +1,4 @@
-"""Several things at once, in a task group: under asyncio and under trio.
+"""Several things at once, in a task group, and what their failures are: under asyncio and trio.
 
 A group raises an `ExceptionGroup`; who calls one thing after another and who calls them at once
 shall see the same exceptions, so what comes out of here is the first one itself.
@@ -45,3 +45,11 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def raise_unless_failed(error: BaseException) -> None:
+    """Raise again what is no failure of a task: it is cancelled, or closed."""
+    no_failure = (anyio.get_cancelled_exc_class(), GeneratorExit)
+    whole = isinstance(error, BaseExceptionGroup) and error.split(no_failure)[1] is None
+    if whole or isinstance(error, no_failure):
+        raise error

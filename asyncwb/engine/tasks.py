@@ -2,6 +2,10 @@
 
 A task that fails takes no other one with it. One that is meant to go on for as long as there is
 something to do is started again, after a pause.
+
+SystemExit and KeyboardInterrupt are failures like any other here: a logging handler of the program
+may raise them, and there is nothing on this thread that they could end but the sending of all runs.
+What leaves a task of asyncio as one of these goes through its loop, so they are caught inside.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
+
+from asyncwb.tasks import raise_unless_failed
 
 _PAUSE: Final = 1.0
 """seconds after which a task that failed is started again"""
@@ -43,7 +49,7 @@ class Tasks:
         self._group = group
 
     def start(
-        self, work: Callable[[], Awaitable[None]], failed: Callable[[Exception], None]
+        self, work: Callable[[], Awaitable[None]], failed: Callable[[BaseException], None]
     ) -> Task:
         """Run `work` until it ends by itself; whenever it fails, say so and run it once more."""
 
@@ -51,7 +57,8 @@ class Tasks:
             while True:
                 try:
                     await work()
-                except Exception as error:  # it must not take the tasks of other runs with it
+                except BaseException as error:  # it must not take the tasks of other runs along
+                    raise_unless_failed(error)
                     failed(error)
                     await anyio.sleep(_PAUSE)
                 else:

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from asyncwb.engine.journal.checks import NEGATIVE
 from asyncwb.engine.session import Session
+from asyncwb.tasks import raise_unless_failed
 
 INTERVAL: Final = 0.1
 """seconds between two looks"""
@@ -58,7 +59,8 @@ class Upkeep:
                 await _make_room(session)
                 if needs_sync:
                     await sync(session)
-        except Exception as error:  # must not die: the other runs need it
+        except BaseException as error:  # must not die: the other runs need it
+            raise_unless_failed(error)
             session.notices.warn_once("care", f"the journal is not well: {error!r}.")
         finally:
             self._under_way.discard(session)

@@ -37,8 +37,9 @@ from asyncwb.engine.uplink.embedded import Address, Embedded
 from asyncwb.engine.uplink.http import Http
 from asyncwb.engine.uplink.uplink import Uplink
 from asyncwb.engine.uploads.uploader import Uploader
-from asyncwb.errors import EngineStopped
+from asyncwb.errors import EngineStopped, Error
 from asyncwb.settings import Settings
+from asyncwb.tasks import raise_unless_failed
 from asyncwb.typing import JsonObject
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.summary.fold import Fold
@@ -52,6 +53,7 @@ _IMPORTED: Final = (Fold, encodings.idna)
 """what the first frame and the first connection need: imported now, while a fork waits for the
 engine's imports"""
 _HTTP_TIMEOUT: Final = 30.0
+_SAFE: Final = "what was logged is safe in the journal on disk. Send it with: asyncwb sync"
 _LOOP_OPENS: Final = 8
 """descriptors that there have to be for a loop: with 1 to 3, libuv aborted (uvloop 0.22)"""
 
@@ -61,7 +63,7 @@ def _say(session: Session, topic: str, text: str) -> None:
     session.notices.warn_once(topic, text, advise=topic != "aside")
 
 
-def _failed(session: Session, what: str, error: Exception) -> None:
+def _failed(session: Session, what: str, error: BaseException) -> None:
     """Say that a task of a session's failed in a way that has no name here."""
     session.progress.error = f"{what} failed ({type(error).__name__}: {error})"
     session.notices.warn_once(what, f"{session.progress.error}; it is tried again.")
@@ -127,8 +129,15 @@ def run(
     loop = new_loop()
     loop.set_default_executor(helpers)
     loop.set_exception_handler(_tell)
+    task = loop.create_task(work())
     try:
-        loop.run_until_complete(work())
+        while not task.done():
+            try:
+                loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt) as error:  # from a callback, through the loop
+                if not task.done():
+                    _tell(loop, {"message": "a callback failed", "exception": error})
+        task.result()
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
@@ -204,7 +213,8 @@ class Worker:
                 try:
                     self._upkeep.look(session)
                     session.obey_stop()
-                except Exception as error:  # must not die: the other runs need it
+                except BaseException as error:  # must not die: the other runs need it
+                    raise_unless_failed(error)
                     session.notices.warn_once("care", f"the journal is not well: {error!r}.")
             with anyio.move_on_after(INTERVAL):
                 await self.stopping.wait()
@@ -232,6 +242,8 @@ class Worker:
         except anyio.get_cancelled_exc_class():
             future.set_exception(EngineStopped())
             raise
+        except (SystemExit, KeyboardInterrupt) as error:  # not the submitting thread's to end with
+            future.set_exception(Error(f"the logging engine failed ({error!r}); {_SAFE}"))
         except BaseException as error:  # whoever submitted it is told, whatever it is
             future.set_exception(error)
         else:

@@ -11,18 +11,19 @@ from asyncwb.engine.tasks import Tasks, any_of
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
 async def test_a_task_that_fails_is_said_and_started_again_and_no_other_one_ends(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
 ) -> None:
     monkeypatch.setattr(tasks, "_PAUSE", 0.0)
     begun = 0
-    said: list[Exception] = []
+    said: list[BaseException] = []
 
     async def fails_twice() -> None:
         nonlocal begun
         begun += 1
         if begun < 3:
-            raise ValueError(begun)
+            raise kind(begun)
 
     async with anyio.create_task_group() as group:
         background = Tasks(group)

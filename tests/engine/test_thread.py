@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 from asyncwb.engine import thread
 from asyncwb.engine.session import Worker
 from asyncwb.engine.thread import Engine
-from asyncwb.errors import EngineStopped
+from asyncwb.errors import EngineStopped, Error
 from tests.fix_server import ServerHandle
 
 _SHORT_OF_DESCRIPTORS = """
@@ -66,6 +67,27 @@ def test_an_engine_that_lacks_descriptors_is_tried_again_by_the_next_run(
 
 async def _nothing(worker: Worker) -> None:
     del worker
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_what_ends_a_program_does_not_end_the_engine(
+    kind: type[BaseException], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def callback() -> None:
+        raise kind("a callback")
+
+    async def work(worker: Worker) -> None:
+        del worker
+        asyncio.get_running_loop().call_soon(callback)
+        raise kind("the work")
+
+    engine = Engine()
+    with pytest.raises(Error, match=r"the work.*safe in the journal on disk"):
+        engine.submit(work).result(60)
+    engine.submit(_nothing).result(60)
+    assert engine.problem is None
+    engine.stop()
+    assert "the logging engine: a callback failed" in capfd.readouterr().err
 
 
 def test_what_is_submitted_to_a_closed_loop_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:

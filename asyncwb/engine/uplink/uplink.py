@@ -60,6 +60,7 @@ from asyncwb.engine.uplink.speaker import (
 from asyncwb.engine.uplink.wandb import WandbSpeaker
 from asyncwb.errors import CommError
 from asyncwb.settings import key_advice
+from asyncwb.tasks import raise_unless_failed
 from asyncwb.wire.retry import SLOW, Action, Backoff, Verdict, verdict
 from asyncwb.wire.rows.frames import MAX_FRAME
 
@@ -95,14 +96,15 @@ class _Request:
         self.over = anyio.Event()
         self._scope = anyio.CancelScope()
         self._answers: list[Answer] = []
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     async def run(self, send: Callable[[Batch], Awaitable[list[Answer]]]) -> None:
         """Be sent; whoever asks for the answers is told what went wrong."""
         try:
             with self._scope:
                 self._answers = await send(self.batch)
-        except Exception as error:
+        except BaseException as error:
+            raise_unless_failed(error)
             self._failure = error
         finally:
             self.over.set()
@@ -174,12 +176,13 @@ class Uplink:
             while True:
                 try:
                     await self._turn()
-                except Exception as error:  # must not die: nothing is lost, and it is said
+                except BaseException as error:  # must not die: nothing is lost, and it is said
+                    raise_unless_failed(error)
                     await self._give_up()
                     self.failed(error)
                     await self._pause(self._backoff.next_wait(), urgent=False)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Say that something went wrong that has no name here."""
         reason = f"sending failed ({type(error).__name__}: {error})"
         for box in self.outboxes:
@@ -357,7 +360,8 @@ class Uplink:
             return False
         try:
             made = box.fill(self._max_request)
-        except Exception as error:  # whatever it is, it is this run's alone
+        except BaseException as error:  # whatever it is, it is this run's alone
+            raise_unless_failed(error)
             box.unread_until = now + _TURN
             box.unread = f"its journal cannot be read ({type(error).__name__}: {error})"
             box.progress.error = box.unread

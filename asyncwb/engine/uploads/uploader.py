@@ -41,6 +41,7 @@ from asyncwb.engine.uplink.speaker import Undelivered
 from asyncwb.engine.uploads.saved import GONE, FileAccount, Mark, Saved, SavedFile, Seen
 from asyncwb.engine.uploads.signed_address import put
 from asyncwb.errors import CommError, Error
+from asyncwb.tasks import raise_unless_failed
 from asyncwb.wire.retry import Action, Backoff, Verdict, wandb_verdict
 from asyncwb.wire.uplink_documents import CREATE_FILES
 
@@ -180,7 +181,8 @@ class Uploader:
             self._wake = anyio.Event()
             try:
                 pause = await self._turn()
-            except Exception as error:  # must not die: nothing is lost, and it is said
+            except BaseException as error:  # must not die: nothing is lost, and it is said
+                raise_unless_failed(error)
                 self._fail(f"sending files failed ({type(error).__name__}: {error})")
                 pause = self._backoff.next_wait()
             if not self.settled.is_set():
@@ -381,7 +383,8 @@ class Uploader:
                 self._later(file, None)
             except OSError as error:
                 self._unreadable(file, error)
-            except Exception as error:  # one file must not take the others with it
+            except BaseException as error:  # one file must not take the others with it
+                raise_unless_failed(error)
                 self._fail(f"sending {file.name} failed ({type(error).__name__}: {error})")
                 self._later(file, None)
             else:

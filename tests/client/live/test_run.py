@@ -32,6 +32,9 @@ from asyncwb.engine import neighbours
 from asyncwb.engine.frames.outbox import Outbox
 from asyncwb.engine.journal.segment import Segment
 from asyncwb.engine.thread import Engine
+from asyncwb.engine.upkeep import Upkeep
+from asyncwb.engine.uplink.native import NativeSpeaker
+from asyncwb.engine.uploads.saved import Saved
 from asyncwb.errors import LogTypeError, SettingsError, UsageError
 from asyncwb.server.http.state import STATE
 from asyncwb.settings import Settings
@@ -405,6 +408,44 @@ async def test_a_second_finish_waits_for_what_a_cancelled_one_has_begun(
     await run.finish()
     assert run.status() == final, "the final record, however often it is asked for"
     assert not run._session.folder.path.exists()
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Upkeep, "look"),
+        (Outbox, "fill"),
+        (Outbox, "take"),
+        (NativeSpeaker, "send"),
+        (Saved, "mark"),
+    ],
+)
+def test_whatever_is_raised_once_in_the_engine_all_is_sent(
+    to_server: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    name: str,
+    kind: type[BaseException],
+) -> None:
+    works, raised = getattr(owner, name), threading.Event()
+
+    def fails_once(*given: Any) -> Any:
+        if not raised.is_set():
+            raised.set()
+            raise kind("a handler of the program's")
+        return works(*given)
+
+    monkeypatch.setattr(owner, name, fails_once)
+    (tmp_path / "f").write_text("text")
+    run = asyncwb.init("p", settings={**to_server.given, "finish_timeout": 1e6})
+    run.save(tmp_path / "f", base_path=tmp_path)
+    run.log({"i": 1})
+    assert raised.wait(60)
+    run.finish()
+    status = run.status()
+    assert (status.acknowledged, status.files_uploaded, status.files_waiting) == (1, 1, 0)
 
 
 def test_a_disabled_run_ends_also_where_nobody_waits_for_it() -> None:
