@@ -4,6 +4,7 @@
     training     a training loop worth watching
     server       run the server
     login        check an API key and keep it
+    open         a browser on the server's page, signed in
     status       what waits on this machine
     sync         bring it to the server
     importing    bring runs of other trackers
@@ -32,6 +33,7 @@ from asyncwb.cli import importing
 from asyncwb.cli.backup import backup, restore, verify
 from asyncwb.cli.demo import demo
 from asyncwb.cli.login import login
+from asyncwb.cli.open import open_page
 from asyncwb.cli.output import OutputError, prepare_output, say
 from asyncwb.cli.people import invite, join, keys, teams, users
 from asyncwb.cli.server import server
@@ -51,10 +53,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(demo, server, login, status, sync, users, teams, invite, join, keys),
+    *(demo, server, login, open_page, status, sync, users, teams, invite, join, keys),
     *(backup, restore, verify),
 ):
-    app.command()(command)
+    app.command("open" if command is open_page else None)(command)
 app.add_typer(importing.app)
 
 

@@ -6,6 +6,7 @@ engine with its connections is not worth loading for it. Failures come out as as
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -15,11 +16,43 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
-from asyncwb.errors import AuthenticationError, CommError
-from asyncwb.settings import key_advice
+from asyncwb.errors import AuthenticationError, CommError, UsageError
+from asyncwb.settings import Settings, key_advice, read_credentials
 from asyncwb.typing import JsonObject
 
 _LONGEST_ERROR: Final = 65_536
+
+
+class ChosenServer:
+    """The server that runs go to, and the key for it.
+
+    Args:
+        start: start the one on this machine where it does not run; it is an error otherwise.
+
+    Raises:
+        UsageError: there is no key for it.
+        CommError: the one on this machine does not run, or cannot be started.
+    """
+
+    def __init__(self, *, start: bool = False) -> None:
+        settings = Settings.resolve()
+        self._opener: OpenerDirector | None = None
+        if settings.base_url is not None:
+            stored = read_credentials(settings.data_dir).get(settings.base_url, {})
+            self.url, self._key = settings.base_url, settings.api_key or stored.get("key")
+        else:
+            if start:
+                starts = importlib.import_module("asyncwb.client.sync.server_start")
+                starts.start_server(settings)
+            local = importlib.import_module("asyncwb.client.sync.local_server")
+            self.url, self._key, self._opener = local.announced(settings.server_dir)
+        if not self._key:
+            raise UsageError(f"No API key for {self.url}. Run: asyncwb login --host {self.url}")
+
+    def ask(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:
+        """Send a request to the native API."""
+        place = f"/api/v1/{path}"
+        return ask(self.url, place, key=self._key, method=method, body=body, opener=self._opener)
 
 
 def ask(

@@ -6,15 +6,13 @@ somebody may do, the server says. Keys and links are printed once: nobody can re
 
 from __future__ import annotations
 
-import importlib
 import time
 from typing import Annotated
 from urllib.parse import parse_qs, quote, urlsplit
-from urllib.request import OpenerDirector
 
 import typer
 
-from asyncwb.cli.native import ask
+from asyncwb.cli.native import ChosenServer, ask
 from asyncwb.cli.output import say, show_table
 from asyncwb.cli.usage import only_one, refuse
 from asyncwb.errors import UsageError
@@ -36,7 +34,7 @@ def users(
     only_one(add=add, disable=disable, enable=enable)
     if add is None and (admin or email is not None):
         refuse("--email and --admin are for a new user: give its name with --add.")
-    server = _Server()
+    server = ChosenServer()
     if add is not None:
         body = {"name": add, "email": email, "admin": admin}
         made = server.ask("POST", "users", body)
@@ -74,7 +72,7 @@ def teams(
         refuse("Which team? Its name comes first: asyncwb teams NAME --create.")
     if role is not None and add is None:
         refuse("--role is for a member: say for whom with --add.")
-    server = _Server()
+    server = ChosenServer()
     if team is None:
         found = server.ask("GET", "teams")["teams"]
         show_table(("team", "your role"), [(one["name"], one["role"] or "") for one in found])
@@ -116,7 +114,7 @@ def invite(
     """
     if role is not None and team is None:
         refuse("--role is a role in a team: say in which with --team.")
-    server = _Server()
+    server = ChosenServer()
     body = {"team": team, "role": role or "member", "email": email}
     made = server.ask("POST", "invitations", body)
     say(f"Good once, for 7 days:\n{made['url']}")
@@ -156,7 +154,7 @@ def keys(
     only_one(create=create, revoke=revoke)
     if revoke is not None and user is not None:
         refuse("The id alone says which key --revoke means: leave --user out.")
-    server = _Server()
+    server = ChosenServer()
     path = "keys" if user is None else f"users/{_part(user)}/keys"
     if create is not None:
         say(server.ask("POST", path, {"description": create})["key"])
@@ -175,27 +173,6 @@ def keys(
         for key in server.ask("GET", path)["keys"]
     ]
     show_table(("id", "ends in", "for", "made"), rows)
-
-
-class _Server:
-    """The server that runs go to, and the key for it."""
-
-    def __init__(self) -> None:
-        settings = Settings.resolve()
-        self._opener: OpenerDirector | None = None
-        if settings.base_url is not None:
-            stored = read_credentials(settings.data_dir).get(settings.base_url, {})
-            self.url, self._key = settings.base_url, settings.api_key or stored.get("key")
-        else:
-            local = importlib.import_module("asyncwb.client.sync.local_server")
-            self.url, self._key, self._opener = local.announced(settings.server_dir)
-        if not self._key:
-            raise UsageError(f"No API key for {self.url}. Run: asyncwb login --host {self.url}")
-
-    def ask(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:
-        """Send a request to the native API."""
-        place = f"/api/v1/{path}"
-        return ask(self.url, place, key=self._key, method=method, body=body, opener=self._opener)
 
 
 def _which(number: int, answer: JsonObject, mine: str) -> str:
