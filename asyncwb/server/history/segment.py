@@ -17,12 +17,14 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from operator import itemgetter
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from pyarrow import parquet
+from pyarrow.parquet.core import ParquetReader  # type: ignore[import-untyped]
 
 from asyncwb.server.history.parquet import METADATA, Name
 from asyncwb.server.objects.checksums import Range, SegmentSums, chunks_of
@@ -31,6 +33,9 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import BOOL, FLOAT, JSON, Column, Kind, Table
 from asyncwb.wire.rows.keys import STEP, TIME
 from asyncwb.wire.rows.values import loads
+
+Part: TypeAlias = tuple[int, memoryview]
+"""Where some bytes of a file begin, and they."""
 
 _SYSTEM: Final = (STEP, TIME)
 _HOLE: Final = 64 * 2**10
@@ -75,6 +80,7 @@ class Segment:
     ) -> None:
         self._source = source
         self.place = place
+        self._loaded = _Loaded(size)
         self._sums = None if sums is None else SegmentSums.decode(sums)
         self.footer = self._read_footer(size) if footer is None else footer
 
@@ -163,17 +169,26 @@ class Segment:
             )
         ]
         names = [self.columns[at] for at in wanted]
-        loaded = self._load(groups, wanted)
+        self._loaded.parts = self._load(groups, wanted)
         try:
-            file = parquet.ParquetFile(loaded, metadata=self.footer, pre_buffer=False)
             # Not by their names: a name with a dot in it would stand for what it begins, too.
-            data = file.reader.read_row_groups(list(groups), column_indices=wanted)
+            data = self._reader.read_row_groups(list(groups), column_indices=wanted)
             columns = [_column(data.column(c.name), c) for c in names]
         except (pa.ArrowException, ValueError, OSError) as error:
             if self._sums is not None:
                 raise  # the bytes are right
             raise DamagedError(self.place, f"it cannot be decoded: {error}") from error
+        finally:
+            self._loaded.parts = []
         return {(c.key, c.kind): c for c in columns if c is not None}
+
+    @cached_property
+    def _reader(self) -> ParquetReader:
+        """Arrow's reader of what is loaded. It looks at all columns when it is made: once a
+        segment, and not by way of `ParquetFile`, which goes on to do so in Python."""
+        reader = ParquetReader()
+        reader.open(self._loaded, metadata=self.footer, pre_buffer=False)
+        return reader
 
     def check(self, groups: Sequence[int], keys: Collection[str] | None = None) -> None:
         """Check the bytes that `table` would decode, with the same errors."""
@@ -194,11 +209,11 @@ class Segment:
         n = sum(self.groups[i].rows for i in groups)
         return Table.from_columns(n, self.read(groups, keys, without=without).values())
 
-    def _load(self, groups: Sequence[int], columns: Sequence[int]) -> _Loaded:
+    def _load(self, groups: Sequence[int], columns: Sequence[int]) -> list[Part]:
         """Read the chunks of these columns in a few large reads, and check each of them."""
         width = len(self.columns)
         numbers = [group * width + column for group in groups for column in columns]
-        parts: list[tuple[int, memoryview]] = []
+        parts: list[Part] = []
         bad: set[str] = set()
         for some in _coalesced(sorted(numbers), self._chunks):
             start, stop = self._chunks[some[0]][0], self._chunks[some[-1]][1]
@@ -208,7 +223,7 @@ class Segment:
         if bad:
             keys = None if bad & set(_SYSTEM) else frozenset(bad)
             raise DamagedError(self.place, MISMATCH, keys)
-        return _Loaded(parts)
+        return parts
 
     def _damaged(self, numbers: Sequence[int], data: memoryview, start: int) -> list[str]:
         """Return the keys of those of these chunks whose bytes are not what was written."""
@@ -237,11 +252,11 @@ def _coalesced(numbers: Sequence[int], chunks: Sequence[Range]) -> list[list[int
 
 
 class _Loaded(io.RawIOBase):
-    """A file of which some parts are in memory, for Arrow to read those."""
+    """A file of `size` bytes of which some parts are in memory, in order: Arrow reads those."""
 
-    def __init__(self, parts: Sequence[tuple[int, memoryview]]) -> None:
-        self._starts = [start for start, _ in parts]
-        self._parts = [data for _, data in parts]
+    def __init__(self, size: int) -> None:
+        self.parts: list[Part] = []
+        self._size = size
         self._at = 0
 
     def readable(self) -> bool:
@@ -255,14 +270,14 @@ class _Loaded(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END:
-            offset += self._starts[-1] + len(self._parts[-1]) if self._parts else 0
+            offset += self._size
         self._at = offset if whence != io.SEEK_CUR else self._at + offset
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        place = bisect_right(self._starts, self._at) - 1
-        data = self._parts[place] if place >= 0 else memoryview(b"")
-        start = self._at - self._starts[place]
+        place = bisect_right(self.parts, self._at, key=itemgetter(0)) - 1
+        begin, data = self.parts[place] if place >= 0 else (0, memoryview(b""))
+        start = self._at - begin
         if size < 0 or place < 0 or start + size > len(data):
             raise ValueError(f"bytes {self._at} to {self._at + size} were not asked for")
         self._at += size

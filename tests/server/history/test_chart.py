@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow.parquet.core import ParquetReader  # type: ignore[import-untyped]
 from sqlalchemy import delete, event
 
-from asyncwb.server.history import chart, series
+from asyncwb.server.history import chart, segment, series
 from asyncwb.server.history.chart import AXES, Query
 from asyncwb.server.history.series import Buckets
 from asyncwb.server.history.sources import Sources
@@ -230,7 +231,9 @@ async def test_rows_without_a_time_are_left_off_a_time_axis(lab: Lab) -> None:
 
 
 @pytest.mark.anyio
-async def test_many_charts_of_a_run_cost_one_statement_and_one_opened_file(lab: Lab) -> None:
+async def test_many_charts_of_a_run_cost_one_statement_and_one_opened_file(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, keys = await lab.run(), [f"m{i}" for i in range(50)]
     values = [{key: step + n for n, key in enumerate(keys)} for step in range(90)]
     logged: list[Row] = list(enumerate(values))
@@ -246,8 +249,16 @@ async def test_many_charts_of_a_run_cost_one_statement_and_one_opened_file(lab: 
     lab.objects.reader = counted  # type: ignore[method-assign]
     # A zoom into a part: it takes the rows themselves.
     queries = [Query(key, lo=10.0, hi=20.5, buckets=100) for key in keys]
+    made = list[ParquetReader]()
+
+    def counted_reader() -> ParquetReader:
+        made.append(ParquetReader())
+        return made[-1]
+
+    monkeypatch.setattr(segment, "ParquetReader", counted_reader)
     with statements_of(lab) as statements:
         answers = await chart.read(lab.sources, run.id, queries)
+    assert len(made) == 1, "which looks at all columns of the file"
     for n, answer in enumerate(answers):
         assert answer.buckets.last.tolist() == [step + n for step in range(10, 21)]
     assert len(opened) == 1
