@@ -62,6 +62,9 @@ _MAX_EVENT: Final = 3 * keys.MAX_DEPTH - 10
 """levels of an event: with more, a part of its frame could not be written again"""
 _THREAD_ABOVE: Final = 16 * 1024
 """bytes of a batch above which its work is worth the hop to a thread (about 0.1 ms)."""
+_RATIO: Final = 4
+"""how many times their bytes frames of numbers decompress to, at most; of a long list of zeros it
+may be a thousand times"""
 
 
 @dataclass(slots=True)
@@ -108,7 +111,7 @@ class Ingest:
             await place.until_begun()
             async with self._turns.turn():
                 place.begin()
-                streams = await aside(state, len(body), receive, body, user, state.config.max_raw)
+                streams = await _receive(state, body, user)
                 await place.until_done()
                 transitions = await _commit(state, streams, len(body), user)
         _after(state, streams, transitions, time.perf_counter() - began)
@@ -123,6 +126,8 @@ async def _commit(
     good = [stream for stream in streams if stream.error is None]
     if not good:
         return []
+    raw = sum(received.info.raw_size for stream in good for received in stream.frames)
+    size = max(size, raw // _RATIO)
     done = await state.changes.carry_out(_Batch(state, good, size, user, teams))
     state.teams.made(teams)
     for transition in done.transitions:
@@ -311,16 +316,36 @@ async def aside(state: State, size: int, work: Callable[[*Args], T], *args: *Arg
     return await state.writers.run(work, *args) if size > _THREAD_ABOVE else work(*args)
 
 
-def receive(body: bytes, user: User, max_raw: int) -> list[Incoming]:
+async def _receive(state: State, body: bytes, user: User) -> list[Incoming]:
     """Check and decode a batch; what is wrong with one stream is noted on it.
 
     Raises:
         ApiError: the batch itself cannot be read.
     """
+    most = state.config.max_raw
+    if len(body) > _THREAD_ABOVE:
+        return await state.writers.run(lambda: _decode(_take_apart(body), user, most))
+    streams = _take_apart(body)
+    raw = sum(_raw_size(data) for stream in streams for data in stream.frames)
+    return await aside(state, raw // _RATIO, _decode, streams, user, most)
+
+
+def _take_apart(body: bytes) -> list[Stream]:
     try:
-        streams = decode_batch(body)
+        return decode_batch(body)
     except BatchError as error:
         raise ApiError(400, "bad_batch", f"{error}. Nothing was written.") from error
+
+
+def _raw_size(data: bytes | memoryview) -> int:
+    """Return how many bytes a frame says that it becomes; 0 for what is none."""
+    try:
+        return peek(data).raw_size
+    except FrameError:
+        return 0
+
+
+def _decode(streams: Iterable[Stream], user: User, max_raw: int) -> list[Incoming]:
     budget, received = max_raw, []
     for stream in streams:
         incoming = _addressed(stream, user)

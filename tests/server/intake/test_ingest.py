@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,12 @@ import zstandard
 from aiohttp import web
 
 from asyncwb.server.http.state import STATE
+from asyncwb.server.intake import ingest
 from asyncwb.server.live.feed import Hub
 from asyncwb.server.store.schema import frames
 from asyncwb.wire.ingest import encode_batch
 from asyncwb.wire.rows.columns import FLOAT, INT, JSON, Column, Table
-from asyncwb.wire.rows.frames import HEADER_SIZE, decode, encode
+from asyncwb.wire.rows.frames import HEADER_SIZE, Frame, decode, encode
 from asyncwb.wire.rows.keys import STEP, TIME
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.ingest_client import (
@@ -176,6 +178,34 @@ async def test_what_is_nested_too_deep_harms_nobody(server: ServerHandle) -> Non
     assert info["config"] == {"a": 1, "b": 2, "fits": nested(99)}
     assert (info["summary"]["x"], "y" in info["summary"]) == (1, False)
     assert [run["id"] for run in listed["runs"]] == ["r1"]
+
+
+def cell(value: object) -> Table:
+    """Return a table of one row with one metric."""
+    step, time = Column(STEP, INT, np.array([0])), Column(TIME, FLOAT, np.array([EPOCH]))
+    return Table.from_columns(1, [step, time, Column("a", JSON, [value])])
+
+
+async def test_a_small_batch_that_becomes_a_large_one_is_decoded_beside_the_loop(
+    server: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def noted(*args: Any, **kinds: Any) -> Frame:
+        seen.append(threading.get_ident())
+        return decode(*args, **kinds)
+
+    async def ident(_: web.Application) -> int:
+        return threading.get_ident()
+
+    loop = server.call(ident)
+    monkeypatch.setattr(ingest, "decode", noted)
+    zeros = encode(0, cell([0] * 200_000), [(0, start_event())])
+    assert len(zeros) < ingest._THREAD_ABOVE
+    async with connect(server) as client:
+        await client.send(zeros)
+        await client.send(first_frame(2), run="small")
+    assert [thread == loop for thread in seen] == [False, True]
 
 
 async def test_a_text_that_is_too_long_is_cut(server: ServerHandle) -> None:
