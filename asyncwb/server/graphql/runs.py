@@ -290,7 +290,9 @@ async def _wandb_config(
 
 
 async def _plain_config(run: StoredRun, context: Context) -> JsonObject:
-    found: JsonObject = loads(await _config_text(run, context))
+    text = await _config_text(run, context)
+    large = len(text) > _THREAD_ABOVE
+    found: JsonObject = await to_thread.run_sync(loads, text) if large else loads(text)
     return found
 
 
@@ -334,7 +336,8 @@ async def _upsert(_: object, info: Info, input: UpsertBucketInput) -> dict[str, 
     if _begins(edit):
         await file_stream.begin(state, done.path)
     if edit.config is not None:
-        await file_stream.set_rules(state, done.path, file_stream.rules_from_wandb(edit.config))
+        rules = await to_thread.run_sync(file_stream.rules_from_wandb, edit.config)
+        await file_stream.set_rules(state, done.path, rules)
     bucket = await _again(context, done.path)
     if bucket is not None and _begins(edit) and not run_id:
         bucket = replace(bucket, columns={**bucket.columns, FROM_THE_START: True})

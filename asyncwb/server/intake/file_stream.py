@@ -56,6 +56,8 @@ CLIENT_HEADER: Final = "X-WANDB-ASYNC-CLIENT-ID"
 """how the clients of a shared run tell themselves apart"""
 _HEADS: Final = "heads"
 """the stream of digests of line 0, by generation"""
+_RULE: Final = 200
+"""bytes that a metric's definition has about as much work as"""
 _ALIVE: Final = ("running", "preempting")
 _ENDED: Final = ("finished", "failed", "killed", "preempted")
 """ended for good, where nobody that has not finished speaks: who crashed was only slow"""
@@ -168,8 +170,9 @@ class _Rules:
         if seen is None:
             return None
         record, _, text = seen
+        size = len(text) + _RULE * len(self._events)
         try:
-            return await aside(self._state, len(text), self._defined, record, text)
+            return await aside(self._state, size, self._defined, record, text)
         except DamagedError as error:
             raise document_refusal(error, 409, "Nothing was written") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import threading
 import urllib.request
 from typing import Any
 
@@ -13,8 +14,10 @@ from aiohttp import web
 from sqlalchemy import select, update
 
 from asyncwb.errors import CommError
-from asyncwb.server.graphql.execution import ids
+from asyncwb.server.graphql import runs as graphql_runs
+from asyncwb.server.graphql.execution import execute, ids
 from asyncwb.server.http.state import STATE
+from asyncwb.server.intake import file_stream
 from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.schema import alerts, runs
@@ -172,6 +175,46 @@ def test_what_is_too_deep_or_too_long_is_refused_and_nothing_is_written(
             assert codes(ask(server, UPSERT, input=named | input)) == ["bad_edit"], input
     assert client.ask("config summaryMetrics tags notes displayName") == before
     assert server.call(lambda app: app[STATE].teams.page()) == []
+
+
+def test_what_is_large_is_read_beside_the_loop(
+    server: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of these would hold up all others for as long as it takes."""
+    seen: list[tuple[str, int]] = []
+
+    async def ident(_: web.Application) -> int:
+        return threading.get_ident()
+
+    def note(module: Any, name: str) -> None:
+        work = getattr(module, name)
+
+        def noted(*args: Any) -> Any:
+            seen.append((name, threading.get_ident()))
+            return work(*args)
+
+        monkeypatch.setattr(module, name, noted)
+
+    client = WandbClient(server)
+    client.begin()
+    note(graphql_runs, "loads")
+    note(execute, "refuse_if_too_costly")
+    note(file_stream, "rules_from_wandb")
+    note(file_stream, "read_fold")
+    metrics = [{"1": f"metric {i}"} for i in range(1_000)]
+    wide = {f"k{i}": "x" * 300 for i in range(1_000)}
+    client.upsert(config={"_wandb": {"value": {"m": metrics}}, **wide})
+    assert json.loads(client.ask("wandbConfig")["wandbConfig"]) == {"m": metrics}
+    loop = server.call(ident)
+    # The question after the edit is a short one.
+    assert [(name, thread == loop) for name, thread in seen] == [
+        ("refuse_if_too_costly", False),
+        ("rules_from_wandb", False),
+        ("read_fold", False),
+        ("loads", False),
+        ("refuse_if_too_costly", True),
+        ("loads", False),
+    ]
 
 
 @both_databases

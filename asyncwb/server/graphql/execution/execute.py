@@ -123,7 +123,11 @@ class Executor:
         large: bool,
     ) -> ExecutionResult:
         try:
-            refuse_if_too_costly(self._schema, document, variables, operation)
+            count = partial(refuse_if_too_costly, self._schema, document, variables, operation)
+            if large:
+                await to_thread.run_sync(count)
+            else:
+                count()
         except GraphQLError as error:
             raise _RefusedError([error]) from None
         run = partial(
