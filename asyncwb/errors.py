@@ -6,7 +6,7 @@
     │   ├── SettingsError      a setting has an unknown name or a value it cannot take (ValueError)
     │   ├── UnsupportedError   the call is known, but this version, mode or platform lacks it
     │   └── IncompleteRunHistoryError  all of a history was asked for while its run goes on
-    ├── ConfigError            a config key would change or is too deep, or a file is no config
+    ├── ConfigError            a config key would change, is too deep or too large; or no config
     ├── CommError              a server could not be reached, refused, or answered nonsense
     │   ├── NoAnswer               it could not be reached, or did not answer in time
     │   ├── AuthenticationError    the server does not accept the API key
@@ -19,6 +19,7 @@
     ├── EngineStopped          the engine's thread has ended; what was logged is safe on disk
     ├── FilterError            a filter, an order or a cursor of a query is no good (ValueError)
     ├── FrameError             bytes are no valid frame (ValueError)
+    │   └── FrameTooLargeError     a valid one, perhaps, of which a reader takes no more
     └── BatchError             bytes are no valid batch of frames (ValueError)
 
 A message answers three questions, in this order: what failed; is the data safe, and where; what
@@ -162,6 +163,10 @@ class FilterError(Error, ValueError):
 
 class FrameError(Error, ValueError):
     """Bytes are not a valid frame: cut short, a wrong checksum, or larger than allowed."""
+
+
+class FrameTooLargeError(FrameError):
+    """A frame becomes more than its reader takes: bytes when decompressed, or values of JSON."""
 
 
 class BatchError(Error, ValueError):

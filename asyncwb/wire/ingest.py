@@ -29,6 +29,7 @@ from typing import Any, Final
 from asyncwb.errors import BatchError
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.frames import FrameInfo
+from asyncwb.wire.rows.value_count import has_too_many
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.stream import Presence, StreamHead
 
@@ -119,7 +120,10 @@ def decode_batch(body: bytes | memoryview) -> list[Stream]:
     if at > len(view):
         raise BatchError("the batch ends inside its header")
     try:
-        entries = loads(bytes(view[_HEAD.size : at]))["streams"]
+        head = bytes(view[_HEAD.size : at])
+        if has_too_many(head):
+            raise ValueError("it holds too many values")
+        entries = loads(head)["streams"]
         if not isinstance(entries, list) or len(entries) > MAX_STREAMS:
             raise ValueError(f"more than {MAX_STREAMS} streams, or no list of them")
         streams = []

@@ -27,6 +27,7 @@ from asyncwb.engine.session import AnySession, Session, Submits, Work
 from asyncwb.engine.uploads.saved import Link, Saved
 from asyncwb.errors import EngineStopped, Error, UsageError
 from asyncwb.settings import Settings
+from asyncwb.wire.rows.value_count import MAX_VALUES
 from asyncwb.wire.stream import StreamHead
 from tests.engine.lab import frames_of
 from tests.engine.worker_lab import a_session, answered, working
@@ -218,6 +219,13 @@ def test_a_start_that_no_server_takes_leaves_no_folder(
     given = Settings(data_dir=tmp_path, mode="offline")
     with pytest.raises(UsageError, match="this change of the config takes"):
         Session(given, StreamHead(None, "p", "r", "w"), start_event(), engine=Nobody)
+    assert not given.runs_dir.exists()
+
+
+def test_a_start_of_too_many_values_leaves_no_folder(tmp_path: Path) -> None:
+    given, dense = Settings(data_dir=tmp_path, mode="offline"), {"a": [0] * MAX_VALUES}
+    with pytest.raises(UsageError, match="this change of the config has more than 350,000 values"):
+        Session(given, StreamHead(None, "p", "r", "w"), start_event(config=dense), engine=Nobody)
     assert not given.runs_dir.exists()
 
 

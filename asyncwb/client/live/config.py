@@ -25,6 +25,8 @@ from typing import Any, Final, NoReturn
 from asyncwb.errors import ConfigError
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.keys import MAX_DEPTH
+from asyncwb.wire.rows.value_count import MAX_VALUES, count, has_too_many
+from asyncwb.wire.rows.values import dumps
 
 _log = logging.getLogger("asyncwb")
 _LONGEST_ARRAY: Final = 32  # elements; a config is read by people
@@ -51,13 +53,15 @@ class Config(Mapping[str, Any]):
         run.config.update({"lr": 0.2}, allow_val_change=True)
 
     Raises ConfigError when a key would change its value without leave or is nested deeper than 100
-    levels, and whatever the run says of a change (UsageError after `finish()`).
+    levels, or the config would have more than 350,000 values, and whatever the run says of a change
+    (UsageError after `finish()`).
 
     Source: the W&B reference page of Config.
     """
 
     # vars(config)["_items"] is read by sweep integrations, so the fields live in __dict__.
-    # `_items` and `_locked` change only under `_lock`.
+    # `_items`, `_locked` and `_at_most` (no fewer than the values that there are) change only under
+    # `_lock`.
     def __init__(
         self,
         initial: Mapping[str, object] | None = None,
@@ -66,8 +70,10 @@ class Config(Mapping[str, Any]):
         allow_val_change: bool = False,
     ) -> None:
         """Start from `initial`, which the run has recorded already: it causes no change."""
+        items = convert(initial or {})
         fields: JsonObject = {
-            "_items": convert(initial or {}),
+            "_items": items,
+            "_at_most": len(dumps(items)),
             "_locked": {},
             "_lock": threading.RLock(),
             "_on_change": on_change,
@@ -197,8 +203,24 @@ class Config(Mapping[str, Any]):
                     raise ConfigError(_would_change(key, old, value))
                 new[key] = value
             if new:
+                at_most = self._values_with(new)
                 self._on_change(new, [])
                 self._items.update(new)
+                self.__dict__["_at_most"] = at_most
+
+    def _values_with(self, new: JsonObject) -> int:
+        """Return a number of values that the config with these has at most: about the length of its
+        JSON, which is added up, and counted only where that is too long."""
+        at_most: int = self._at_most + len(dumps(new))
+        if at_most <= MAX_VALUES:
+            return at_most
+        text = dumps({**self._items, **new})
+        if has_too_many(text):
+            raise ConfigError(
+                f"the config would have more than {MAX_VALUES:,} values; nothing of this update "
+                "was set, keep large data in a file and store that with run.save()"
+            )
+        return count(text)
 
     def _is_locked(self, key: str, user: str | None) -> bool:
         owner = self._locked.get(key)

@@ -42,6 +42,7 @@ from asyncwb.errors import JournalFull, StepError, UsageError
 from asyncwb.typing import JsonObject
 from asyncwb.wire.history import STEP_MIN, StepRule, check_step
 from asyncwb.wire.rows.keys import COMPUTED
+from asyncwb.wire.rows.value_count import MAX_VALUES
 from asyncwb.wire.rows.values import convert_row, dumps
 
 _MAX_SCHEMAS: Final = 4096
@@ -322,7 +323,7 @@ class Inbox:
             text = dumps(self._fill_in(row.values) if self._fill_in else row.values)
             stamped = row.timestamp
         need = (schema.size + len(schema.define)) if schema else HEAD_SIZE + len(text) + 8
-        check_row(need)
+        check_row(need, text)
         room = self._make_room(need)
         given = self.rule.assign(step, commit)
         if given.dropped or not room:  # a row without room uses up its step all the same
@@ -348,6 +349,8 @@ class Inbox:
             schema = self._known.get(shape)
             if schema is None:
                 if len(self._known) >= _MAX_SCHEMAS or not data or not COMPUTED.isdisjoint(data):
+                    return None
+                if len(data) > MAX_VALUES:  # `check_row` finds that in its JSON
                     return None
                 schema = Schema(FIRST_SCHEMA + len(self._known), data)
                 self._known[shape] = schema
@@ -476,7 +479,8 @@ class Inbox:
     def _defer(self, data: Mapping[str, object], step: int | None, commit: bool | None) -> None:
         """Keep a row that comes in the middle of another; a bad one is refused here and now."""
         self._check_open()
-        check_row(len(dumps(convert_row(data).values)))
+        text = dumps(convert_row(data).values)
+        check_row(len(text), text)
         if step is not None:
             check_step(step, STEP_MIN)
         self._deferred.append((dict(data), step, commit))

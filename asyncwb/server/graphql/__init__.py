@@ -56,6 +56,7 @@ from asyncwb.server.http import body_limits
 from asyncwb.server.http.address import base_url
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import STATE, USER
+from asyncwb.wire.rows.value_count import MAX_VALUES, has_too_many
 
 __all__ = ["Context", "executable_schema", "routes"]
 
@@ -116,6 +117,8 @@ async def graphql(request: web.Request) -> web.StreamResponse:
 
 
 def _read(body: bytes) -> Request:
+    if has_too_many(body):
+        raise _bad_body(f"The body has more than {MAX_VALUES:,} values.")
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -10,6 +10,7 @@ from graphql import GraphQLError
 
 from asyncwb.server.graphql.execution.context import Info
 from asyncwb.version import __version__
+from asyncwb.wire.rows.value_count import MAX_VALUES, has_too_many
 from asyncwb.wire.rows.values import dumps, loads
 
 FEATURES: Final = (
@@ -48,6 +49,11 @@ def _json_value(value: object) -> object:
     """Read JSON text, bare NaN and infinities included."""
     if not isinstance(value, str):
         raise GraphQLError("JSONString cannot represent a value that is not a string.")
+    if has_too_many(value):
+        raise GraphQLError(
+            f"JSONString cannot represent text of more than {MAX_VALUES:,} values. Nothing was "
+            "done; keep large data in a file."
+        )
     try:
         return loads(value.encode())
     except (ValueError, RecursionError) as error:

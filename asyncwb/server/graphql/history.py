@@ -28,6 +28,7 @@ from asyncwb.server.store.runs.segments import RunRef
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import Table
 from asyncwb.wire.rows.keys import STEP, shown
+from asyncwb.wire.rows.value_count import has_too_many
 from asyncwb.wire.rows.values import dumps, loads, spelled
 from asyncwb.wire.summary.fold import Fold
 
@@ -40,6 +41,8 @@ _EVENTS: Final = "events"
 _OUTPUT: Final = "output"
 _THREAD_ABOVE: Final = 2_000
 """values of an answer above which it is worth the hop to a thread"""
+_PARTS: Final = 1_000
+"""values of a console line that may be JSON of its parts, of which there are four"""
 _GOING_ON: Final = ("running", "pending", "preempting", "preempted")
 _TYPES: Final = {"f": "number", "i": "number", "b": "boolean"}
 _LINE: Final = re.compile(r"(?:(ERROR) )?(\d{4}-\d\d-\d\dT[\d:.]+Z?) (.*)", re.DOTALL)
@@ -311,7 +314,7 @@ def _lines(
 
 def _line(text: str) -> dict[str, object]:
     """Take a line of the console apart: JSON of its parts, or a time (and ERROR) before it."""
-    if text.startswith("{"):
+    if text.startswith("{") and not has_too_many(text, _PARTS):
         try:
             said = loads(text.encode())
         except (ValueError, RecursionError):

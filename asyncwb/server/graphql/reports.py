@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
+from anyio import to_thread
 from ariadne import MutationType, ObjectType, QueryType
 
 from asyncwb.server.graphql.execution import ids, paging
@@ -18,6 +19,7 @@ from asyncwb.server.people.accounts import checked_text, refused, taken
 from asyncwb.server.store.people.users import TakenError, User
 from asyncwb.server.store.runs.projects import StoredProject
 from asyncwb.server.store.runs.reports import StoredReport
+from asyncwb.wire.rows.value_count import MAX_VALUES, has_too_many
 from asyncwb.wire.rows.values import loads
 
 LIST: Final = "views"
@@ -96,7 +98,7 @@ def _locked(_: StoredReport, _info: Info) -> bool:
 @mutation.field("upsertView")
 async def _upsert(_: object, info: Info, input: UpsertViewInput) -> dict[str, object]:
     context: Context = info.context
-    _check(input)
+    await to_thread.run_sync(_check, input)  # a spec may have 4 MiB
     try:
         if view_id := input.get("id"):
             view, inserted = await _change(context, view_id, input), False
@@ -180,6 +182,8 @@ def _check(input: UpsertViewInput) -> None:
         return
     if len(spec) > MAX_SPEC:
         raise refused(f"A report's spec has at most {MAX_SPEC} characters.")
+    if has_too_many(spec):
+        raise refused(f"A report's spec has at most {MAX_VALUES:,} values.")
     try:
         loads(spec.encode())
     except (ValueError, RecursionError) as error:

@@ -32,7 +32,7 @@ from asyncwb.server.objects.damage import MISMATCH, DamagedError
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import BOOL, FLOAT, JSON, Column, Kind, Table
 from asyncwb.wire.rows.keys import STEP, TIME
-from asyncwb.wire.rows.values import loads
+from asyncwb.wire.rows.values import loads, loads_each
 
 Part: TypeAlias = tuple[int, memoryview]
 """Where some bytes of a file begin, and they."""
@@ -294,7 +294,7 @@ def _column(data: pa.ChunkedArray, name: Name) -> Column | None:
     values: list[object] | NDArray[np.generic]
     if name.kind == JSON:
         texts = [text for text in data.to_pylist() if text is not None]
-        values = loads("[" + ",".join(texts) + "]")
+        values = loads_each(texts)
     else:
         values = np.concatenate([_numbers(c, name.kind) for c in data.chunks])
         values = values if rows is None else values[rows]

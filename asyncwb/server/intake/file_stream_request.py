@@ -23,7 +23,8 @@ from asyncwb.server.intake.lines import MAX_LINE, MAX_OFFSET
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.tabular import Converted, check_depth, from_rows, lacks_steps
-from asyncwb.wire.rows.values import loads
+from asyncwb.wire.rows.value_count import MAX_VALUES, has_too_many
+from asyncwb.wire.rows.values import loads, loads_each
 
 HISTORY: Final = "wandb-history.jsonl"
 EVENTS: Final = "wandb-events.jsonl"
@@ -87,8 +88,11 @@ def parse(body: bytes, now: float) -> FileStreamRequest:
         now: unix seconds, for rows that do not say when they were logged.
 
     Raises:
-        ApiError: 400: not of the shape; 413: a line or the number of lines is too large.
+        ApiError: 400: not of the shape; 413: a line is too large or has too many values, or there
+            are too many lines.
     """
+    if has_too_many(body, MAX_LINES + MAX_VALUES):
+        raise _too_large(f"The body has more than {MAX_LINES + MAX_VALUES:,} lines and values.")
     said = _object(body, "The body")
     files = {} if said.get("files") is None else said["files"]
     if not isinstance(files, dict):
@@ -146,16 +150,16 @@ def _size(line: str) -> int:
 
 
 def _objects(block: Block, name: str) -> list[JsonObject]:
-    """Parse lines as one JSON list: one call instead of one a line."""
+    if any(map(has_too_many, block.content)):
+        raise _too_many(f"A line of {name}")
     try:
-        found = loads(f"[{','.join(block.content)}]")
-    except ValueError:
-        found = None
-    if not isinstance(found, list) or len(found) != len(block.content):
-        raise _bad(f"{name}: a line is not JSON.")
-    if any(type(row) is not dict for row in found):
+        found = loads_each(block.content)
+    except ValueError as error:
+        raise _bad(f"{name}: a line is not JSON.") from error
+    rows = [row for row in found if isinstance(row, dict)]
+    if len(rows) < len(found):
         raise _bad(f"{name}: a line is not a JSON object.")
-    return found
+    return rows
 
 
 def _object(text: bytes | str, what: str) -> JsonObject:
@@ -169,6 +173,8 @@ def _object(text: bytes | str, what: str) -> JsonObject:
 
 
 def _summary(line: str) -> JsonObject:
+    if has_too_many(line):
+        raise _too_many(f"The last line of {SUMMARY}")
     summary = _object(line, SUMMARY)
     try:
         for path, value in keys.flatten(summary).items():
@@ -200,6 +206,10 @@ def _exit_code(said: object) -> int:
 
 def _bad(message: str) -> ApiError:
     return ApiError(400, "bad_file_stream", f"{message} Nothing was written.")
+
+
+def _too_many(what: str) -> ApiError:
+    return _too_large(f"{what} has more than {MAX_VALUES:,} values.")
 
 
 def _too_large(message: str) -> ApiError:

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias, TypeVar, TypeVarTuple
 import orjson
 from aiohttp import web
 
-from asyncwb.errors import BatchError, FrameError
+from asyncwb.errors import BatchError, FrameError, FrameTooLargeError
 from asyncwb.server.http import body_limits
 from asyncwb.server.http.access import Action, may
 from asyncwb.server.http.errors import ApiError, StreamError, repeatable
@@ -49,6 +49,7 @@ from asyncwb.wire import names
 from asyncwb.wire.ingest import TURN_HEADER, Presence, Stream, decode_batch
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.frames import Frame, decode, peek
+from asyncwb.wire.rows.value_count import MAX_VALUES
 from asyncwb.wire.rows.values import loads
 from asyncwb.wire.summary.fold import Fold
 
@@ -391,12 +392,12 @@ def _decode_frames(stream: Stream, incoming: Incoming, budget: int) -> int:
             info = peek(data)
             if info.size != len(data):
                 raise FrameError("bytes follow the frame")
-            if info.raw_size > budget:
-                raise _too_large(info.raw_size)
-            frame = decode(data, max_raw=budget)
+            frame = decode(data, max_raw=budget, max_values=MAX_VALUES)
             _check_depth(frame)
             incoming.frames.append(ReceivedFrame(info, frame, bytes(data)))
             budget -= info.raw_size
+        except FrameTooLargeError as error:
+            incoming.error = _too_large(error)
         except FrameError as error:
             message = f"{error}. Nothing of this stream was written; send its frames again."
             incoming.error = StreamError("bad_frame", message, retry=True)
@@ -420,11 +421,11 @@ def _check_depth(frame: Frame) -> None:
         )
 
 
-def _too_large(size: int) -> StreamError:
+def _too_large(error: FrameTooLargeError) -> StreamError:
     return StreamError(
         "frame_too_large",
-        f"the batch decompresses to more than this server takes (a frame of {size} bytes). "
-        "Nothing of this stream was written; send smaller batches.",
+        f"the batch becomes more than this server takes: {error}. Nothing of this stream was "
+        "written; send less at once.",
         retry=True,
     )
 

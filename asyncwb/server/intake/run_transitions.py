@@ -41,6 +41,7 @@ from asyncwb.wire.ingest import Admission, Presence, admit
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.columns import empty
 from asyncwb.wire.rows.frames import Frame, FrameInfo
+from asyncwb.wire.rows.value_count import has_too_many
 from asyncwb.wire.rows.values import dumps
 from asyncwb.wire.summary.fold import Fold
 
@@ -367,7 +368,9 @@ class RunTransition:
             self.fields["fold"] = dumps(self.fold.state()).decode()
             self.fields["summary"] = dumps(self.fold.as_dict()).decode()
         if self._configured:
-            self.fields["config"] = dumps(self.config).decode()
+            text = dumps(self.config)
+            if not has_too_many(text):  # or else it stays as it was: the stream must go on
+                self.fields["config"] = text.decode()
         writers = tuple(self.record.writers[name] for name in sorted(self._touched))
         return RunChange(self.record, writers, self.fields)
 

@@ -35,6 +35,7 @@ from asyncwb.server.store.runs.edits import EditedRun
 from asyncwb.server.store.texts import storable
 from asyncwb.wire import names
 from asyncwb.wire.rows.columns import empty
+from asyncwb.wire.rows.value_count import MAX_VALUES, has_too_many
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.run_names import made_name
 from asyncwb.wire.summary.fold import Fold
@@ -169,7 +170,7 @@ class _EditChange:
             edit = edits.merged(edit, known, tags, lambda: fold.as_dict() if fold else {})
             columns = edits.changed(edit, self._now)
             if "config" in columns:
-                columns["config"] = dumps(columns["config"]).decode()
+                columns["config"] = _text("config", columns["config"])
             if fold is not None and edit.summary is not None:
                 columns |= _summary(fold, edit.summary)
         except (EditError, LogTypeError) as error:
@@ -244,12 +245,21 @@ def _bad_edit(error: Exception) -> ApiError:
     return ApiError(400, "bad_edit", f"{error}. Nothing was written.")
 
 
+def _text(what: str, document: object) -> str:
+    """Write a document.
+
+    Raises:
+        EditError: it has more values than there may be, together with what was there before.
+    """
+    text = dumps(document)
+    if has_too_many(text):
+        raise EditError(f"the {what} would have more than {MAX_VALUES:,} values")
+    return text.decode()
+
+
 def _summary(fold: Fold, summary: Mapping[str, object]) -> dict[str, object]:
     fold.apply(empty(), [(0, summary_event(fold, summary))])
-    return {
-        "fold": dumps(fold.state()).decode(),
-        "summary": dumps(fold.as_dict()).decode(),
-    }
+    return {"fold": dumps(fold.state()).decode(), "summary": _text("summary", fold.as_dict())}
 
 
 async def move(state: State, user: User, path: RunKey, wanted: str) -> None:

@@ -28,9 +28,10 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from asyncwb.errors import FrameError
+from asyncwb.errors import FrameError, FrameTooLargeError
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import JSON, Block, Column, Rows, Table, Words, empty
+from asyncwb.wire.rows.value_count import has_too_many
 from asyncwb.wire.rows.values import dumps, loads
 
 Event: TypeAlias = tuple[int, JsonObject]
@@ -53,6 +54,11 @@ _DIRECTORIES: Final = 4
 """directories that are kept"""
 _LARGEST: Final = 4 * 2**20
 """bytes of such a directory; one of 100,000 columns has 2 MB, and takes some 15 MB of memory"""
+_PLACE: Final = 20
+"""values that stand around those of one row or event in the JSON of its frame, at most: the lists
+that they are in, the columns that every table has"""
+_ENTRY: Final = 4
+"""values that a cell has in the directory, where it is all of its column"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,20 +217,31 @@ def verify(data: bytes | memoryview, offset: int = 0) -> FrameInfo:
     return info
 
 
-def decode(data: bytes | memoryview, offset: int = 0, *, max_raw: int = MAX_RAW) -> Frame:
+def decode(
+    data: bytes | memoryview,
+    offset: int = 0,
+    *,
+    max_raw: int = MAX_RAW,
+    max_values: int | None = None,
+) -> Frame:
     """Check and decode the frame at `offset`.
 
     Args:
         data: bytes that hold the frame; more may follow it.
         offset: where the frame starts, in bytes.
         max_raw: bytes that the body may decompress to; more is refused before decompressing.
+        max_values: values that a row or an event may have; a frame whose events, or whose cells of
+            one column, have more together is refused before they are read. None: any number.
 
     Raises:
-        FrameError: not a frame, cut short, damaged, too large, or inconsistent.
+        FrameTooLargeError: it is more than that; one of fewer rows and events may not be.
+        FrameError: not a frame, cut short, damaged, or inconsistent.
     """
     info = verify(data, offset)
     if info.raw_size > max_raw:
-        raise FrameError(f"the frame decompresses to {info.raw_size} bytes; at most {max_raw} fit")
+        raise FrameTooLargeError(
+            f"the frame decompresses to {info.raw_size} bytes; at most {max_raw} fit"
+        )
     body = memoryview(data)[offset + HEADER_SIZE : offset + info.size]
     try:
         # The size that zstd itself would allocate, which need not be the one in our header.
@@ -232,8 +249,11 @@ def decode(data: bytes | memoryview, offset: int = 0, *, max_raw: int = MAX_RAW)
             raise FrameError("the frame lies about its size")
         raw = _codec.decompressor.decompress(body, max_output_size=info.raw_size)
         if info.lost:
-            return _lost_frame(info.first_seq, info.count, _string(loads(raw)["reason"]))
-        return _Reader(raw, info).frame()
+            said = loads(_bounded(raw, max_values))
+            return _lost_frame(info.first_seq, info.count, _string(said["reason"]))
+        return _Reader(raw, info, max_values).frame()
+    except FrameTooLargeError:
+        raise
     except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:
         raise FrameError(f"the frame is inconsistent: {error}") from error
     except zstandard.ZstdError as error:
@@ -274,22 +294,31 @@ def _block(entry: JsonObject) -> tuple[tuple[str, ...], str, object]:
     return keys, kinds, entry["r"]
 
 
+def _bounded(text: bytes, most: int | None, each: int = 1) -> bytes:
+    """Let JSON pass in which a row or event of `most` values has `each` times as many."""
+    if most is not None and has_too_many(text, each * most + _PLACE):
+        raise FrameTooLargeError(f"its events, or its cells of a column, have over {most:,} values")
+    return text
+
+
 class _Reader:
     """A cursor over a decompressed body. Every length is checked by slicing against it."""
 
-    def __init__(self, raw: bytes, info: FrameInfo) -> None:
+    def __init__(self, raw: bytes, info: FrameInfo, max_values: int | None) -> None:
         (size,) = _SIZE.unpack_from(raw)
         self.raw = raw
         self.info = info
         self.at = _SIZE.size + size
-        data = self._checked(raw[_SIZE.size : self.at], size)
+        self.most = max_values
+        data = _bounded(self._checked(raw[_SIZE.size : self.at], size), max_values, _ENTRY)
         self.directory = _kept_directory(data) if size <= _LARGEST else _directory(data)
 
     def frame(self) -> Frame:
         n = self.info.rows
         blocks = [self._block(*said) for said in self.directory.blocks]
         texts = [self._text(*said) for said in self.directory.texts]
-        events = loads(self.raw[self.at :]) if self.directory.has_events else []
+        has_events = self.directory.has_events
+        events = loads(_bounded(self.raw[self.at :], self.most)) if has_events else []
         if len(events) != self.info.count - n:
             raise ValueError("its events are not as many as its header says")
         table = Table(n, blocks, texts)
@@ -333,7 +362,7 @@ class _Reader:
 
     def _text(self, key: str, held: object, size: int) -> Column:
         count, rows = self._rows(held)
-        values = loads(self._take(size))
+        values = loads(_bounded(self._take(size), self.most))
         if not isinstance(values, list) or len(values) != count:
             raise ValueError("a column of values is not as long as it says")
         return Column(key, JSON, values, rows)

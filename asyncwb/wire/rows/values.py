@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeAlias
@@ -266,6 +266,10 @@ _LEVELS_OF_ORJSON: Final = 250
 """It refuses some more. What a client wrote when it might must be readable."""
 
 
+_AT_ONCE: Final = 2**19
+"""characters of texts that are decoded in one call, and the rest of the last one"""
+
+
 def dumps(value: object) -> bytes:
     """Encode JSON, keeping NaN and infinities as bare tokens.
 
@@ -311,6 +315,31 @@ def loads(data: bytes | bytearray | memoryview | str) -> Any:
     except (RecursionError, UnicodeEncodeError):
         raise strict from None
     return value
+
+
+def loads_each(texts: Iterable[str]) -> list[object]:
+    """Decode JSON texts, a part of them in each call of the parser.
+
+    One call a text would cost more than most texts do; one for all of them would keep other
+    threads waiting. Raises ValueError where one of them is not JSON.
+    """
+    found: list[object] = []
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        part.append(text)
+        size += len(text)
+        if size > _AT_ONCE:
+            found += _loads_part(part)
+            part, size = [], 0
+    return found + _loads_part(part)
+
+
+def _loads_part(texts: list[str]) -> list[object]:
+    found = loads(f"[{','.join(texts)}]")
+    if not isinstance(found, list) or len(found) != len(texts):
+        raise ValueError("one of the texts is no JSON by itself")
+    return found
 
 
 def _parse_int(digits: str) -> int | float:

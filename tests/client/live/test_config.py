@@ -129,6 +129,24 @@ def nested(levels: int) -> Any:
     return value
 
 
+def test_a_config_that_would_have_too_many_values_is_refused_whatever_made_it(
+    run: Recorder,
+) -> None:
+    config = Config({"a": [0] * 200_000, "text": "a,b" * 500_000}, run)
+    writes: list[Callable[[], Any]] = [
+        lambda: config.update({"b": [0] * 200_000, "c": 1}),
+        lambda: config.update_locked({"b": [0] * 200_000}),
+        lambda: config.setdefaults({"b": [0] * 200_000}),
+    ]
+    for write in writes:
+        with pytest.raises(ConfigError, match="would have more than 350,000 values; nothing"):
+            write()
+    assert (config.keys() == {"a", "text"}, run.changes) == (True, [])
+    config.update({"a": [0] * 100_000}, allow_val_change=True)
+    config.b = [0] * 200_000
+    assert len(config.as_dict()["b"]) == 200_000
+
+
 class Chain:
     """Holds itself, as a dataclass may."""
 

@@ -35,9 +35,10 @@ from asyncwb.engine.thread import Engine
 from asyncwb.engine.upkeep import Upkeep
 from asyncwb.engine.uplink.native import NativeSpeaker
 from asyncwb.engine.uploads.saved import Saved
-from asyncwb.errors import LogTypeError, SettingsError, UsageError
+from asyncwb.errors import ConfigError, LogTypeError, SettingsError, UsageError
 from asyncwb.server.http.state import STATE
 from asyncwb.settings import Settings
+from asyncwb.wire.rows.value_count import MAX_VALUES
 from tests.client.conftest import Ask
 from tests.engine.lab import session_of
 from tests.fix_disk import Disk
@@ -862,6 +863,37 @@ def test_what_no_server_takes_is_refused_where_it_is_given() -> None:
         assert run.step == 1
         assert run.flush()
         assert run.status().acknowledged == 1
+    assert len(list(run.settings.runs_dir.iterdir())) == 1, "nothing of the first one is left"
+
+
+def test_what_has_too_many_values_is_refused_where_it_is_given() -> None:
+    most, over = [0] * (MAX_VALUES - 10), [0] * MAX_VALUES
+    with pytest.raises(UsageError, match="this change of the config has more than 350,000 values"):
+        asyncwb.init("p", mode="offline", config={"a": over})
+    with asyncwb.init("p", mode="offline") as run:
+        rows: list[dict[str, Any]] = [
+            {"a": over},
+            {"a": {"b": over}},
+            {f"k{i}": [0, 0] for i in range(120_000)},
+            {f"k{i}": 0.5 for i in range(MAX_VALUES + 1)},
+        ]
+        for row in rows:
+            with pytest.raises(LogTypeError, match="this row has more than 350,000 values"):
+                run.log(row)
+        with pytest.raises(ConfigError, match="would have more than 350,000 values"):
+            run.config["a"] = over
+        with pytest.raises(UsageError, match="this change of the summary has more than 350,000"):
+            run.summary["a"] = over
+        assert "a" not in run.config
+        assert "a" not in run.summary
+        text = 'a,"b",[{' * 500_000
+        run.config["b"] = run.summary["b"] = text
+        for row in ({"a": most}, {"text": text}, {f"k{i}": 0.5 for i in range(100_000)}):
+            run.log(row)
+        run.summary["a"] = run.config["a"] = most
+        assert run.step == 3
+        assert run.flush()
+        assert run.status().acknowledged == 3
     assert len(list(run.settings.runs_dir.iterdir())) == 1, "nothing of the first one is left"
 
 

@@ -23,6 +23,7 @@ from asyncwb.engine.uplink import native
 from asyncwb.engine.uplink.embedded import Embedded
 from asyncwb.engine.uplink.http import Http
 from asyncwb.settings import Settings
+from asyncwb.wire.rows.value_count import MAX_VALUES
 from tests.client.conftest import Ask
 from tests.conftest import stop_embedded
 from tests.engine.lab import session_of
@@ -256,6 +257,31 @@ async def test_what_no_server_takes_is_set_aside_and_the_rest_is_sent(
     assert (info["rows"], info["lost"], info["state"]) == (999, 1, "finished")
     assert await send(to_server, folder) == [], "nothing is left that could be sent"
     assert aside.exists()
+
+
+async def test_what_has_too_many_values_is_set_aside_and_the_rest_is_sent(
+    to_server: Settings, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an older release left it, which took values of any number."""
+    for module in ("engine.journal.checks", "client.live.config"):
+        monkeypatch.setattr(f"asyncwb.{module}.has_too_many", lambda _: False)
+    nowhere = {"base_url": "http://127.0.0.1:9", "api_key": "k", "detach_uploader": False}
+    run = asyncwb.init("p", id="r", settings=nowhere)
+    zeros = [0] * (MAX_VALUES + 100)
+    for i in range(100):
+        run.log({"i": i} if i != 50 else {"i": i, "zeros": zeros})
+    run.config["zeros"] = zeros
+    run.config["a"] = 1
+    folder = run._session.folder.path
+    await asyncio.to_thread(run.finish, timeout=0)
+    (result,) = await send(to_server, folder)
+    assert (result.sent, result.lost) == (99, 0)
+    assert "2 rows or events are larger than the server" in str(result.error)
+    assert f"over {MAX_VALUES:,} values" in str(result.error)
+    assert len([*(folder / "aside").iterdir()]) == 2
+    info = await asyncio.to_thread(ask, "runs/{entity}/p/r")
+    assert (info["rows"], info["lost"], info["state"]) == (99, 2, "finished")
+    assert info["config"]["a"] == 1
 
 
 async def test_a_row_whose_names_alone_fill_a_frame_arrives(to_server: Settings) -> None:

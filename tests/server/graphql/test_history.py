@@ -157,6 +157,8 @@ def test_the_console_is_paged_and_taken_apart(client: WandbClient) -> None:
         json.dumps({"level": "error", "ts": "2026-01-02T03:04:05", "content": "c", "label": "x"}),
         "no time",
         "{broken",
+        json.dumps({"content": "a,b," * 1_000, "level": "info", "ts": None}),
+        json.dumps({"content": "c", "more": [0] * 1_000}),
     ]
     client.post(files={"output.log": {"offset": 0, "content": content}})
 
@@ -164,7 +166,7 @@ def test_the_console_is_paged_and_taken_apart(client: WandbClient) -> None:
         return data(client.server, LINES, **asked)["project"]["run"]
 
     found = page(first=3)
-    assert found["logLineCount"] == 5
+    assert found["logLineCount"] == 7
     at = "2026-01-02T03:04:05"
     assert [edge["node"] for edge in found["logLines"]["edges"]] == [
         {"number": 0, "timestamp": f"{at}.000006", "level": None, "label": None, "line": "plain"},
@@ -173,10 +175,12 @@ def test_the_console_is_paged_and_taken_apart(client: WandbClient) -> None:
     ]
     assert found["logLines"]["pageInfo"]["hasNextPage"] is True
     rest = page(first=3, after=found["logLines"]["pageInfo"]["endCursor"])["logLines"]
-    assert [edge["node"]["line"] for edge in rest["edges"]] == ["no time", "{broken"]
+    assert [edge["node"]["line"] for edge in rest["edges"]] == [*content[3:5], "a,b," * 1_000]
+    rest = page(first=3, after=rest["pageInfo"]["endCursor"])["logLines"]
+    assert [edge["node"]["line"] for edge in rest["edges"]] == content[6:], "JSON of something else"
     assert rest["pageInfo"]["hasNextPage"] is False
     last = page(last=1)["logLines"]["edges"]
-    assert [edge["node"]["number"] for edge in last] == [4]
+    assert [edge["node"]["number"] for edge in last] == [6]
     assert codes(ask(client.server, LINES, first=3, after="x")) == ["bad_cursor"]
     assert codes(ask(client.server, LINES, last=0)) == ["bad_page"]
     assert codes(ask(client.server, LINES, last=1, first=3)) == ["bad_page"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncwb.server.graphql.execution import ids
 from asyncwb.server.graphql.reports import MAX_SPEC
+from asyncwb.wire.rows.value_count import MAX_VALUES
 from tests.fix_people import TEAM, People
 from tests.fix_server import both_databases
 from tests.server.graphql.asking import ask, codes, data
@@ -109,6 +110,7 @@ def test_what_cannot_be_a_report(people: People) -> None:
         ({**where, "spec": "{"}, "bad_request"),
         ({**where, "spec": "[" * 100_000}, "bad_request"),
         ({**where, "spec": '"' + "x" * MAX_SPEC + '"'}, "bad_request"),
+        ({**where, "spec": json.dumps([0] * MAX_VALUES)}, "bad_request"),
         ({**where, "name": "x" * 10_000}, "bad_request"),
         ({**where, "type": "x" * 33}, "bad_request"),
         ({**where, "description": "x" * 10_000}, "bad_request"),

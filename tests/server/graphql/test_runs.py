@@ -22,11 +22,12 @@ from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.schema import alerts, runs
 from asyncwb.settings import default_entity
+from asyncwb.wire.rows.value_count import MAX_VALUES
 from asyncwb.wire.rows.values import dumps
 from tests.client.query.test_api import api_of
 from tests.fix_people import TEAM, People
 from tests.fix_server import FakeTime, ServerHandle, both_databases
-from tests.server.graphql.asking import ask, codes, data
+from tests.server.graphql.asking import ask, codes, data, post
 from tests.server.graphql.wandb_client import REWIND, UPSERT, WandbClient, seal
 
 RUNS = """
@@ -175,6 +176,45 @@ def test_what_is_too_deep_or_too_long_is_refused_and_nothing_is_written(
             assert codes(ask(server, UPSERT, input=named | input)) == ["bad_edit"], input
     assert client.ask("config summaryMetrics tags notes displayName") == before
     assert server.call(lambda app: app[STATE].teams.page()) == []
+
+
+def dense(values: int) -> dict[str, Any]:
+    """Return a document of so many values."""
+    return {"a": [0] * (values - 2)}
+
+
+def test_what_has_too_many_values_is_refused_and_nothing_is_written(server: ServerHandle) -> None:
+    client = WandbClient(server)
+    run_id = client.begin()
+    text, wide = 'a,"b",[{' * 500_000, {f"k{i}": 0.5 for i in range(100_000)}
+    client.upsert(config={"text": text}, summaryMetrics={"text": text})
+    client.upsert(config={k: {"value": v, "desc": None} for k, v in wide.items()})
+    client.upsert(config=dense(MAX_VALUES), summaryMetrics=wide)
+    before = client.ask("config summaryMetrics displayName")
+    assert len(json.loads(before["config"])["a"]["value"]) == MAX_VALUES - 2
+    over = json.dumps(dense(MAX_VALUES + 1))
+    change = json.dumps({"set": {"b": [0] * 200_000}})
+    bad: list[tuple[dict[str, Any], str]] = [
+        *(({name: over}, "JSONString") for name in ("config", "summaryMetrics", "configChanges")),
+        ({"configChanges": change}, f"the config would have more than {MAX_VALUES:,} values"),
+        (
+            {"summaryMetrics": json.dumps({"a": [0] * 100_000}), "summaryChanges": over},
+            "JSONString",
+        ),
+    ]
+    for input, message in bad:
+        answer = ask(server, UPSERT, input={"id": run_id, "displayName": "new"} | input)
+        (error,) = answer["errors"]
+        assert message in error["message"]
+        assert f"{MAX_VALUES:,} values. Nothing was" in error["message"]
+    body = {"query": "{ viewer { id } }", "variables": dense(MAX_VALUES)}
+    status, answer = post(server, json.dumps(body).encode(), server.headers)
+    assert (status, answer["error"]["code"]) == (400, "bad_request")
+    assert client.ask("config summaryMetrics displayName") == before
+    run = api_of(server).run("p/r1")
+    run.config["b"] = [0] * 200_000
+    with pytest.raises(CommError, match="would have more than"):
+        run.update()
 
 
 def test_what_is_large_is_read_beside_the_loop(

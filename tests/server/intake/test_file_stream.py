@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncwb.server.http.state import STATE, State
-from asyncwb.server.intake import file_stream, lines
+from asyncwb.server.intake import file_stream, file_stream_request, lines
 from asyncwb.server.intake.crash import end_silent_runs
 from asyncwb.server.intake.file_stream import LineCounts, rules_from_wandb
+from asyncwb.wire.rows.value_count import MAX_VALUES
 from tests.fix_server import FakeTime, ServerHandle, both_databases
 from tests.server.ingest_client import connect, event_frame, first_frame
 from tests.server.wandb_client import (
@@ -456,3 +457,35 @@ def test_rules_of_a_config(server: ServerHandle) -> None:
         assert metrics["val/a"]["step_metric"] == "epoch"
 
     asyncio.run(check())
+
+
+async def test_what_has_too_many_values_is_refused_and_what_has_the_most_is_taken(
+    server: ServerHandle,
+) -> None:
+    _, run_id = make_run(server)
+
+    def line(values: int) -> str:
+        return json.dumps({"_step": 0, "a": [0] * (values - 3)})
+
+    bad: list[dict[str, Any]] = [
+        {name: block(0, [line(MAX_VALUES + 1)])} for name in (HISTORY, EVENTS, SUMMARY)
+    ]
+    bad.append({"another": [0] * (MAX_VALUES + file_stream_request.MAX_LINES)})
+    good = {
+        HISTORY: block(0, [line(MAX_VALUES), json.dumps({"_step": 1, "csv": "1,2," * 500_000})]),
+        EVENTS: block(0, [line(MAX_VALUES)] * 2),
+        SUMMARY: block(0, [json.dumps({f"metric {i}": 0.5 for i in range(100_000)})]),
+        OUTPUT: block(0, [line(MAX_VALUES + 1)]),
+    }
+    async with wandb(server) as client:
+        for files in bad:
+            body = {"files": {OUTPUT: block(0, ["x"]), **files}}
+            status, answer = await client.post_raw(json.dumps(body).encode())
+            assert (status, answer["error"]["code"]) == (413, "body_too_large")
+            assert "values. Nothing was written" in answer["error"]["message"]
+        assert (await client.info())["version"] == 0
+        status, answer = await client.post_raw(json.dumps({"files": good}).encode())
+        assert (status, answer) == (200, {})
+        info = await client.info()
+    assert (info["rows"], info["summary"]["metric 99999"]) == (2, 0.5)
+    assert on(server, lambda state: lines.count(state, run_id, lines.OUTPUT)) == 1

@@ -22,6 +22,7 @@ from asyncwb.wire.ingest import encode_batch
 from asyncwb.wire.rows.columns import FLOAT, INT, JSON, Column, Table
 from asyncwb.wire.rows.frames import HEADER_SIZE, Frame, decode, encode
 from asyncwb.wire.rows.keys import STEP, TIME
+from asyncwb.wire.rows.value_count import MAX_VALUES
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.ingest_client import (
     EPOCH,
@@ -184,6 +185,47 @@ def cell(value: object) -> Table:
     """Return a table of one row with one metric."""
     step, time = Column(STEP, INT, np.array([0])), Column(TIME, FLOAT, np.array([EPOCH]))
     return Table.from_columns(1, [step, time, Column("a", JSON, [value])])
+
+
+async def test_what_has_too_many_values_is_refused_and_what_has_the_most_is_taken(
+    server: ServerHandle,
+) -> None:
+    most, over = [0] * (MAX_VALUES - 10), [0] * (MAX_VALUES + 20)
+    refused = [
+        encode(0, cell(over), [(0, start_event())]),
+        first_frame(1, config={"a": over}),
+        event_frame(0, {"t": "summary", "set": {"a": over}}),
+        encode(0, cell("x"), [(0, {"t": "x", "a": over[:200_000]})] * 2),
+    ]
+    wide = {f"metric {i}": 0.5 for i in range(100_000)}
+    async with connect(server) as client:
+        bad = [await client.send(frame, run=f"bad{i}") for i, frame in enumerate(refused)]
+        await client.send(first_frame(1, config={"a": most, "text": 'a,"b",[{' * 500_000}))
+        await client.send(event_frame(2, {"t": "summary", "set": wide}))
+        await client.send(encode(3, cell(most)))
+        await client.send(encode(4, cell('1,"2",{[' * 500_000)))
+        info = await client.run()
+        listed = await client.get(f"projects/{info['entity']}/p/runs")
+    assert {(one["error"]["code"], one["error"]["retry"]) for one in bad} == {
+        ("frame_too_large", True)
+    }
+    assert f"over {MAX_VALUES:,} values" in bad[0]["error"]["message"]
+    assert "Nothing of this stream was written" in bad[0]["error"]["message"]
+    assert [run["id"] for run in listed["runs"]] == ["r1"]
+    assert (len(info["config"]["a"]), len(info["config"]["text"])) == (len(most), 4_000_000)
+    assert (info["rows"], info["summary"]["metric 99999"]) == (3, 0.5)
+
+
+async def test_a_config_that_grows_beyond_the_most_values_stays_as_it_was(
+    server: ServerHandle,
+) -> None:
+    half = [0] * (MAX_VALUES // 2)
+    async with connect(server) as client:
+        await client.send(first_frame(1, config={"a": half}))
+        await client.send(event_frame(2, {"t": "config", "set": {"b": half}}))
+        answer = await client.send(event_frame(3, {"t": "config", "set": {"a": 1}}))
+        info = await client.run()
+    assert (answer["next"], info["config"]) == (4, {"a": 1})
 
 
 async def test_a_small_batch_that_becomes_a_large_one_is_decoded_beside_the_loop(

@@ -11,7 +11,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncwb.errors import FrameError
+from asyncwb.errors import FrameError, FrameTooLargeError
+from asyncwb.wire.rows.columns import empty
 from asyncwb.wire.rows.frames import (
     HEADER_SIZE,
     Frame,
@@ -22,6 +23,8 @@ from asyncwb.wire.rows.frames import (
     verify,
 )
 from asyncwb.wire.rows.keys import STEP, TIME
+from asyncwb.wire.rows.value_count import count as count_values
+from asyncwb.wire.rows.values import dumps
 from tests.wire.rows_model import Row, rows, sequence, table_of
 
 _EVENTS = st.dictionaries(st.text(max_size=5), st.integers() | st.text() | st.floats(), max_size=2)
@@ -181,3 +184,40 @@ def test_frames_of_one_shape_share_the_names_of_their_columns() -> None:
     assert one.table.keys == ["a", "b"]
     assert unlike.table.keys == ["c", "b"]
     assert [frame.table.steps.tolist() for frame in (one, other, unlike)] == [[0], [1], [2]]
+
+
+def _event(values: int) -> dict[str, Any]:
+    """Return an event that has so many values as JSON, without its frame."""
+    event = {"t": "summary", "set": {"a": [0] * (values - 4)}}
+    assert count_values(dumps(event)) == values
+    return event
+
+
+_ROW: dict[str, Row] = {
+    "one list": {"a": [0] * 398},
+    "numbers": {f"k{i}": 0.5 for i in range(398)},
+    "texts": {f"k{i}": "x" for i in range(398)},
+    "empty lists": {f"k{i}": [] for i in range(199)},
+}
+
+
+@pytest.mark.parametrize("name", _ROW)
+def test_a_row_or_event_of_the_most_values_is_read_and_one_of_many_more_is_not(name: str) -> None:
+    most = count_values(dumps(_ROW[name]))
+    assert most in (399, 400)
+    row = encode(0, table_of([{STEP: 0, TIME: 0.5, **_ROW[name]}]))
+    assert decode(row, max_values=most).table.n == 1
+    assert decode(encode(0, empty(), [(0, _event(400))]), max_values=400).count == 1
+    for frame in (row, encode(0, empty(), [(0, _event(400))]), encode_lost(0, 1, "x" * 10)):
+        assert decode(frame).count == 1, "nobody else is bound"
+    dense = [
+        encode(0, empty(), [(0, _event(421))]),
+        encode(0, empty(), [(0, _event(211)), (0, _event(212))]),
+        encode(0, table_of([{STEP: 0, TIME: 0.5, "a": [0] * 421}])),
+        encode(0, table_of([{STEP: i, TIME: 0.5, "a": [0] * 100} for i in range(5)])),
+        encode(0, table_of([{STEP: 0, TIME: 0.5, **{f"k{i}": "x" for i in range(420)}}])),
+    ]
+    for frame in dense:
+        with pytest.raises(FrameTooLargeError, match="over 400 values"):
+            decode(frame, max_values=400)
+        assert decode(frame).count
