@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # for readers and type checkers; at run time `_HOME` says whe
     from asyncwb.errors import Error as Error
     from asyncwb.errors import FilterError as FilterError
     from asyncwb.errors import FrameError as FrameError
+    from asyncwb.errors import FrameTooLargeError as FrameTooLargeError
     from asyncwb.errors import IncompleteRunHistoryError as IncompleteRunHistoryError
     from asyncwb.errors import JournalCorrupt as JournalCorrupt
     from asyncwb.errors import JournalFull as JournalFull
@@ -91,6 +92,7 @@ _HOME = {
         "Error",
         "FilterError",
         "FrameError",
+        "FrameTooLargeError",
         "IncompleteRunHistoryError",
         "JournalCorrupt",
         "JournalFull",
