@@ -98,7 +98,7 @@ class ServerHandle:
             return
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=90)  # a run of 100,000 metrics may be sealed just now
         assert not self._thread.is_alive(), f"the server does not stop:\n{self._doing()}"
         self._thread = self._loop = self._stop = None
 

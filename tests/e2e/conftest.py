@@ -39,7 +39,7 @@ def script(server: ServerHandle, tmp_path: Path) -> Iterator[Script]:
         program.write_text(code)
         process = subprocess.Popen(
             [sys.executable, str(program)],
-            env={**os.environ, **env},
+            env={**os.environ, "PYTHONFAULTHANDLER": "1", **env},
             cwd=tmp_path,
             text=True,
             stdin=subprocess.PIPE,
@@ -59,6 +59,11 @@ def script(server: ServerHandle, tmp_path: Path) -> Iterator[Script]:
 
 def end(process: subprocess.Popen[str], code: int | None = 0) -> tuple[str, str]:
     """Wait for a program's end; return what it said."""
-    out, err = process.communicate(timeout=40)
+    try:
+        out, err = process.communicate(timeout=40)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # says what each thread is at
+        out, err = process.communicate(timeout=10)
+        pytest.fail(f"the program does not end:\n{out}\n{err}")
     assert code is None or process.returncode == code, err
     return out, err
