@@ -15,6 +15,7 @@ executor's own threads are gone by then, and from Python 3.12 on none can be sta
 
 from __future__ import annotations
 
+import _imp
 import atexit
 import contextlib
 import importlib
@@ -149,6 +150,8 @@ class Engine:
             loop, worker = self._loop, self._worker
         if loop is not None and worker is not None:
             _call(loop, worker.look)
+        else:
+            _unlock_imports()
         return future
 
     @property
@@ -193,6 +196,17 @@ class Engine:
         """Take what was submitted first; None where nothing waits."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
+
+
+def _unlock_imports() -> None:
+    """Give the lock of imports back where the calling thread left it locked.
+
+    CPython leaves it so where Ctrl-C comes while a thread waits for it: the engine, which imports
+    meanwhile, would wait for it for ever, and the program for the engine.
+    """
+    if _imp.lock_held():
+        with contextlib.suppress(RuntimeError):  # another thread has it, for a moment
+            _imp.release_lock()
 
 
 def _call(loop: AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -128,6 +128,21 @@ async def main():
     assert "100 rows, all acknowledged." in err
 
 
+def test_ctrl_c_while_the_engine_imports_ends_the_program(script: Script, ask: Ask) -> None:
+    # The lock is as CPython leaves it where the signal comes while a thread waits for it.
+    code = """
+import _imp, asyncwb
+with asyncwb.init() as run:
+    run.log({"i": 0})
+    _imp.acquire_lock()
+    raise KeyboardInterrupt
+"""
+    _, err = end(script(code), -signal.SIGINT)
+    info = ask("runs/{entity}/p/r")
+    assert (info["rows"], info["state"]) == (1, "failed")
+    assert "1 row, all acknowledged." in err
+
+
 @pytest.mark.parametrize("loop", _LOOPS)
 def test_ctrl_c_in_a_block_ends_its_run_and_the_program(
     script: Script, ask: Ask, loop: str
