@@ -238,10 +238,10 @@ async def _take_every_connection(app: web.Application) -> AsyncExitStack:
     app[TASKS]._pause = 0.05
     engine = app[STATE].database.engine
     pool: Any = engine.pool
-    pool._timeout = 0.05
     held = AsyncExitStack()
     for _ in range(pool.size() + pool._max_overflow):
         await held.enter_async_context(engine.connect())
+    pool._timeout = 0.05
     return held
 
 
