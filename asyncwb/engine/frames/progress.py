@@ -16,10 +16,10 @@ class Progress:
 
     `next_seq`: the server has everything below it, as far as it has said; `reached_at` (monotonic
     seconds): everything logged before that. `rows`: how many rows that is; fewer, by the events
-    between them, while a server that lost its data is sent it again. `ready_seq`: everything below
-    it is made into frames, which are kept in memory. `lost`: rows that were in the journal no more
-    when those frames were made. `error`: the last thing that went wrong. `refused`: the server will
-    not take this writer's data; it stays on disk.
+    between them, while a server that lost its data is sent it again, and by those events that are
+    lost with it. `ready_seq`: everything below it is made into frames, which are kept in memory.
+    `lost`: rows that were in the journal no more when those frames were made. `error`: the last
+    thing that went wrong. `refused`: the server will not take this writer's data; it stays on disk.
     """
 
     next_seq: int = 0
