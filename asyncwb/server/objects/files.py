@@ -46,7 +46,7 @@ from asyncwb.server.objects.checksums import FileSums, checked, whole_pieces
 from asyncwb.server.objects.damage import DamagedError
 from asyncwb.server.objects.objects import OBJECTS, Objects
 from asyncwb.server.process.background import TASKS, shielded
-from asyncwb.server.store.blobs import Blobs, Content
+from asyncwb.server.store.blobs import Content
 from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import UncertainCommitError
 from asyncwb.server.store.people.users import User
@@ -368,7 +368,7 @@ async def _download(request: web.Request, file: StoredFile | None) -> web.Stream
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    sums = await Blobs(request.app[STATE].database).checksums(file.object)
+    sums = await request.app[STATE].files.blobs.checksums(file.object)
     return await _send(request, response, _pieces(request.app[OBJECTS], file, sums, start, stop))
 
 
@@ -487,5 +487,5 @@ async def collect_orphans(app: web.Application) -> int:
     state = app[STATE]
     before = state.clock() - _ORPHAN_AGE
     return await garbage_collection.collect_orphans(
-        app[OBJECTS], FOLDER, before, Blobs(state.database).known_objects
+        app[OBJECTS], FOLDER, before, state.files.blobs.known_objects
     )

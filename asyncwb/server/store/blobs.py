@@ -20,12 +20,12 @@ from typing import Final
 from sqlalchemy import Double, bindparam, case, delete, exists, insert, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from asyncwb.server.store.database import Database, batches
-from asyncwb.server.store.dropped import drop, waiting
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.dropped import drop, known
 from asyncwb.server.store.schema import blobs, dropped_objects, files
 
 _AT_ONCE: Final = 500
-"""values in one IN (...)"""
+"""blobs that are let go of in one transaction"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,10 @@ class Blobs:
         await connection.execute(self._put, [row])
         found = (await connection.execute(select(blobs.c.id, blobs.c.object).where(mine))).one()
         if found.object != content.object:
-            newer = {name: getattr(content, name) for name in ("object", "size", "md5")}
-            newer["checksums"] = content.checksums
-            await connection.execute(update(blobs).where(mine).values(newer))
+            newer = update(blobs).where(mine)
+            await connection.execute(
+                newer.values(object=content.object, checksums=content.checksums)
+            )
             await drop(connection, [found.object], now)
         if former is not None:
             await release(connection, [former], now)
@@ -82,13 +83,7 @@ class Blobs:
 
     async def known_objects(self, names: Collection[str]) -> set[str]:
         """Return those of these objects that hold some blob's bytes, or did until lately."""
-        known: set[str] = set()
-        async with self._database.connect() as connection:
-            for some in batches(names, _AT_ONCE):
-                held = select(blobs.c.object).where(blobs.c.object.in_(some))
-                known.update(await connection.scalars(held))
-            known |= await waiting(connection, names)
-        return known
+        return await known(self._database, blobs.c.object, names)
 
     async def let_go(self, before: float) -> int:
         """Delete some hundred blobs that nothing has referred to since a time (unix seconds).

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Column, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database, batches
@@ -26,12 +26,15 @@ async def drop(connection: AsyncConnection, names: Collection[str], now: float) 
         await connection.execute(insert(dropped_objects), rows)
 
 
-async def waiting(connection: AsyncConnection, names: Collection[str]) -> set[str]:
-    """Return those of the objects that were dropped and are not collected yet."""
+async def known(database: Database, column: Column[str], names: Collection[str]) -> set[str]:
+    """Return those of these objects that a column names, or that were dropped lately."""
     found: set[str] = set()
-    for some in batches(names, _AT_ONCE):
-        statement = select(dropped_objects.c.name).where(dropped_objects.c.name.in_(some))
-        found.update(await connection.scalars(statement))
+    async with database.connect() as connection:
+        for some in batches(names, _AT_ONCE):
+            found.update(await connection.scalars(select(column).where(column.in_(some))))
+        for some in batches(names, _AT_ONCE):
+            waiting = select(dropped_objects.c.name).where(dropped_objects.c.name.in_(some))
+            found.update(await connection.scalars(waiting))
     return found
 
 

@@ -45,7 +45,7 @@ class Files:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._blobs = Blobs(database)
+        self.blobs = Blobs(database)
         self._announce = database.insert(files).on_conflict_do_nothing()
 
     async def secret(self, name: str, fresh: str, now: float) -> str:
@@ -80,7 +80,7 @@ class Files:
             row = (await connection.execute(locked)).first()
             if row is None:
                 return False
-            blob = await self._blobs.refer(connection, content, row[0], now)
+            blob = await self.blobs.refer(connection, content, row[0], now)
             new = update(files).where(files.c.id == file_id)
             await connection.execute(new.values(blob_id=blob, updated_at=now))
             return True

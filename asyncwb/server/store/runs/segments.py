@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.claims import Claim, Claims, ConflictError, check
 from asyncwb.server.store.database import Database, batches
-from asyncwb.server.store.dropped import drop, waiting
+from asyncwb.server.store.dropped import drop, known
 from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.schema import SAMPLE, frames, projects, rollups, runs, segments
 
@@ -326,13 +326,7 @@ class Segments:
 
     async def known_paths(self, paths: Sequence[str]) -> set[str]:
         """Return those of the paths that a segment has, or had until lately."""
-        known: set[str] = set()
-        async with self._database.connect() as connection:
-            for some in batches(paths, _AT_ONCE):
-                statement = select(segments.c.path).where(segments.c.path.in_(some))
-                known.update(await connection.scalars(statement))
-            known |= await waiting(connection, paths)
-        return known
+        return await known(self._database, segments.c.path, paths)
 
 
 async def insert_segment(
