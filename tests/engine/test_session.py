@@ -224,7 +224,7 @@ def test_a_start_that_no_server_takes_leaves_no_folder(
 
 def test_a_start_of_too_many_values_leaves_no_folder(tmp_path: Path) -> None:
     given, dense = Settings(data_dir=tmp_path, mode="offline"), {"a": [0] * MAX_VALUES}
-    with pytest.raises(UsageError, match="this change of the config has more than 350,000 values"):
+    with pytest.raises(UsageError, match="this change of the config has more than 300,000 values"):
         Session(given, StreamHead(None, "p", "r", "w"), start_event(config=dense), engine=Nobody)
     assert not given.runs_dir.exists()
 

@@ -53,7 +53,7 @@ class Config(Mapping[str, Any]):
         run.config.update({"lr": 0.2}, allow_val_change=True)
 
     Raises ConfigError when a key would change its value without leave or is nested deeper than 100
-    levels, or the config would have more than 350,000 values, and whatever the run says of a change
+    levels, or the config would have more than 300,000 values, and whatever the run says of a change
     (UsageError after `finish()`).
 
     Source: the W&B reference page of Config.
@@ -217,8 +217,8 @@ class Config(Mapping[str, Any]):
         text = dumps({**self._items, **new})
         if has_too_many(text):
             raise ConfigError(
-                f"the config would have more than {MAX_VALUES:,} values; nothing of this update "
-                "was set, keep large data in a file and store that with run.save()"
+                f"the config would have more than {MAX_VALUES:,} values and names; nothing "
+                "of this update was set, keep large data in a file and store that with run.save()"
             )
         return count(text)
 

@@ -52,7 +52,7 @@ def _too_many(text: bytes) -> str:
     """Tell what is wrong with a row or event that has more values than a server reads."""
     if not has_too_many(text):
         return ""
-    return f"has more than {MAX_VALUES:,} values, which no server takes at once{_KEEP}"
+    return f"has more than {MAX_VALUES:,} values and names, which no server takes at once{_KEEP}"
 
 
 def why_dropped(given: Assigned) -> str:

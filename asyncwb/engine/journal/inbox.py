@@ -350,7 +350,7 @@ class Inbox:
             if schema is None:
                 if len(self._known) >= _MAX_SCHEMAS or not data or not COMPUTED.isdisjoint(data):
                     return None
-                if len(data) > MAX_VALUES:  # `check_row` finds that in its JSON
+                if 2 * len(data) >= MAX_VALUES:  # `check_row` finds that in its JSON
                     return None
                 schema = Schema(FIRST_SCHEMA + len(self._known), data)
                 self._known[shape] = schema

@@ -118,7 +118,7 @@ async def graphql(request: web.Request) -> web.StreamResponse:
 
 def _read(body: bytes) -> Request:
     if has_too_many(body):
-        raise _bad_body(f"The body has more than {MAX_VALUES:,} values.")
+        raise _bad_body(f"The body has more than {MAX_VALUES:,} values and names.")
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError as error:

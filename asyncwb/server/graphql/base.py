@@ -51,8 +51,8 @@ def _json_value(value: object) -> object:
         raise GraphQLError("JSONString cannot represent a value that is not a string.")
     if has_too_many(value):
         raise GraphQLError(
-            f"JSONString cannot represent text of more than {MAX_VALUES:,} values. Nothing was "
-            "done; keep large data in a file."
+            f"JSONString cannot represent text of more than {MAX_VALUES:,} values and names. "
+            "Nothing was done; keep large data in a file."
         )
     try:
         return loads(value.encode())

@@ -183,7 +183,7 @@ def _check(input: UpsertViewInput) -> None:
     if len(spec) > MAX_SPEC:
         raise refused(f"A report's spec has at most {MAX_SPEC} characters.")
     if has_too_many(spec):
-        raise refused(f"A report's spec has at most {MAX_VALUES:,} values.")
+        raise refused(f"A report's spec has at most {MAX_VALUES:,} values and names.")
     try:
         loads(spec.encode())
     except (ValueError, RecursionError) as error:

@@ -92,7 +92,9 @@ def parse(body: bytes, now: float) -> FileStreamRequest:
             are too many lines.
     """
     if has_too_many(body, MAX_LINES + MAX_VALUES):
-        raise _too_large(f"The body has more than {MAX_LINES + MAX_VALUES:,} lines and values.")
+        raise _too_large(
+            f"The body has more than {MAX_LINES + MAX_VALUES:,} lines, values and names."
+        )
     said = _object(body, "The body")
     files = {} if said.get("files") is None else said["files"]
     if not isinstance(files, dict):
@@ -209,7 +211,7 @@ def _bad(message: str) -> ApiError:
 
 
 def _too_many(what: str) -> ApiError:
-    return _too_large(f"{what} has more than {MAX_VALUES:,} values.")
+    return _too_large(f"{what} has more than {MAX_VALUES:,} values and names.")
 
 
 def _too_large(message: str) -> ApiError:

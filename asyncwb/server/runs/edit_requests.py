@@ -253,7 +253,7 @@ def _text(what: str, document: object) -> str:
     """
     text = dumps(document)
     if has_too_many(text):
-        raise EditError(f"the {what} would have more than {MAX_VALUES:,} values")
+        raise EditError(f"the {what} would have more than {MAX_VALUES:,} values and names")
     return text.decode()
 
 

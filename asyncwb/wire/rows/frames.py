@@ -297,7 +297,9 @@ def _block(entry: JsonObject) -> tuple[tuple[str, ...], str, object]:
 def _bounded(text: bytes, most: int | None, each: int = 1) -> bytes:
     """Let JSON pass in which a row or event of `most` values has `each` times as many."""
     if most is not None and has_too_many(text, each * most + _PLACE):
-        raise FrameTooLargeError(f"its events, or its cells of a column, have over {most:,} values")
+        raise FrameTooLargeError(
+            f"its events, or its cells of a column, have over {most:,} values and names"
+        )
     return text
 
 

@@ -180,7 +180,7 @@ def test_what_is_too_deep_or_too_long_is_refused_and_nothing_is_written(
 
 def dense(values: int) -> dict[str, Any]:
     """Return a document of so many values."""
-    return {"a": [0] * (values - 2)}
+    return {"a": [0] * (values - 3)}  # a mapping, a name and a list
 
 
 def test_what_has_too_many_values_is_refused_and_nothing_is_written(server: ServerHandle) -> None:
@@ -188,10 +188,10 @@ def test_what_has_too_many_values_is_refused_and_nothing_is_written(server: Serv
     run_id = client.begin()
     text, wide = 'a,"b",[{' * 500_000, {f"k{i}": 0.5 for i in range(100_000)}
     client.upsert(config={"text": text}, summaryMetrics={"text": text})
-    client.upsert(config={k: {"value": v, "desc": None} for k, v in wide.items()})
+    client.upsert(config={k: {"value": v, "desc": None} for k, v in list(wide.items())[:40_000]})
     client.upsert(config=dense(MAX_VALUES), summaryMetrics=wide)
     before = client.ask("config summaryMetrics displayName")
-    assert len(json.loads(before["config"])["a"]["value"]) == MAX_VALUES - 2
+    assert len(json.loads(before["config"])["a"]["value"]) == MAX_VALUES - 3
     over = json.dumps(dense(MAX_VALUES + 1))
     change = json.dumps({"set": {"b": [0] * 200_000}})
     bad: list[tuple[dict[str, Any], str]] = [
@@ -206,7 +206,7 @@ def test_what_has_too_many_values_is_refused_and_nothing_is_written(server: Serv
         answer = ask(server, UPSERT, input={"id": run_id, "displayName": "new"} | input)
         (error,) = answer["errors"]
         assert message in error["message"]
-        assert f"{MAX_VALUES:,} values. Nothing was" in error["message"]
+        assert f"{MAX_VALUES:,} values and names. Nothing was" in error["message"]
     body = {"query": "{ viewer { id } }", "variables": dense(MAX_VALUES)}
     status, answer = post(server, json.dumps(body).encode(), server.headers)
     assert (status, answer["error"]["code"]) == (400, "bad_request")

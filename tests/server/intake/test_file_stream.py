@@ -465,7 +465,7 @@ async def test_what_has_too_many_values_is_refused_and_what_has_the_most_is_take
     _, run_id = make_run(server)
 
     def line(values: int) -> str:
-        return json.dumps({"_step": 0, "a": [0] * (values - 3)})
+        return json.dumps({"_step": 0, "a": [0] * (values - 5)})  # two names, a step, two brackets
 
     bad: list[dict[str, Any]] = [
         {name: block(0, [line(MAX_VALUES + 1)])} for name in (HISTORY, EVENTS, SUMMARY)
@@ -482,7 +482,7 @@ async def test_what_has_too_many_values_is_refused_and_what_has_the_most_is_take
             body = {"files": {OUTPUT: block(0, ["x"]), **files}}
             status, answer = await client.post_raw(json.dumps(body).encode())
             assert (status, answer["error"]["code"]) == (413, "body_too_large")
-            assert "values. Nothing was written" in answer["error"]["message"]
+            assert "names. Nothing was written" in answer["error"]["message"]
         assert (await client.info())["version"] == 0
         status, answer = await client.post_raw(json.dumps({"files": good}).encode())
         assert (status, answer) == (200, {})

@@ -190,7 +190,7 @@ def cell(value: object) -> Table:
 async def test_what_has_too_many_values_is_refused_and_what_has_the_most_is_taken(
     server: ServerHandle,
 ) -> None:
-    most, over = [0] * (MAX_VALUES - 10), [0] * (MAX_VALUES + 20)
+    most, over = [0] * (MAX_VALUES - 60), [0] * (MAX_VALUES + 20)
     refused = [
         encode(0, cell(over), [(0, start_event())]),
         first_frame(1, config={"a": over}),
