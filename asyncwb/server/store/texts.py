@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from asyncwb.server.queries.conditions import searcher
 from asyncwb.server.queries.document import short
+
+ESCAPE: Final = "\x01"
+"""what stands in a stored text before what is not itself"""
 
 
 def stored_text(text: str) -> str:

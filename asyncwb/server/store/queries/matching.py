@@ -6,7 +6,8 @@ All that can be asked about lies in `field_values`, one stretch a field, in the 
   end, and each further condition is an EXISTS on the run at hand;
 * where there is no such condition (`$or`, `$ne`, no filter), the project's runs drive it.
 
-Patterns run in RE2 on both databases: SQLite calls it; what PostgreSQL holds is read in slices and
+Patterns mean what RE2 says on both databases. SQLite calls it. PostgreSQL matches by itself what
+means the same to it (`postgres_patterns`); for other patterns the texts are read in slices and
 matched here, and the runs found become an array.
 
 Where the index lacks values of a field in question, the runs concerned are evaluated one by one
@@ -60,11 +61,12 @@ from asyncwb.server.queries.conditions import (
     searcher,
 )
 from asyncwb.server.queries.document import Value, ValueKind
+from asyncwb.server.queries.postgres_patterns import as_postgres
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.queries.fields import numbers_of
 from asyncwb.server.store.queries.left_out import incomplete, marked, with_evaluated
 from asyncwb.server.store.schema import field_values, projects, runs
-from asyncwb.server.store.texts import original_text, stored_text
+from asyncwb.server.store.texts import ESCAPE, original_text, stored_text
 
 T = TypeVar("T")
 
@@ -78,7 +80,8 @@ async def matching(
 ) -> SelectBase:
     """Return the SELECT of the ids (`id`), each once, of the runs of a project that pass.
 
-    Costs a few statements, and on PostgreSQL a reading of the texts of every pattern's field.
+    Costs a few statements, and on PostgreSQL a reading of the texts of a pattern's field where the
+    pattern is none of its own.
 
     Args:
         connection: on which the SELECT is to run.
@@ -100,8 +103,9 @@ async def matching(
     if not database.is_sqlite:
         for leaf in asked:
             if isinstance(leaf.test, Match) and leaf not in matched:
-                number = numbers.get(_path(leaf.field))
-                matched[leaf] = await _search(connection, number, leaf.test.pattern)
+                number, pattern = numbers.get(_path(leaf.field)), leaf.test.pattern
+                own = as_postgres(pattern) is not None
+                matched[leaf] = await _search(connection, number, pattern, escaped=own)
     compiler = _Compiler(numbers, matched, database.is_sqlite)
     found = compiler.matching(project_id, filters)
     paths = {leaf.field.path for leaf in asked if leaf.field.kind != "logged"}
@@ -124,7 +128,8 @@ class _Compiler:
 
     Args:
         numbers: the fields' numbers by path; a field that no run has is not in it.
-        matched: on PostgreSQL the ids of the runs in which a pattern was found.
+        matched: on PostgreSQL the ids of the runs in which a pattern was found, of those whose
+            texts it does not match itself.
         sqlite: whether it is SQLite, which searches itself.
     """
 
@@ -173,8 +178,23 @@ class _Compiler:
             return and_(of_field, values.c.logged)
         if leaf in self._matched:
             ids = bindparam(None, self._matched[leaf], ARRAY(BigInteger))
-            return and_(of_field, values.c.run_id == any_(ids))
+            found = values.c.run_id == any_(ids)
+            assert isinstance(leaf.test, Match)
+            if (pattern := as_postgres(leaf.test.pattern)) is not None:
+                found = or_(found, _matches(pattern, values))
+            return and_(of_field, found)
         return and_(of_field, _test(leaf.test, values))
+
+
+def _matches(pattern: str, values: FromClause) -> ColumnElement[bool]:
+    """Return whether PostgreSQL finds a pattern in a text in which nothing is escaped."""
+    whole = func.coalesce(values.c.long, values.c.text)
+    found = whole.collate("C").op("~", is_comparison=True)(pattern)
+    return and_(values.c.kind == ValueKind.TEXT.value, not_(_escaped(whole)), found)
+
+
+def _escaped(whole: ColumnElement[str]) -> ColumnElement[bool]:
+    return func.strpos(whole, ESCAPE) > 0
 
 
 def _test(test: Test, values: FromClause) -> ColumnElement[bool]:
@@ -283,14 +303,17 @@ def _decided(filters: Filter, known: dict[str, str]) -> Filter:
 # Patterns on PostgreSQL.
 
 
-async def _search(connection: AsyncConnection, number: int | None, pattern: str) -> list[int]:
-    """Return the ids of the runs in which the field's text has the pattern."""
-    search = searcher(pattern)
+async def _search(
+    connection: AsyncConnection, number: int | None, pattern: str, *, escaped: bool
+) -> list[int]:
+    """Return the ids of the runs in which the field's text has the pattern; where `escaped`, only
+    of texts in which something is."""
+    search, texts = searcher(pattern), _ESCAPED_TEXTS if escaped else _TEXTS
     found: list[int] = []
     last = (-1, -1)
     while number is not None:
         rows = (
-            await connection.execute(_TEXTS, {"number": number, "r": last[0], "p": last[1]})
+            await connection.execute(texts, {"number": number, "r": last[0], "p": last[1]})
         ).all()
         found += await to_thread.run_sync(_found, rows, search)
         if len(rows) < _SLICE:
@@ -317,4 +340,7 @@ _TEXTS: Final = (
     )
     .order_by(field_values.c.run_id, field_values.c.position)
     .limit(_SLICE)
+)
+_ESCAPED_TEXTS: Final = _TEXTS.where(
+    _escaped(func.coalesce(field_values.c.long, field_values.c.text))
 )
