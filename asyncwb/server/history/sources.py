@@ -13,7 +13,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from pyarrow.parquet import FileMetaData  # type: ignore[import-untyped]
 
 from asyncwb.errors import FrameError
 from asyncwb.server.history.segment import Segment
@@ -35,7 +37,10 @@ log = logging.getLogger("asyncwb.server")
 
 _MEMORY: Final = 128 * 2**20
 """bytes that decoded frames, and as many that decoded rollups, may take."""
-_FOOTERS: Final = 512
+_CHUNKS: Final = 200_000
+"""column chunks that kept footers describe together; each takes some 400 bytes"""
+_FOOTER: Final = 16
+"""chunks that a footer is counted as beside its own"""
 
 
 S = TypeVar("S", bound=SegmentFile, covariant=True)
@@ -68,8 +73,9 @@ class Sources:
         self._tails: OrderedDict[int, dict[int, Table]] = OrderedDict()
         self._rollups: OrderedDict[tuple[int, str], Rollup] = OrderedDict()
         self._samples: OrderedDict[int, Table] = OrderedDict()
-        # Shared by threads, under the lock: footers of segments by path.
-        self._footers: OrderedDict[str, Any] = OrderedDict()
+        # Shared by threads, under the lock: footers of segments by path, and what they describe.
+        self._footers: OrderedDict[str, FileMetaData] = OrderedDict()
+        self._chunks = 0
         self._lock = threading.Lock()
 
     async def view(self, run_id: int) -> View[SegmentRow]:
@@ -158,11 +164,16 @@ class Sources:
             source.close()
             raise
         with self._lock:
-            self._footers[row.path] = segment.footer
-            self._footers.move_to_end(row.path)
-            while len(self._footers) > _FOOTERS:
-                self._footers.popitem(last=False)
+            self._keep_footer(row.path, segment.footer)
         return segment
+
+    def _keep_footer(self, path: str, footer: FileMetaData) -> None:
+        """Remember a footer, under the lock; the last one whatever its size."""
+        self._chunks -= _chunks(self._footers.pop(path, None))
+        self._footers[path] = footer
+        self._chunks += _chunks(footer)
+        while self._chunks > _CHUNKS and len(self._footers) > 1:
+            self._chunks -= _chunks(self._footers.popitem(last=False)[1])
 
 
 class Opened:
@@ -214,6 +225,10 @@ def _decode(rows: Sequence[FrameRow]) -> tuple[dict[int, Table], list[Missing]]:
             damage = DamagedError(f"frame {row.id} in the database", str(error))
             missing.append(lost(damage, row.min_step or 0, row.max_step or 0, row.rows))
     return tables, missing
+
+
+def _chunks(footer: FileMetaData | None) -> int:
+    return 0 if footer is None else _FOOTER + int(footer.num_columns * footer.num_row_groups)
 
 
 def _samples(data: dict[int, bytes]) -> dict[int, Table]:
