@@ -41,6 +41,7 @@ from asyncwb.server.process.threads import WRITERS, Threads
 from asyncwb.server.runs import index, projects, runs, streams
 from asyncwb.server.store import damaged_log
 from asyncwb.server.store.database import Database
+from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.migrate import migrate
 from asyncwb.server.store.people.invitations import Invitations
 from asyncwb.server.store.people.keys import Keys
@@ -75,12 +76,14 @@ SECRET: web.AppKey[str] = web.AppKey("secret", str)
 """the data folder's, by which clients know its server"""
 
 
-def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) -> web.Application:
+def create_app(
+    config: ServerConfig, *, clock: Callable[[], float] | None = None
+) -> web.Application:
     """Make the application of one server; nothing is opened before it starts up.
 
     Args:
         config: what the server is told.
-        clock: unix seconds; another one in tests.
+        clock: unix seconds; None: the machine's, and for claims the database's.
     """
     metrics, database = Metrics(), Database(config.database_url)
     users = Users(database)
@@ -110,11 +113,12 @@ def create_app(config: ServerConfig, *, clock: Callable[[], float] = time.time) 
         ingest=IngestStore(database),
         changes=RunChanges(database),
         folds=FoldCache(),
+        claims=Claims(database, clock),
         files=Files(database),
         signer=Signer(),
         hub=Hub(),
         metrics=metrics,
-        clock=clock,
+        clock=clock or time.time,
         writers=Threads("writer", WRITERS),
     )
     app[KEYS] = KeyCache(app[STATE].users)

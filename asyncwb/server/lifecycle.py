@@ -135,7 +135,7 @@ def tune_garbage_collection() -> None:
 
 @asynccontextmanager
 async def run_server(
-    config: ServerConfig, *, clock: Callable[[], float] = time.time
+    config: ServerConfig, *, clock: Callable[[], float] | None = None
 ) -> AsyncIterator[RunningServer]:
     """Run a server on the current loop for the length of the block.
 

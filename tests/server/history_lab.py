@@ -18,6 +18,7 @@ from asyncwb.server.history.sources import Sources
 from asyncwb.server.objects import garbage_collection
 from asyncwb.server.objects.objects import Objects
 from asyncwb.server.store import schema
+from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.records import NewFrame, RunKey
 from asyncwb.server.store.runs.ingest import IngestStore
@@ -83,7 +84,8 @@ class Lab:
     _rows: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.store = Segments(self.database)
+        self.claims = Claims(self.database, lambda: self.now)
+        self.store = Segments(self.database, self.claims)
         self.objects = Objects.open(self.folder)
         self.sources = Sources(self.store, self.objects)
 

@@ -78,7 +78,7 @@ def routes() -> list[web.RouteDef]:
 async def background(app: web.Application) -> AsyncIterator[None]:
     """Seal in the background (a cleanup context of aiohttp)."""
     state = app[STATE]
-    store, objects = Segments(state.database), app[OBJECTS]
+    store, objects = Segments(state.database, state.claims), app[OBJECTS]
     app[SOURCES] = Sources(store, objects)
     app[SEALER] = Sealer(store, objects, clock=state.clock, metrics=state.metrics)
     try:

@@ -43,7 +43,7 @@ from asyncwb.server.intake.run_transitions import RunTransition
 from asyncwb.server.objects.damage import DamagedError
 from asyncwb.server.objects.objects import Objects
 from asyncwb.server.process.claims import held
-from asyncwb.server.store.claims import Claim, ConflictError, check
+from asyncwb.server.store.claims import Claim, ConflictError
 from asyncwb.server.store.database import AsyncConnection, UncertainCommitError
 from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs import edits as store
@@ -125,9 +125,9 @@ class Rewinds:
 
     async def _rewind(self, path: RunKey, run_id: int, step: int) -> None:
         give_up = time.monotonic() + _PATIENCE
-        claims, clock = self._sources.store.claims, self._state.clock
+        claims = self._state.claims
         while True:
-            async with held(claims, claim_of(run_id), clock) as claim:
+            async with held(claims, claim_of(run_id)) as claim:
                 if claim is not None:
                     await self._claimed(claim, path, Cut(run_id, step), run_id)
                     break
@@ -178,7 +178,7 @@ class Rewinds:
         state, run_id = self._state, seen.id
         async with state.database.transaction() as connection:
             now = state.clock()
-            await check(connection, claim, now)
+            await state.claims.check(connection, claim)
             run = _there(await store.lock(connection, run_id))
             if run.version != seen.version:
                 return False

@@ -152,7 +152,7 @@ class Sealer:
         now, every = self._clock(), self._policy.grace / 2
         if now - self._swept > every:
             self._swept = now
-            if await shielded(garbage_collection.is_due(self._store.claims, FOLDER, now, every)):
+            if await shielded(garbage_collection.is_due(self._store.claims, FOLDER, every)):
                 await shielded(self.collect_orphans())
         # At most half of the time, so that ingest keeps its share of a core.
         took = time.monotonic() - began
@@ -204,7 +204,7 @@ class Sealer:
 
     async def _seal_claimed(self, tail: Tail) -> bool:
         name, claims = claim_of(tail.run_id), self._store.claims
-        async with held(claims, name, self._clock, self._policy.lease) as claim:
+        async with held(claims, name, self._policy.lease) as claim:
             return claim is not None and await self._seal(tail, claim)
 
     async def _seal(self, tail: Tail, claim: Claim) -> bool:

@@ -14,6 +14,7 @@ from asyncwb.server.process.fold_cache import FoldCache
 from asyncwb.server.process.metrics import Metrics
 from asyncwb.server.process.run_changes import RunChanges
 from asyncwb.server.process.threads import Threads
+from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.people.invitations import Invitations
 from asyncwb.server.store.people.keys import Keys
@@ -43,6 +44,7 @@ class State:
     sweeps: Sweeps
     ingest: IngestStore
     changes: RunChanges
+    claims: Claims
     folds: FoldCache
     files: Files
     signer: Signer

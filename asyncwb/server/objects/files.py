@@ -47,7 +47,6 @@ from asyncwb.server.objects.damage import DamagedError
 from asyncwb.server.objects.objects import OBJECTS, Objects
 from asyncwb.server.process.background import TASKS, shielded
 from asyncwb.server.store.blobs import Content
-from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import UncertainCommitError
 from asyncwb.server.store.people.users import User
 from asyncwb.server.store.records import RunKey
@@ -116,10 +115,8 @@ async def background(app: web.Application) -> AsyncIterator[None]:
     state = app[STATE]
     state.signer.use(await state.files.secret("signing", new_secret(), state.clock()))
 
-    claims = Claims(state.database)
-
     async def turn() -> float:
-        if await shielded(garbage_collection.is_due(claims, FOLDER, state.clock(), _ORPHANS_EVERY)):
+        if await shielded(garbage_collection.is_due(state.claims, FOLDER, _ORPHANS_EVERY)):
             await shielded(collect_orphans(app))
         return _ORPHANS_EVERY
 

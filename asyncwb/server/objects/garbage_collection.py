@@ -37,12 +37,11 @@ _SLICE: Final = 500
 @asynccontextmanager
 async def collecting(state: State, objects: Objects, tasks: Tasks) -> AsyncIterator[None]:
     """Collect what was dropped, in the background, for the length of the block."""
-    claims = Claims(state.database)
 
     async def turn() -> float:
-        now = state.clock()
-        if await shielded(is_due(claims, "dropped", now, _EVERY)):
-            await shielded(collect_dropped(objects, state.database, now - GRACE))
+        if await shielded(is_due(state.claims, "dropped", _EVERY)):
+            before = state.clock() - GRACE
+            await shielded(collect_dropped(objects, state.database, before))
         return _EVERY
 
     async with tasks.keep("collecting objects", turn, after=_EVERY):
@@ -62,9 +61,9 @@ async def collect_dropped(objects: Objects, database: Database, before: float) -
     return gone
 
 
-async def is_due(claims: Claims, folder: str, now: float, every: float) -> bool:
+async def is_due(claims: Claims, folder: str, every: float) -> bool:
     """Claim a folder's orphans for `every` seconds; False where somebody has them."""
-    return await claims.take(Claim(f"sweep/{folder}", uuid.uuid4().hex), now, now + every)
+    return await claims.take(Claim(f"sweep/{folder}", uuid.uuid4().hex), every)
 
 
 async def collect_orphans(

@@ -1,10 +1,10 @@
 """Holding a claim for as long as the work takes, and no longer than the process lives.
 
-async with held(claims, "seal/7", clock) as claim:
+async with held(claims, "seal/7") as claim:
     if claim is not None:
         ...                                     it is renewed meanwhile
         async with database.transaction() as connection:
-            await check(connection, claim, clock())
+            await claims.check(connection, claim)
             ...                                 what may be written by its owner only
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -30,25 +30,22 @@ LONGEST: Final = 3600.0
 
 
 @asynccontextmanager
-async def held(
-    claims: Claims, name: str, clock: Callable[[], float], seconds: float = SECONDS
-) -> AsyncIterator[Claim | None]:
+async def held(claims: Claims, name: str, seconds: float = SECONDS) -> AsyncIterator[Claim | None]:
     """Have a claim for the length of the block; gives None where somebody else has it.
 
     Args:
         claims: the statements.
         name: what is claimed, at most 255 characters.
-        clock: unix seconds.
         seconds: until the deadline; it is put off after a third of them.
     """
-    claim, now = Claim(name, uuid.uuid4().hex), clock()
-    if not await claims.take(claim, now, now + seconds):
+    claim = Claim(name, uuid.uuid4().hex)
+    if not await claims.take(claim, seconds):
         yield None
         return
     failed: BaseException | None = None
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_renew, claims, claim, clock, seconds, name=f"renewing {name}")
+            tasks.start_soon(_renew, claims, claim, seconds, name=f"renewing {name}")
             try:
                 yield claim
             except BaseException as error:
@@ -61,11 +58,11 @@ async def held(
         raise failed
 
 
-async def _renew(claims: Claims, claim: Claim, clock: Callable[[], float], seconds: float) -> None:
+async def _renew(claims: Claims, claim: Claim, seconds: float) -> None:
     for _ in range(int(3 * LONGEST / seconds)):
         await anyio.sleep(seconds / 3)
         try:
-            if not await shielded(claims.renew(claim, clock() + seconds)):
+            if not await shielded(claims.renew(claim, seconds)):
                 return  # the transaction that needs it will say so
         except Exception as error:  # the database may be away; the work must not end for that
             log.warning("%s could not be renewed yet: %s", claim.name, type(error).__name__)

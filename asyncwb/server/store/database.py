@@ -176,6 +176,12 @@ class Database:
         if not self.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(4710233102)"))
 
+    def now(self) -> ColumnElement[float]:
+        """Return the time by the database's clock, unix seconds, at the moment it is asked."""
+        if self.is_sqlite:
+            return (func.julianday("now") - literal(2440587.5)) * literal(86400.0)
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
     async def close(self) -> None:
         """Checkpoint SQLite's log into its file and close every connection."""
         try:

@@ -292,7 +292,7 @@ class Merging(Segments):
 
 @pytest.mark.anyio
 async def test_a_segment_that_is_merged_away_meanwhile_costs_no_row(lab: Lab) -> None:
-    run, store = await lab.run(), Merging(lab.database)
+    run, store = await lab.run(), Merging(lab.database, lab.claims)
     sources = Sources(store, lab.objects)
     await lab.log(run, [(step, {"a": step}) for step in range(5)])
     await seal_all(lab)

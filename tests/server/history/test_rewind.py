@@ -52,7 +52,7 @@ def hook(
     """Let rewinds of a server do something else in their midst."""
 
     async def put(app: web.Application) -> HookedSegments:
-        store = HookedSegments(app[STATE].database)
+        store = HookedSegments(app[STATE].database, app[STATE].claims)
         store.hook = make(app)
         rewinds = app[REWINDS]
         rewinds._sources = Sources(store, app[OBJECTS])
@@ -106,7 +106,7 @@ def test_a_rewind_whose_claim_was_lost_changes_nothing(
     def late(app: web.Application) -> Callable[[], Awaitable[None]]:
         async def others_seal() -> None:
             time.now += 10_000  # it was asleep for hours; its claim is anybody's
-            store = Segments(app[STATE].database)
+            store = Segments(app[STATE].database, app[STATE].claims)
             other = Sealer(store, app[OBJECTS], SealPolicy(rows=1, frames=1), time)
             assert await other.turn()
 

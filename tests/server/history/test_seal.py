@@ -104,10 +104,10 @@ async def test_a_process_killed_at_any_point_leaves_each_row_once(lab: Lab, poin
     await lab.log(run, logged[30:])
     await lab.set(run, state="finished")
 
-    store, objects = DyingStore(lab.database), lab.objects
+    store, objects = DyingStore(lab.database, lab.claims), lab.objects
     store.dies_in = point
     if point == "release":
-        store.claims = DyingClaims(lab.database)
+        store.claims = DyingClaims(lab.database, lambda: lab.now)
     doubles = {"before put": ("put", False), "after put": ("put", True)}
     if point in doubles:
         method, done = doubles[point]
@@ -180,7 +180,7 @@ async def test_a_lease_that_ran_out_changes_nothing(lab: Lab) -> None:
             lab.now += 10 * AT_ONCE.lease
             return await super().oldest_frames(*args)
 
-    late = lab.sealer(store=Slow(lab.database))
+    late = lab.sealer(store=Slow(lab.database, lab.claims))
     assert not await late.turn()
     assert late.statistics().conflicts == 1
     assert await lab.counts(run) == (1, 0)
@@ -200,7 +200,7 @@ async def test_frames_that_are_gone_are_not_sealed_twice(lab: Lab) -> None:
             await super().replace(*[*same, other])
             await super().replace(*args)
 
-    await_conflict = lab.sealer(store=Beaten(lab.database))
+    await_conflict = lab.sealer(store=Beaten(lab.database, lab.claims))
     assert not await await_conflict.turn()
     assert await_conflict.statistics().conflicts == 1
     assert exactly(await lab.read(run)) == exactly(merged(some_rows(0, 10)))
@@ -219,7 +219,7 @@ async def test_one_run_that_cannot_be_sealed_does_not_stop_the_others(lab: Lab) 
                 raise OSError("no space left on device")
             await super().replace(*args)
 
-    sealer = lab.sealer(store=Refusing(lab.database))
+    sealer = lab.sealer(store=Refusing(lab.database, lab.claims))
     assert await sealer.turn()
     assert (await lab.counts(good), await lab.counts(bad)) == ((0, 1), (1, 0))
     assert not await sealer.turn()

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.anyio
 @both_databases
 async def test_of_several_processes_one_sweeps_in_a_period(lab: Lab) -> None:
     async def look(now: float) -> int:
-        processes = [Claims(lab.database) for _ in range(4)]
-        due = [garbage_collection.is_due(claims, "files", now, 3600.0) for claims in processes]
+        lab.now = now
+        processes = [Claims(lab.database, lambda: lab.now) for _ in range(4)]
+        due = [garbage_collection.is_due(claims, "files", 3600.0) for claims in processes]
         return sum(await asyncio.gather(*due))
 
     found = [await look(now) for now in (0.0, 10.0, 3599.0, 3600.0, 7200.0)]

@@ -9,7 +9,7 @@ import pytest
 
 from asyncwb.server.process.claims import held
 from asyncwb.server.store.claims import Claim, Claims
-from tests.fix_server import FakeTime, both_databases
+from tests.fix_server import both_databases
 from tests.server.history_lab import Lab
 
 pytestmark = [pytest.mark.anyio, both_databases]
@@ -19,36 +19,35 @@ class CountedClaims(Claims):
     """Claims that tell when one has been renewed, or could not be."""
 
     def __init__(self, lab: Lab, failures: int = 0) -> None:
-        super().__init__(lab.database)
+        super().__init__(lab.database, lambda: lab.now)
         self.renewed = anyio.Event()
         self.failures = failures
 
-    async def renew(self, claim: Claim, until: float) -> bool:
+    async def renew(self, claim: Claim, seconds: float) -> bool:
         if self.failures:
             self.failures -= 1
             raise ConnectionResetError("the database is away")
-        mine = await super().renew(claim, until)
+        mine = await super().renew(claim, seconds)
         self.renewed.set()
         return mine
 
 
-async def is_free(lab: Lab, now: float) -> bool:
-    claims, other = Claims(lab.database), Claim("work", "somebody else")
-    free = await claims.take(other, now, now + 1)
+async def is_free(lab: Lab) -> bool:
+    other = Claim("work", "somebody else")
+    free = await lab.claims.take(other, 1.0)
     if free:
-        await claims.release(other)
+        await lab.claims.release(other)
     return free
 
 
 async def test_one_has_it_at_a_time(lab: Lab) -> None:
-    claims, clock = Claims(lab.database), FakeTime()
-    async with held(claims, "work", clock) as first:
+    async with held(lab.claims, "work") as first:
         assert first is not None
-        async with held(claims, "work", clock) as second, held(claims, "other", clock) as other:
+        async with held(lab.claims, "work") as second, held(lab.claims, "other") as other:
             assert second is None
             assert other is not None
-        assert not await is_free(lab, clock())
-    assert await is_free(lab, clock())
+        assert not await is_free(lab)
+    assert await is_free(lab)
 
 
 class OddError(BaseException):
@@ -59,20 +58,19 @@ class OddError(BaseException):
 async def test_what_the_block_raises_is_raised_as_it_is_and_the_claim_is_free(
     lab: Lab, error: type[BaseException]
 ) -> None:
-    clock = FakeTime()
     with pytest.raises(error):
-        async with held(Claims(lab.database), "work", clock):
+        async with held(lab.claims, "work"):
             raise error
-    assert await is_free(lab, clock())
+    assert await is_free(lab)
 
 
 @pytest.mark.parametrize("by", ["task", "scope"])
 async def test_who_is_cancelled_gives_it_back(lab: Lab, by: str) -> None:
-    clock, begun, scope = FakeTime(), anyio.Event(), anyio.CancelScope()
+    begun, scope = anyio.Event(), anyio.CancelScope()
 
     async def work() -> None:
         with scope:
-            async with held(Claims(lab.database), "work", clock):
+            async with held(lab.claims, "work"):
                 begun.set()
                 await anyio.sleep_forever()
 
@@ -81,25 +79,25 @@ async def test_who_is_cancelled_gives_it_back(lab: Lab, by: str) -> None:
     (task.cancel if by == "task" else scope.cancel)()
     await asyncio.wait([task])
     assert task.cancelled() is (by == "task")
-    assert await is_free(lab, clock())
+    assert await is_free(lab)
 
 
 @pytest.mark.parametrize("failures", [0, 2])
 async def test_it_is_renewed_also_after_the_database_was_away(lab: Lab, failures: int) -> None:
-    claims, clock = CountedClaims(lab, failures), FakeTime()
-    async with held(claims, "work", clock, seconds=0.03) as claim:
+    claims = CountedClaims(lab, failures)
+    async with held(claims, "work", seconds=0.03) as claim:
         assert claim is not None
-        clock.now += 1000.0
+        lab.now += 1000.0
         with anyio.fail_after(20):
             await claims.renewed.wait()
-        assert not await is_free(lab, clock())
+        assert not await is_free(lab)
 
 
 async def test_one_that_was_lost_is_not_taken_back(lab: Lab) -> None:
-    claims, clock = CountedClaims(lab), FakeTime()
-    other = Claim("work", "somebody else")
-    async with held(claims, "work", clock, seconds=0.03):
-        assert await claims.take(other, clock() + 1000.0, clock() + 2000.0)
+    claims = CountedClaims(lab)
+    async with held(claims, "work", seconds=0.03):
+        lab.now += 1000.0
+        assert await claims.take(Claim("work", "somebody else"), 1000.0)
         with anyio.fail_after(20):
             await claims.renewed.wait()
-    assert not await is_free(lab, clock())
+    assert not await is_free(lab)

@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeAlias, TypeVar, TypeVarTuple
 from sqlalchemy import Row, Select, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from asyncwb.server.store.claims import Claim, Claims, ConflictError, check
+from asyncwb.server.store.claims import Claim, Claims, ConflictError
 from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.dropped import drop, known
 from asyncwb.server.store.records import RunKey
@@ -124,9 +124,9 @@ class NewSegment:
 class Segments:
     """Reads and swaps frames and segments."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, claims: Claims) -> None:
         self._database = database
-        self.claims = Claims(database)
+        self.claims = claims
 
     async def locate(self, path: RunKey) -> RunRef | None:
         """Return the run at `path`, or None; cheap."""
@@ -304,7 +304,11 @@ class Segments:
                 changed.
         """
         async with self._database.transaction() as connection:
-            await check(connection, claim, now)
+            await self.claims.check(connection, claim)
+            # Before what belongs to it, as everybody does: whoever deletes the run waits, or we.
+            row = select(runs.c.id).where(runs.c.id == run_id).with_for_update()
+            if (await connection.execute(row)).first() is None:
+                raise ConflictError("the run has been deleted")
             if sealed:
                 await self._delete_frames(connection, run_id, sealed)
             await delete_segments(connection, [row.id for row in absorbed], now)
