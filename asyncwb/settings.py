@@ -193,7 +193,8 @@ class Settings:
     memory_max_bytes: int = _setting(
         _BYTES, 64 * 2**20, "", "how much memory frames on their way to the server may take")
     flush_interval: float = _setting(
-        _seconds(), 0.25, "", "how often rows are sent while a run logs")
+        _seconds(), 0.25, "", "how often rows are sent while a run logs; a busy server "
+        "may ask for longer, up to a second")
     sync_interval: float = _setting(
         _seconds(zero="never"), 0.2, "", "how often the journal is forced to the disk")
     finish_timeout: float = _setting(

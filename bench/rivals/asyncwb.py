@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import sqlite3
+import subprocess
+import sys
+import time
 from contextlib import closing
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
@@ -16,11 +19,21 @@ import numpy as np
 
 import asyncwb
 from asyncwb.wire.rows import frames
-from bench.rivals.base import PROJECT, AsyncLog, Charts, Log, Rival, Startup
+from bench.rivals.base import (
+    PROJECT,
+    AsyncLog,
+    Charts,
+    Crowd,
+    CrowdFigures,
+    Log,
+    Rival,
+    Startup,
+)
+from bench.rivals.crowd_member import SENT
 from bench.rivals.server import AsyncwbServer
 
 
-class AsyncwbRival(Rival, Charts):
+class AsyncwbRival(Rival, Charts, Crowd):
     """The client in this process, the server in another, every setting at its default."""
 
     package = "asyncwb"
@@ -84,6 +97,72 @@ class AsyncwbRival(Rival, Charts):
             f"run = asyncwb.init(project='bench', settings={settings})",
             "run.finish()",
         )
+
+    def crowd(
+        self, processes: int, runs: int, rate: float, seconds: float, metrics: int
+    ) -> CrowdFigures:
+        """Start the processes, watch one run of the first, and wait until all have ended."""
+        command = [sys.executable, "-m", "bench.rivals.crowd_member", self._url, self._key]
+        command += [str(number) for number in (runs, rate, seconds, metrics)]
+        members = [
+            subprocess.Popen(
+                [*command, str(self.folder / f"member{number}")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(processes)
+        ]
+        ready = [member.stdout.readline() for member in members if member.stdout is not None]
+        before = self._server.cpu_seconds()
+        for member in members:
+            assert member.stdin is not None
+            member.stdin.write("\n")
+            member.stdin.flush()
+        delays = self._watch(ready[0].strip(), rate, seconds)
+        printed = [member.communicate(timeout=120)[0] for member in members]
+        used = self._server.cpu_seconds() - before
+        if any(member.returncode for member in members):
+            raise RuntimeError("a process of the crowd failed")
+        found = [json.loads(each) for each in printed]
+        rows = sum(each["rows"] for each in found)
+        stored = self._count_rows()
+        if stored != rows:
+            raise RuntimeError(f"{rows} rows were logged, {stored} are in the store")
+        cpu = sum(each["cpu_s"] for each in found)
+        return CrowdFigures(rows, used, cpu, delays, max(each["wall_s"] for each in found))
+
+    def _watch(self, run: str, rate: float, seconds: float) -> list[float]:
+        """Return how long after it was logged each row of a run was told to a page."""
+        project, name = run.split("/")
+        entity = self._get("/api/v1/viewer")["entity"]
+        delays: list[float] = []
+        known, until = -1, time.monotonic() + seconds
+        http = HTTPConnection(urlsplit(self._url).netloc, timeout=60)
+        http.request(
+            "GET",
+            f"/api/v1/runs/{entity}/{project}/{name}/live",
+            headers={"Authorization": f"Bearer {self._key}"},
+        )
+        answer = http.getresponse()
+        sent = 0.0
+        while time.monotonic() < until:
+            line = answer.readline()
+            if not line.startswith(b"data: "):
+                continue
+            now, event = time.time(), json.loads(line[6:])
+            sent = event["summary"].get(SENT, sent)
+            step = event["last_step"]
+            if step is not None and step > known:
+                delays += [now - sent + (step - each) / rate for each in range(known + 1, step + 1)]
+                known = step
+        http.close()
+        return delays
+
+    def _count_rows(self) -> int:
+        path = self._server.data / "asyncwb.db"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            return int(database.execute("SELECT sum(rows) FROM runs").fetchone()[0])
 
     def fill(self, rows: int, metrics: int, seed: int) -> None:
         """Log the run in a process of its own: this one is a reader's."""

@@ -87,6 +87,31 @@ class Rival(ABC):
         self.finish()
 
 
+@dataclass(frozen=True, slots=True)
+class CrowdFigures:
+    """What a crowd cost: seconds of CPU, and for each watched row the seconds until a page had it.
+
+    `wall` is how long it took, the runs' ends included.
+    """
+
+    rows: int
+    server_cpu: float
+    client_cpu: float
+    delays: Sequence[float]
+    wall: float
+
+
+class Crowd(ABC):
+    """A tracker with a server that many runs of several processes log to."""
+
+    @abstractmethod
+    def crowd(
+        self, processes: int, runs: int, rate: float, seconds: float, metrics: int
+    ) -> CrowdFigures:
+        """Let each process hold `runs` runs that log `rate` rows a second; RuntimeError where a row
+        is not in the store at the end."""
+
+
 class Archive(ABC):
     """A client that reads a long run back from a server."""
 

@@ -42,6 +42,11 @@ class AsyncwbServer:
         """Stop it."""
         self._process.stop()
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU that it has used so far, user and system."""
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
     def fill(self, rows: int, metrics: int, seed: int) -> str:
         """Log a run of `rows` rows and wait until it is sealed; return `entity/project/id`."""
         sizes = [str(number) for number in (rows, metrics, seed)]

@@ -105,6 +105,13 @@ class Outbox:
         self._held = progress.rows
         self._most, self._most_raw = MAX_FRAME, MAX_RAW
 
+    @property
+    def unread_rows(self) -> int:
+        """How many rows and events were logged that no frame holds yet, as far as anybody knows."""
+        if self._written is None:
+            return 0
+        return max(0, self._written() - self.progress.ready_seq)
+
     def head_with(self, frames: list[Prepared]) -> StreamHead:
         """Return the head under which frames travel: whether their writer lives, or these are all
         that it left behind."""

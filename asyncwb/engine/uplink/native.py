@@ -26,6 +26,8 @@ from asyncwb.wire.stream import Presence, StreamHead
 
 _MAX_REQUEST: Final = 8 * 2**20
 """raw bytes of frames in one request: 70,000 rows of ten floats."""
+_MAX_GATHER: Final = 5.0
+"""seconds; whatever a server asks for, its pages are to be of use"""
 _LOST_TRACK: Final = {"sequence_gap", "writer_not_found", "run_not_found"}
 """errors that say from where to send again: the server was restored or emptied, or a frame went
 missing."""
@@ -37,6 +39,7 @@ class NativeSpeaker:
     alone = False
     depth = 2
     interval = 0.0
+    gather = 0.0
     max_request = _MAX_REQUEST
 
     def __init__(self, http: Http) -> None:
@@ -67,7 +70,14 @@ class NativeSpeaker:
         judged = verdict(reply.status, reply.headers, reply.error[1] or None, now=time.time())
         if judged.action is not Action.DONE:
             raise Undelivered(judged)
-        return _answers(reply, batch, heads, address)
+        answers = _answers(reply, batch, heads, address)
+        self.gather = _gather(reply)
+        return answers
+
+
+def _gather(reply: Reply) -> float:
+    asked = reply.json().get("gather")
+    return min(float(asked), _MAX_GATHER) if isinstance(asked, (int, float)) else 0.0
 
 
 def _answers(reply: Reply, batch: Batch, heads: list[StreamHead], address: Address) -> list[Answer]:

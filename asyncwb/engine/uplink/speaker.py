@@ -88,13 +88,15 @@ class Speaker(Protocol):
     """Sends batches to one kind of server.
 
     `alone`: takes one writer's frames at a time; `depth`: how many batches may be on their way;
-    `interval`: seconds for which a writer's rows gather; `max_request`: raw bytes of frames that
-    a batch may have.
+    `interval`: seconds for which a writer's rows gather; `gather`: seconds for which the server,
+    which is busy, asks all of them to, as long as they are few; `max_request`: raw bytes of frames
+    that a batch may have.
     """
 
     alone: bool
     depth: int
     interval: float
+    gather: float
     max_request: int
 
     async def send(self, address: Address, batch: Batch) -> list[Answer]:

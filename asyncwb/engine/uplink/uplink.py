@@ -2,7 +2,8 @@
 
 Theory of operation. One loop a server: collect what the outboxes have ready, send it as one batch,
 make more frames while the answer is on its way, apply the answer, repeat. A batch that was large
-is followed at once by the next; otherwise rows gather for `flush_interval`.
+is followed at once by the next; otherwise rows gather for `flush_interval`, or for as long as a
+busy server asks for.
 
 Where there is more to send than a request holds, a second one goes off before the first is
 answered, so that the server decodes it meanwhile. The server takes both in their order; should it
@@ -79,6 +80,8 @@ _WORTH: Final = 2**20
 interpreter lock, too"""
 _GATHER: Final = 0.05
 """seconds for which rows gather where there is less"""
+_MANY: Final = 10_000
+"""rows that are sent although a busy server asks for rows to gather"""
 _TURN: Final = 1.0
 """seconds after which a writer that waits (for another one, for its disk) looks again."""
 
@@ -252,9 +255,29 @@ class Uplink:
         size = sum(len(p.data) for _, frames in request.batch for p in frames)
         if self._requests or (self._speaker.alone and len(self.outboxes) > 1):
             return  # the others have waited long enough
-        hurry = self._has_plenty or any(box.urgent for box in self.outboxes)
-        if size < _BUSY and not hurry:
-            await self._pause(self._flush_interval - (time.monotonic() - request.started))
+        if size >= _BUSY or self._has_plenty:
+            return
+        until = request.started + max(self._flush_interval, self._speaker.gather)
+        woken = self._hurry
+        while not woken and (left := until - time.monotonic()) > 0:
+            part = min(left, self._flush_interval)
+            began = time.monotonic()
+            await self._pause(part)
+            woken = time.monotonic() - began < part or self._has_many
+
+    @property
+    def _hurry(self) -> bool:
+        return any(box.urgent for box in self.outboxes)
+
+    @property
+    def _has_many(self) -> bool:
+        """Whether so many rows have been logged that they are worth a request."""
+        return sum(box.unread_rows for box in self.outboxes) >= _MANY
+
+    @property
+    def _gathers(self) -> bool:
+        """Whether the server has asked for rows to gather, and they do."""
+        return self._speaker.gather > 0 and not self._hurry and not self._has_many
 
     async def _give_up(self) -> None:
         """Call back every request: what is behind one that failed would only meet a hole."""
@@ -402,6 +425,9 @@ class Uplink:
         """Make the next frames until a request is answered, or another one may be sent."""
         first = self._requests[0].over
         await checkpoint()
+        while self._gathers and not first.is_set():  # one frame of each run a request, not two
+            with anyio.move_on_after(_GATHER):
+                await first.wait()
         while not first.is_set() and not (self._may_send and self._has_plenty):
             before = sum(box.waiting for box in self.outboxes)
             for box in self.outboxes:

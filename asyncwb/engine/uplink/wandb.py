@@ -80,6 +80,7 @@ class WandbSpeaker:
     """
 
     alone = True
+    gather = 0.0
     depth = 1
     max_request = _MAX_REQUEST
 

@@ -27,6 +27,7 @@ from asyncwb.server.http.access import Action, may
 from asyncwb.server.http.errors import ApiError, StreamError, repeatable
 from asyncwb.server.http.state import STATE, USER, State
 from asyncwb.server.intake.folds import read_fold
+from asyncwb.server.intake.pace import Pace
 from asyncwb.server.intake.request_order import RequestOrder
 from asyncwb.server.intake.run_transitions import (
     ReceivedFrame,
@@ -101,6 +102,7 @@ class Ingest:
     def __init__(self) -> None:
         self._turns = AdmissionQueue()
         self._lanes = RequestOrder()
+        self._pace = Pace()
 
     @repeatable
     async def handle(self, request: web.Request) -> web.Response:
@@ -116,7 +118,9 @@ class Ingest:
                 await place.until_done()
                 transitions = await _commit(state, streams, len(body), user)
         _after(state, streams, transitions, time.perf_counter() - began)
-        answer = {"streams": [stream.as_dict() for stream in streams]}
+        answer: dict[str, object] = {"streams": [stream.as_dict() for stream in streams]}
+        if gather := self._pace.gather():
+            answer["gather"] = round(gather, 3)
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 
