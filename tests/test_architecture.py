@@ -80,7 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "server.store.queries",
         *_WIRE,
     },
-    "server.live": set(),
+    "server.live": {"server.process", "server.store", "server.store.people"},
     "server.process": {"server.store", *_WIRE},
     "server.http": {"server.live", "server.process", "server.config", *_STORE, *_WIRE},
     "server.people": _SERVER,

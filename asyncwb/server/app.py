@@ -23,25 +23,26 @@ from asyncwb.server.http import body_limits, login, pages
 from asyncwb.server.http.address import host_check
 from asyncwb.server.http.auth import KEYS, KeyCache, auth_middleware, ensure_admin, public
 from asyncwb.server.http.errors import error_middleware, error_response, log
-from asyncwb.server.http.open_requests import OPEN_REQUESTS, PAUSE, OpenRequests
+from asyncwb.server.http.open_requests import OPEN_REQUESTS, OpenRequests
 from asyncwb.server.http.signing import Signer
 from asyncwb.server.http.state import STATE, State
 from asyncwb.server.intake import file_stream, ingest
 from asyncwb.server.intake.crash import watching
 from asyncwb.server.live.feed import Hub
+from asyncwb.server.live.other_servers import talking
 from asyncwb.server.objects import files
 from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.server.people import people
 from asyncwb.server.process.activity import ACTIVITY, Activity, activity_middleware
-from asyncwb.server.process.background import TASKS, Tasks, shielded
+from asyncwb.server.process.background import TASKS, Tasks
 from asyncwb.server.process.fold_cache import FoldCache
 from asyncwb.server.process.metrics import CONTENT_TYPE, Metrics, counting
 from asyncwb.server.process.run_changes import RunChanges
 from asyncwb.server.process.threads import WRITERS, Threads
 from asyncwb.server.runs import index, projects, runs, streams
 from asyncwb.server.store import damaged_log
-from asyncwb.server.store.database import Database
 from asyncwb.server.store.claims import Claims
+from asyncwb.server.store.database import Database
 from asyncwb.server.store.migrate import migrate
 from asyncwb.server.store.people.invitations import Invitations
 from asyncwb.server.store.people.keys import Keys
@@ -112,8 +113,8 @@ def create_app(
         sweeps=Sweeps(database),
         ingest=IngestStore(database),
         changes=RunChanges(database),
-        folds=FoldCache(),
         claims=Claims(database, clock),
+        folds=FoldCache(),
         files=Files(database),
         signer=Signer(),
         hub=Hub(),
@@ -145,6 +146,7 @@ def create_app(
             streams.background,
             _crash_detection,
             _end_of_requests,
+            _other_servers,
         )
     )
     return app
@@ -232,8 +234,11 @@ async def _crash_detection(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _end_of_requests(app: web.Application) -> AsyncIterator[None]:
-    async def turn() -> float:
-        return await shielded(app[OPEN_REQUESTS].end_revoked())
+    async with app[TASKS].keep("ending requests", app[OPEN_REQUESTS].watch, after=0.0):
+        yield
 
-    async with app[TASKS].keep("ending requests", turn, after=PAUSE):
+
+async def _other_servers(app: web.Application) -> AsyncIterator[None]:
+    state = app[STATE]
+    async with talking(state.database, state.hub, state.users, app[TASKS]):
         yield

@@ -5,8 +5,9 @@ However many watch it, the run is read once for all of them (`Watched.look`), an
 is written once: all that is known for who has just come, and what is new since the last reading
 for the others. Nothing is queued, and a watcher remembers the number of the version that it was
 told last, so a slow page costs no memory: it sees fewer of the versions.
-Runs that another server process wrote to are noticed by one question for all that are watched
-(`Hub.compare`); a stream of a run that says nothing costs a comment now and then.
+Runs that another server process wrote to are told by it (`other_servers`), and where that did not
+arrive, noticed by one question for all that are watched (`Hub.compare`); a stream of a run that
+says nothing costs a comment now and then.
 """
 
 from __future__ import annotations
@@ -91,10 +92,12 @@ class Watched:
 class Hub:
     """Who watches which run in this process, with its summary or without it.
 
-    Use it on the event loop's thread only.
+    `tell` is called with what this process published, for those who are no pages of its own. Use it
+    on the event loop's thread only.
     """
 
     def __init__(self) -> None:
+        self.tell: Callable[[Iterable[int]], None] | None = None
         self._watched: dict[tuple[int, bool], Watched] = {}
         self._closed = False
 
@@ -132,6 +135,13 @@ class Hub:
                 del self._watched[run_id, summary]
 
     def publish(self, run_ids: Iterable[int]) -> None:
+        """Say that this process has changed these runs: their watchers wake."""
+        changed = list(run_ids)
+        self.wake(changed)
+        if self.tell is not None:
+            self.tell(changed)
+
+    def wake(self, run_ids: Iterable[int]) -> None:
         """Wake the watchers of these runs."""
         for run_id in run_ids:
             for summary in (False, True):
@@ -149,7 +159,7 @@ class Hub:
     def close(self) -> None:
         """Wake everyone for the last time."""
         self._closed = True
-        self.publish(self.runs)
+        self.wake(self.runs)
 
 
 async def wait_for(changed: asyncio.Event, timeout: float) -> bool:

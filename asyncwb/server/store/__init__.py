@@ -11,6 +11,7 @@
     documents     texts that end in a checksum of themselves
     texts         text in the tables of queries
     claims        what one task of one process has for a while
+    notifications    what servers of one PostgreSQL tell each other
     runs/         projects and runs: rows, lines, files, sweeps, reports
     queries/      filters as SQL
     people/       accounts, teams, keys

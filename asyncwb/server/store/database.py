@@ -24,12 +24,13 @@ from typing import Final, TypeVar
 import aiosqlite
 import anyio
 from anyio import to_thread
-from sqlalchemy import Connection, Table, event, text
+from sqlalchemy import ColumnElement, Connection, Double, Table, cast, event, func, literal, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, AdaptedConnection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from asyncwb.errors import UsageError
 from asyncwb.server.store.texts import re2_search
@@ -131,6 +132,13 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def own_connection(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection that is none of the pool's, for who keeps it as long as it lives."""
+        engine = create_async_engine(self.url, poolclass=NullPool)
+        async with engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection that commits at the end of the block, or rolls back on any error.
 
@@ -168,6 +176,12 @@ class Database:
         """Return an INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
+    def now(self) -> ColumnElement[float]:
+        """Return the time by the database's clock, unix seconds, at the moment it is asked."""
+        if self.is_sqlite:
+            return (func.julianday("now") - literal(2440587.5)) * literal(86400.0)
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Make other processes wait until this transaction ends before they touch the schema.
 
@@ -175,12 +189,6 @@ class Database:
         """
         if not self.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(4710233102)"))
-
-    def now(self) -> ColumnElement[float]:
-        """Return the time by the database's clock, unix seconds, at the moment it is asked."""
-        if self.is_sqlite:
-            return (func.julianday("now") - literal(2440587.5)) * literal(86400.0)
-        return cast(func.extract("epoch", func.clock_timestamp()), Double)
 
     async def close(self) -> None:
         """Checkpoint SQLite's log into its file and close every connection."""

@@ -11,11 +11,12 @@ one team, has keys but nobody logs in as it, and its entity is the team.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
+import anyio
 from sqlalchemy import (
     ColumnElement,
     Row,
@@ -89,16 +90,27 @@ class Users:
     """Accounts and their secrets. Every method is one short transaction or read.
 
     `changes` grows with whatever may change who a key stands for, or what that user may do: who
-    remembers users compares it. Changes by other processes do not count.
+    remembers users compares it. Changes by other processes count once they are heard of. `tell` is
+    called with every change of this process.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.changes = 0
+        self.tell: Callable[[], None] | None = None
+        self._changed = anyio.Event()
 
-    def changed(self) -> None:
-        """Say that a key, a role or an account has changed."""
+    def changed(self, *, elsewhere: bool = False) -> None:
+        """Say that a key, a role or an account has changed, here or by another process."""
         self.changes += 1
+        self._changed.set()
+        self._changed = anyio.Event()
+        if self.tell is not None and not elsewhere:
+            self.tell()
+
+    async def next_change(self) -> None:
+        """Wait until one of them changes."""
+        await self._changed.wait()
 
     async def create_first_admin(self, name: str, key: str, now: float) -> bool:
         """Create the first user with `key`; False where there is a user already."""

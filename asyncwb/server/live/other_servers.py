@@ -1,0 +1,109 @@
+"""What the servers of one PostgreSQL know of each other's work: which runs changed, and people.
+
+What a process commits it tells its own pages (`Hub.publish`), and its own caches of keys and rights
+(`Users.changed`). Both go to the other servers as well, the changes of `PAUSE` seconds together, so
+that however many rows come in, the database is asked for little. Nothing depends on their arrival:
+what was missed is found by comparing (`runs.streams`), and what is remembered runs out.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+
+from asyncwb.server.live.feed import Hub
+from asyncwb.server.process.background import Tasks, shielded
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.notifications import Notifications
+from asyncwb.server.store.people.users import Users
+
+PAUSE: Final = 0.05
+"""seconds for which changes are collected before they are told"""
+_RUNS: Final = 350
+"""ids of a message: 20 digits and a comma each"""
+
+
+class OtherServers:
+    """Tells the others what this process changed, and takes what they tell.
+
+    Mutable state: `_runs` and `_people`, what is still to be told; `_news`, set when there is some.
+    """
+
+    def __init__(self, notifications: Notifications, hub: Hub, users: Users) -> None:
+        self._notifications = notifications
+        self._hub = hub
+        self._users = users
+        self._me = uuid.uuid4().hex[:12]
+        self._runs: set[int] = set()
+        self._people = False
+        self._news = anyio.Event()
+
+    def runs_changed(self, run_ids: Iterable[int]) -> None:
+        """Note runs that this process has changed."""
+        self._runs.update(run_ids)
+        self._news.set()
+
+    def people_changed(self) -> None:
+        """Note that this process has changed a key, a role or an account."""
+        self._people = True
+        self._news.set()
+
+    async def tell(self) -> float:
+        """Wait for news and tell them (a task's turn)."""
+        await self._news.wait()
+        await anyio.sleep(PAUSE)
+        self._news = anyio.Event()
+        runs, self._runs = self._runs, set()
+        people, self._people = self._people, False
+        try:
+            await shielded(self._notifications.tell(list(self._messages(runs, people=people))))
+        except BaseException:
+            self._runs |= runs
+            self._people |= people
+            self._news.set()
+            raise
+        return 0.0
+
+    def _messages(self, runs: set[int], *, people: bool) -> Iterator[str]:
+        ids = sorted(runs)
+        for start in range(0, len(ids), _RUNS):
+            yield json.dumps({"from": self._me, "runs": ids[start : start + _RUNS]})
+        if people:
+            yield json.dumps({"from": self._me, "people": True})
+
+    async def hear(self) -> float:
+        """Listen until the connection is lost (a task's turn)."""
+        async with self._notifications.heard(self._take) as lost:
+            # What was told before anybody listened here.
+            self._hub.wake(self._hub.runs)
+            self._users.changed(elsewhere=True)
+            await lost()
+        return 0.0
+
+    def _take(self, message: str) -> None:
+        told = json.loads(message)
+        if told["from"] == self._me:
+            return
+        self._hub.wake(told.get("runs", ()))
+        if told.get("people"):
+            self._users.changed(elsewhere=True)
+
+
+@asynccontextmanager
+async def talking(database: Database, hub: Hub, users: Users, tasks: Tasks) -> AsyncIterator[None]:
+    """Tell other servers and hear them for the length of the block; SQLite has no others."""
+    if database.is_sqlite:
+        yield
+        return
+    others = OtherServers(Notifications(database), hub, users)
+    hub.tell, users.tell = others.runs_changed, others.people_changed
+    async with (
+        tasks.keep("telling other servers", others.tell, after=0.0),
+        tasks.keep("hearing other servers", others.hear, after=0.0),
+    ):
+        yield

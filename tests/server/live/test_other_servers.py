@@ -1,0 +1,122 @@
+"""What one server of a PostgreSQL commits, the others know at once, and not by looking for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from sqlalchemy import text
+
+from asyncwb.server.http import auth, open_requests
+from asyncwb.server.http.auth import new_token
+from asyncwb.server.http.state import STATE
+from asyncwb.server.live import other_servers
+from asyncwb.server.runs import streams
+from asyncwb.wire.rows.frames import encode
+from tests.fix_server import ServerHandle
+from tests.server.ingest_client import connect, first_frame, rows
+from tests.server.runs.test_streams import events
+
+pytestmark = pytest.mark.anyio
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be found by comparing, and nothing that is remembered run out."""
+    monkeypatch.setattr(streams, "POLL", 3600.0)
+    monkeypatch.setattr(open_requests, "PAUSE", 3600.0)
+    monkeypatch.setattr(auth, "_CACHE_SECONDS", 3600.0)
+
+
+@pytest.fixture
+def two(start_server: Callable[..., ServerHandle], tmp_path: Path) -> list[ServerHandle]:
+    """Two servers on one database and one object store."""
+    objects = (tmp_path / "objects").as_uri()
+    first = start_server(data=tmp_path / "first", objects=objects)
+    return [first, start_server(data=tmp_path / "second", objects=objects)]
+
+
+@on_postgresql
+async def test_a_row_that_one_was_sent_is_on_the_pages_of_the_other(
+    two: list[ServerHandle],
+) -> None:
+    key = two[0].api_key
+    async with connect(two[0]) as here, connect(two[1], key) as there:
+        await here.send(first_frame(2))
+        entity = (await here.get("viewer"))["entity"]
+        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
+            told = events(response)
+            assert (await anext(told))[1]["rows"] == 2
+            for count in range(3, 6):  # the start took a number, too
+                await here.send(encode(count, rows(count, 1)))
+                async with asyncio.timeout(20):
+                    assert (await anext(told))[1]["rows"] == count
+
+
+@on_postgresql
+async def test_a_key_that_one_revokes_is_worthless_at_the_other(two: list[ServerHandle]) -> None:
+    key = new_token()
+
+    async def create(app: web.Application) -> None:
+        await app[STATE].users.create("eve", key, 0.0)
+
+    async def revoke(app: web.Application) -> None:
+        found = await app[STATE].keys.find(key)
+        assert found is not None
+        assert await app[STATE].keys.revoke(found.id, 1.0)
+
+    await asyncio.to_thread(two[0].call, create)
+    async with connect(two[1], key) as there, AsyncExitStack() as stack:
+        await there.send(first_frame())
+        stream = await stack.enter_async_context(there.session.get("/api/v1/runs/eve/p/r1/live"))
+        assert await stream.content.readline() == b"event: run\n"
+        await asyncio.to_thread(two[0].call, revoke)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await asyncio.wait_for(stream.content.read(), 20)
+        async with there.session.get("/api/v1/viewer") as answer:
+            assert answer.status == 401
+
+
+@on_postgresql
+async def test_who_lost_the_connection_listens_again_and_has_missed_nothing(
+    two: list[ServerHandle],
+) -> None:
+    async def cut(app: web.Application) -> int:
+        async with app[STATE].database.transaction() as connection:
+            found = await connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE query ILIKE 'LISTEN%' AND pid <> pg_backend_pid()"
+                    " AND datname = current_database()"
+                )
+            )
+            return len(found.all())
+
+    key = two[0].api_key
+    async with connect(two[0]) as here, connect(two[1], key) as there:
+        await here.send(first_frame(2))
+        entity = (await here.get("viewer"))["entity"]
+        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
+            told = events(response)
+            assert (await anext(told))[1]["rows"] == 2
+            assert await asyncio.to_thread(two[0].call, cut) == 2
+            await here.send(encode(3, rows(2, 1)))
+            async with asyncio.timeout(20):
+                assert (await anext(told))[1]["rows"] == 3
+
+
+def test_messages_are_short_enough_however_many_runs_there_are() -> None:
+    others: Any = other_servers.OtherServers(None, None, None)  # type: ignore[arg-type]
+    runs = {2**63 - 1 - number for number in range(5_000)}
+    messages = list(others._messages(runs, people=True))
+    assert max(map(len, messages)) <= 7_900
+    found = [run for message in messages for run in json.loads(message).get("runs", ())]
+    assert sorted(found) == sorted(runs)
