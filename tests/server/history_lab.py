@@ -22,7 +22,7 @@ from asyncwb.server.store.claims import Claims
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.records import NewFrame, RunKey
 from asyncwb.server.store.runs.ingest import IngestStore
-from asyncwb.server.store.runs.segments import RunRef, Segments
+from asyncwb.server.store.runs.segments import RunRef, Segments, add_frames
 from asyncwb.wire.rows import frames
 from asyncwb.wire.rows.columns import Column, Kind, Table
 
@@ -125,7 +125,9 @@ class Lab:
             min(steps, default=None), max(steps, default=None), data,
         )  # fmt: skip
         async with self.database.transaction() as connection:
-            await IngestStore(self.database).add_frames(connection, [new])
+            await add_frames(connection, run.id, [new])
+            here = update(schema.runs).where(schema.runs.c.id == run.id)
+            await connection.execute(here.values(tail_at=self.now))
         self._next[run.id, writer] = first + size
         self._rows[run.id] = count + len(logged)
 

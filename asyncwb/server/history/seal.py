@@ -136,8 +136,6 @@ class Sealer:
         self._metrics = metrics or Metrics()
         self._counts: Counter[str] = Counter()
         self._swept = clock()
-        # run id -> (highest frame id, when it was first seen): how a silent tail is recognised.
-        self._seen: dict[int, tuple[int, float]] = {}
         # run id -> (no new try before, failures in a row)
         self._aside: dict[int, tuple[float, int]] = {}
 
@@ -162,7 +160,8 @@ class Sealer:
         """Seal a part of the largest tail that is due; False where there is none."""
         tails = await self._store.tails()
         now = self._clock()
-        self._remember(tails, now)
+        here = {tail.run_id for tail in tails}
+        self._aside = {run: aside for run, aside in self._aside.items() if run in here}
         for tail in tails:
             wait_until, failed = self._aside.get(tail.run_id, (0.0, 0))
             if now < wait_until or not self._due(tail, now):
@@ -184,20 +183,10 @@ class Sealer:
                 logger.exception("run %d could not be sealed; its rows are safe", tail.run_id)
         return False
 
-    def _remember(self, tails: Sequence[Tail], now: float) -> None:
-        old = self._seen
-        self._seen = {
-            tail.run_id: old[tail.run_id]
-            if old.get(tail.run_id, (None,))[0] == tail.last_frame
-            else (tail.last_frame, now)
-            for tail in tails
-        }
-        self._aside = {run: aside for run, aside in self._aside.items() if run in self._seen}
-
     def _due(self, tail: Tail, now: float) -> bool:
         policy = self._policy
-        silence = now - self._seen[tail.run_id][1]
-        times = 1 if silence > 0 else policy.burst
+        silence = now - tail.at
+        times = 1 if silence > policy.pause else policy.burst
         large = tail.rows >= times * policy.rows or tail.size >= times * policy.size
         many = tail.frames >= policy.frames
         return large or many or silence >= policy.idle or not tail.running

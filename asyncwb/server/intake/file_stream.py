@@ -363,7 +363,6 @@ class _Request:
         for stream, chunks in done.lines.items():
             await lines_store.replace(connection, run_id, stream, old.get(stream, ()), chunks)
         if done.change is not None:
-            await store.add_frames(connection, done.transition.frames)
             await store.apply(connection, [done.change])
         if done.gone:
             await store.forget_writers(connection, run_id, done.gone)

@@ -97,7 +97,7 @@ def routes() -> list[web.RouteDef]:
 
 
 class Ingest:
-    """The handler: who may come in now, and in which order."""
+    """The handler: who may come in now, in which order, and how soon again."""
 
     def __init__(self) -> None:
         self._turns = AdmissionQueue()
@@ -309,9 +309,6 @@ class _Batch:
             for transition in done.transitions:
                 if transition.created:
                     transition.number(made[transition.record.path].id)
-        await store.add_frames(
-            connection, [f for transition in done.transitions for f in transition.frames]
-        )
         await store.apply(connection, done.changes)
 
 

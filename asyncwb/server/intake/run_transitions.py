@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from asyncwb.server.http.errors import StreamError
 from asyncwb.server.store.records import NewFrame, RunChange, RunRecord, WriterRecord
@@ -359,7 +359,6 @@ class RunTransition:
     def number(self, run_id: int) -> None:
         """Give a run that had no row until now the id of its row."""
         self.record.id = run_id
-        self.frames = [replace(frame, run_id=run_id) for frame in self.frames]
 
     def change(self) -> RunChange:
         """Return what is to be written; encoding a wide run's fold or config takes time."""
@@ -372,7 +371,7 @@ class RunTransition:
             if not has_too_many(text):  # or else it stays as it was: the stream must go on
                 self.fields["config"] = text.decode()
         writers = tuple(self.record.writers[name] for name in sorted(self._touched))
-        return RunChange(self.record, writers, self.fields)
+        return RunChange(self.record, writers, self.fields, tuple(self.frames), self.now)
 
 
 def expire(record: RunRecord) -> RunChange:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.schema import metadata
 
-HEAD: Final = "0010"
+HEAD: Final = "0011"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 # As Alembic makes it.
 _VERSION: Final = Table(

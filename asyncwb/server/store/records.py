@@ -76,6 +76,10 @@ class RunChange:
     """Those of its writers that changed."""
     fields: dict[str, object]
     """Further columns of the run with their new values (config, tags, summary, fold, ...)."""
+    frames: tuple[NewFrame, ...] = ()
+    """Its new frames, in order; they are stored as the record's, whose id may be new."""
+    now: float = 0.0
+    """When these came."""
 
 
 @dataclass(frozen=True, slots=True)

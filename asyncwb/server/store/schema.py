@@ -231,6 +231,12 @@ runs = Table(
     Column("system", Document, nullable=False, default="{}", server_default="{}"),
     # The version of the run that `field_values` was made from; -1 before the first time.
     Column("indexed_version", BigInteger, nullable=False, server_default="-1"),
+    # Its frames that are not sealed: how many, their rows and bytes. Counted in the transaction
+    # that adds or deletes them, so that nobody has to look at all frames to know what is due.
+    Column("tail_frames", BigInteger, nullable=False, server_default="0"),
+    Column("tail_rows", BigInteger, nullable=False, server_default="0"),
+    Column("tail_size", BigInteger, nullable=False, server_default="0"),
+    Column("tail_at", Double),  # when the last of them came
     UniqueConstraint("project_id", "run"),
     # The run list reads a project newest first; crash detection reads the running ones.
     Index(None, "project_id", "id"),
@@ -244,6 +250,12 @@ runs = Table(
         "id",
         sqlite_where=text("indexed_version <> version"),
         postgresql_where=text("indexed_version <> version"),
+    ),
+    Index(
+        "ix_runs_unsealed",
+        "id",
+        sqlite_where=text("tail_frames > 0"),
+        postgresql_where=text("tail_frames > 0"),
     ),
     Index(
         "ix_runs_sweep",

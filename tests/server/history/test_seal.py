@@ -247,7 +247,7 @@ async def test_tails_are_left_alone_until_they_are_large_silent_or_ended(lab: La
     assert await sealer.turn()  # five frames
     await lab.log(run, some_rows(25, 100))
     assert not await sealer.turn()  # rows pour in
-    lab.now += 1
+    lab.now += policy.pause + 1
     assert await sealer.turn()  # a hundred rows
     await lab.log(run, some_rows(125, 400))
     assert await sealer.turn()  # however many pour in

@@ -81,6 +81,8 @@ async def _nothing_is_lost(database: Database) -> None:
     rate = loads(run.columns["config"])["lr"]
     assert rate != rate
     assert (run.columns["stop_requested"], run.columns["indexed_version"]) == (False, -1)
+    tail = [run.columns[f"tail_{name}"] for name in ("frames", "rows", "size")]
+    assert tail == [1, 10, len(FRAME)]
     frames = table("frames", column("run_id"), column("data"))
     async with database.connect() as connection:
         rows = await connection.execute(select(frames.c.run_id, frames.c.data))

@@ -19,6 +19,7 @@ from asyncwb.server.store.runs import files
 from asyncwb.server.store.runs.segments import (
     FrameRow,
     NewSegment,
+    add_frames,
     delete_frames,
     delete_segments,
     insert_segment,
@@ -154,13 +155,7 @@ async def replace_frames(
         ConflictError: others are there than these.
     """
     await delete_frames(connection, run_id, old)
-    if new:
-        await connection.execute(insert(frames), [_frame(frame) for frame in new])
-
-
-def _frame(frame: NewFrame) -> dict[str, object]:
-    columns = {name: getattr(frame, name) for name in NewFrame.__slots__}
-    return {**columns, "size": len(frame.data)}
+    await add_frames(connection, run_id, new)
 
 
 async def lower_writers(

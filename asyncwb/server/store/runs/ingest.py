@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
 from sqlalchemy import (
+    ColumnElement,
     Executable,
     Select,
     Update,
@@ -30,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.records import NewFrame, RunChange, RunKey, RunRecord, WriterRecord
+from asyncwb.server.store.runs.segments import TAIL, tail_of
 from asyncwb.server.store.schema import frames, projects, runs, writers
 
 V = TypeVar("V")
@@ -153,16 +155,17 @@ class IngestStore:
         """Return these runs' configs, JSON as text."""
         return await _by_id(connection, _CONFIGS, run_ids)
 
-    async def add_frames(self, connection: AsyncConnection, new: Sequence[NewFrame]) -> None:
-        """Store frames in this order."""
-        if new:
-            await connection.execute(_ADD_FRAMES, [_frame_row(frame) for frame in new])
-
     async def apply(self, connection: AsyncConnection, changes: Sequence[RunChange]) -> None:
-        """Write the changed runs and writers; runs that change in the same columns go together."""
+        """Write new frames and the changed runs and writers.
+
+        Frames are stored in this order; runs that change in the same columns go together.
+        """
+        new = [_frame_row(c.record.id, frame) for c in changes for frame in c.frames]
+        if new:
+            await connection.execute(_ADD_FRAMES, new)
         shapes: dict[tuple[str, ...], list[dict[str, object]]] = {}
         for change in changes:
-            row = {**_record_row(change.record), **change.fields}
+            row = {**_record_row(change.record), **change.fields, **_tail_row(change)}
             named = {f"new_{name}": value for name, value in row.items()}
             shapes.setdefault(tuple(sorted(row)), []).append(named)
         for shape, rows in shapes.items():
@@ -175,9 +178,7 @@ class IngestStore:
 
     def _update(self, shape: tuple[str, ...]) -> Update:
         if shape not in self._updates:
-            new: dict[str, object] = {
-                name: bindparam(f"new_{name}") for name in shape if name != "id"
-            }
+            new = {name: _new_value(name) for name in shape if name != "id"}
             self._updates[shape] = update(runs).where(runs.c.id == bindparam("new_id")).values(new)
         return self._updates[shape]
 
@@ -217,6 +218,7 @@ class IngestStore:
         return found
 
 
+_COUNTED: Final = frozenset(column.name for column in TAIL)
 _RUN_NAME: Final = tuple_(runs.c.project_id, runs.c.run)
 _READ: Final = (
     select(projects.c.entity, projects.c.name, runs.c.run, runs.c.id, *_RECORD)
@@ -351,9 +353,22 @@ def _writer_row(run_id: int, writer: WriterRecord) -> dict[str, object]:
     return {"run_id": run_id, **{c.name: getattr(writer, c.name) for c in _WRITER}}
 
 
-def _frame_row(frame: NewFrame) -> dict[str, object]:
+def _tail_row(change: RunChange) -> dict[str, object]:
+    """Return how much longer a run's tail gets, and when."""
+    if not change.frames:
+        return {}
+    more = tail_of(change.frames)
+    return {**{c.name: n for c, n in zip(TAIL, more, strict=True)}, "tail_at": change.now}
+
+
+def _new_value(name: str) -> ColumnElement[object]:
+    value: ColumnElement[object] = bindparam(f"new_{name}")
+    return runs.c[name] + value if name in _COUNTED else value
+
+
+def _frame_row(run_id: int, frame: NewFrame) -> dict[str, object]:
     return {
-        "run_id": frame.run_id,
+        "run_id": run_id,
         "writer": frame.writer,
         "first_seq": frame.first_seq,
         "count": frame.count,

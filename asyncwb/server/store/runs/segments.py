@@ -13,18 +13,20 @@ from collections.abc import Awaitable, Callable, Collection, Container, Iterable
 from dataclasses import dataclass, fields
 from typing import Final, Generic, TypeAlias, TypeVar, TypeVarTuple
 
-from sqlalchemy import Row, Select, delete, func, insert, select
+from sqlalchemy import Row, Select, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.claims import Claim, Claims, ConflictError
 from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.dropped import drop, known
-from asyncwb.server.store.records import RunKey
+from asyncwb.server.store.records import NewFrame, RunKey
 from asyncwb.server.store.schema import SAMPLE, frames, projects, rollups, runs, segments
 
 _LONGEST_KEY: Final = 500
 _AT_ONCE: Final = 500
 """values in one IN (...): SQLite allows 32,766 parameters, its planner likes fewer."""
+TAIL: Final = (runs.c.tail_frames, runs.c.tail_rows, runs.c.tail_size)
+"""a run's frames that are not sealed: how many, their rows and bytes"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,13 @@ class Holdings(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """How much of a run is not sealed: frames, their rows and bytes, the highest frame id."""
+    """How much of a run is not sealed: frames, their rows and bytes, and when the last one came."""
 
     run_id: int
     frames: int
     rows: int
     size: int
-    last_frame: int
+    at: float
     running: bool
 
 
@@ -242,20 +244,15 @@ class Segments:
 
     async def tails(self) -> list[Tail]:
         """Return every run that has unsealed frames, the largest tail first."""
-        count, rows = func.count(), func.sum(frames.c.rows)
         statement = (
-            select(
-                frames.c.run_id, count, rows, func.sum(frames.c.size), func.max(frames.c.id),
-                runs.c.state,
-            )
-            .join(runs, runs.c.id == frames.c.run_id)
-            .group_by(frames.c.run_id, runs.c.state)
-            .order_by(rows.desc(), frames.c.run_id)
-        )  # fmt: skip
+            select(runs.c.id, *TAIL, func.coalesce(runs.c.tail_at, 0.0), runs.c.state)
+            .where(text("tail_frames > 0"))  # word for word what the index says
+            .order_by(runs.c.tail_rows.desc(), runs.c.id)
+        )
         async with self._database.connect() as connection:
             return [
-                Tail(run_id, int(n), int(total), int(size), last, state == "running")
-                for run_id, n, total, size, last, state in await connection.execute(statement)
+                Tail(run_id, n, total, size, at, state == "running")
+                for run_id, n, total, size, at, state in await connection.execute(statement)
             ]
 
     async def oldest_frames(self, run_id: int, rows: int, size: int) -> list[FrameRow]:
@@ -362,17 +359,45 @@ async def insert_segment(
 async def delete_frames(connection: AsyncConnection, run_id: int, ids: Sequence[int]) -> None:
     """Delete a run's frames of these ids, which ascend and leave none out between them.
 
+    Its row is locked by the caller.
+
     Raises:
         ConflictError: others are there than these.
     """
     if not ids:
         return
-    statement = delete(frames).where(
-        frames.c.run_id == run_id, frames.c.id >= ids[0], frames.c.id <= ids[-1]
+    statement = (
+        delete(frames)
+        .where(frames.c.run_id == run_id, frames.c.id >= ids[0], frames.c.id <= ids[-1])
+        .returning(frames.c.rows, frames.c.size)
     )
-    gone = (await connection.execute(statement)).rowcount
-    if gone != len(ids):
-        raise ConflictError(f"{gone} frames are there instead of {len(ids)}")
+    gone = (await connection.execute(statement)).all()
+    if len(gone) != len(ids):
+        raise ConflictError(f"{len(gone)} frames are there instead of {len(ids)}")
+    fewer = -len(gone), -sum(row.rows for row in gone), -sum(row.size for row in gone)
+    await _count(connection, run_id, fewer)
+
+
+async def add_frames(connection: AsyncConnection, run_id: int, new: Sequence[NewFrame]) -> None:
+    """Store frames of a run, whose row is locked by the caller."""
+    if new:
+        await connection.execute(insert(frames), [_frame(frame) for frame in new])
+        await _count(connection, run_id, tail_of(new))
+
+
+def _frame(frame: NewFrame) -> dict[str, object]:
+    columns = {name: getattr(frame, name) for name in NewFrame.__slots__}
+    return {**columns, "size": len(frame.data)}
+
+
+async def _count(connection: AsyncConnection, run_id: int, more: tuple[int, int, int]) -> None:
+    counts = {column.name: column + n for column, n in zip(TAIL, more, strict=True)}
+    await connection.execute(update(runs).where(runs.c.id == run_id).values(counts))
+
+
+def tail_of(new: Collection[NewFrame]) -> tuple[int, int, int]:
+    """Return how many frames these are, their rows and their bytes."""
+    return len(new), sum(frame.rows for frame in new), sum(len(frame.data) for frame in new)
 
 
 async def delete_segments(connection: AsyncConnection, ids: Sequence[int], now: float) -> None:
