@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -17,7 +19,6 @@ from anyio.abc import TaskGroup
 
 from asyncwb.engine.journal.checks import NEGATIVE
 from asyncwb.engine.session import Session
-from asyncwb.tasks import raise_unless_failed
 
 INTERVAL: Final = 0.1
 """seconds between two looks"""
@@ -26,16 +27,45 @@ _AT_ONCE: Final = 4
 _SYNC_AT_LEAST: Final = 0.05
 
 
-class Upkeep:
-    """Keeps journals fit; on the engine's loop only.
+@dataclass(slots=True, eq=False)
+class _Job:
+    """What a journal needs: room (what is acknowledged goes), or its rows up to `goal` on the disk.
 
-    Mutable state: `_under_way`, the sessions for which the disk works, or is waited for.
+    `error` is what came of it.
+    """
+
+    session: Session
+    acknowledged: int | None
+    goal: int | None
+    error: BaseException | None = None
+
+    def work(self) -> None:
+        """Do it; blocks."""
+        try:
+            if self.acknowledged is not None:
+                _make_room(self.session, self.acknowledged)
+            if self.goal is not None:
+                self.session.sync()
+        except BaseException as error:  # whatever it is, it is this run's alone
+            self.error = error
+
+
+class Upkeep:
+    """Keeps journals fit; on the engine's loop only, but for `_work`.
+
+    A helper takes one job after the other, so that many small ones cost the loop little, and one
+    that hangs holds up nobody but its own run.
+
+    Mutable state: `_under_way`, the sessions for which the disk works, or is waited for; `_jobs`,
+    not begun; `_helpers`, how many are at work.
     """
 
     def __init__(self, group: TaskGroup) -> None:
         self._group = group
-        self._disk = anyio.CapacityLimiter(_AT_ONCE)
+        self._loop = asyncio.get_running_loop()
         self._under_way: set[Session] = set()
+        self._jobs: deque[_Job] = deque()
+        self._helpers = 0
 
     def look(self, session: Session) -> None:
         """See what a journal needs, and have it done; never waits."""
@@ -45,25 +75,40 @@ class Upkeep:
         _warn(session)
         if session in self._under_way:
             return
-        needs_sync = _needs_sync(session, now)
+        needs_sync, needs_room = _needs_sync(session, now), _needs_room(session)
         if needs_sync:  # counted from the look, however long the disk is waited for
             wait = session.settings.sync_interval - INTERVAL
             session.next_sync = now + max(wait, _SYNC_AT_LEAST)
-        if needs_sync or _needs_room(session):
+        if needs_sync or needs_room:
             self._under_way.add(session)
-            self._group.start_soon(self._care, session, needs_sync)
+            acknowledged = session.progress.next_seq if needs_room else None
+            goal = session.inbox.next_seq if needs_sync else None
+            self._jobs.append(_Job(session, acknowledged, goal))
+            if self._helpers < _AT_ONCE:
+                self._helpers += 1
+                self._group.start_soon(self._help)
 
-    async def _care(self, session: Session, needs_sync: bool) -> None:
-        try:
-            async with self._disk:
-                await _make_room(session)
-                if needs_sync:
-                    await sync(session)
-        except BaseException as error:  # must not die: the other runs need it
-            raise_unless_failed(error)
-            session.notices.warn_once("care", f"the journal is not well: {error!r}.")
-        finally:
-            self._under_way.discard(session)
+    async def _help(self) -> None:
+        while self._jobs:
+            await asyncio.to_thread(self._work)
+        self._helpers -= 1
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._jobs.popleft()
+            except IndexError:
+                return
+            job.work()
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(self._finish, job)
+
+    def _finish(self, job: _Job) -> None:
+        self._under_way.discard(job.session)
+        if job.goal is not None and (job.error is None or isinstance(job.error, OSError)):
+            _note_sync(job.session, job.goal, job.error)
+        elif job.error is not None:
+            job.session.notices.warn_once("care", f"the journal is not well: {job.error!r}.")
 
 
 async def sync(session: Session) -> bool:
@@ -73,13 +118,19 @@ async def sync(session: Session) -> bool:
     try:
         await asyncio.to_thread(session.sync)
     except OSError as error:
-        if session.progress.next_seq < goal:  # if not, it is safe elsewhere
-            session.sync_error = error
-            session.notices.warn_once("sync", f"the journal cannot be forced to disk: {error}")
-            return False
+        return _note_sync(session, goal, error) and complete
+    return _note_sync(session, goal, None) and complete
+
+
+def _note_sync(session: Session, goal: int, error: OSError | None) -> bool:
+    """Note that the disk has what is below `goal`, or why not; tell whether that is safe."""
+    if error is not None and session.progress.next_seq < goal:  # if not, it is safe elsewhere
+        session.sync_error = error
+        session.notices.warn_once("sync", f"the journal cannot be forced to disk: {error}")
+        return False
     session.sync_error = None
     session.synced_seq = max(goal, session.synced_seq)
-    return complete
+    return True
 
 
 def _warn(session: Session) -> None:
@@ -109,11 +160,9 @@ def _needs_sync(session: Session, now: float) -> bool:
     return wanted and session.synced_seq != session.inbox.next_seq
 
 
-async def _make_room(session: Session) -> None:
-    """Delete what is acknowledged, and make what will be written next."""
-    if _needs_room(session):
-        journal, next_seq = session.journal, session.progress.next_seq
-        with contextlib.suppress(OSError):  # a full disk: log() counts what it costs
-            await asyncio.to_thread(journal.trim, next_seq)
-            if not session.inbox.closed:
-                await asyncio.to_thread(journal.prepare)
+def _make_room(session: Session, acknowledged: int) -> None:
+    """Delete what is acknowledged, and make what will be written next; blocks."""
+    with contextlib.suppress(OSError):  # a full disk: log() counts what it costs
+        session.journal.trim(acknowledged)
+        if not session.inbox.closed:
+            session.journal.prepare()
