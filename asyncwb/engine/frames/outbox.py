@@ -7,6 +7,7 @@ input or output over the network: the uplink takes frames from it and tells it w
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -54,7 +55,8 @@ class Outbox:
     before which it is not asked again), `_gaps` ([first, end) of the numbers that were given as
     lost, which `progress.lost` counts), `_peak` (the server had all below it at some time), `_held`
     (the rows that it has, for `progress.rows`). What it loses is taken from these by its numbers,
-    since its rows may be here no more to be counted, and given back by its numbers.
+    since its rows may be here no more to be counted, and given back by its numbers. `_each`, the
+    raw bytes that a row had in the last frame.
     """
 
     def __init__(
@@ -100,17 +102,19 @@ class Outbox:
         self._source = source
         self._sent = 0
         self._idle = False
+        self._each = 0.0
         self._gaps: list[tuple[int, int]] = []
         self._peak = progress.next_seq
         self._held = progress.rows
         self._most, self._most_raw = MAX_FRAME, MAX_RAW
 
     @property
-    def unread_rows(self) -> int:
-        """How many rows and events were logged that no frame holds yet, as far as anybody knows."""
+    def unread_bytes(self) -> float:
+        """About how many bytes the rows and events have that no frame holds yet; where nobody knows
+        how many there are, infinitely many."""
         if self._written is None:
-            return 0
-        return max(0, self._written() - self.progress.ready_seq)
+            return math.inf
+        return max(0, self._written() - self.progress.ready_seq) * self._each
 
     def head_with(self, frames: list[Prepared]) -> StreamHead:
         """Return the head under which frames travel: whether their writer lives, or these are all
@@ -150,6 +154,7 @@ class Outbox:
             self._check_settled()
             return False
         self._count_lost(prepared)
+        self._each = prepared.raw / prepared.count
         for part in cut(prepared, self._most, self._most_raw):
             self.pending.append(part)
             self.size += len(part.data)

@@ -80,8 +80,6 @@ _WORTH: Final = 2**20
 interpreter lock, too"""
 _GATHER: Final = 0.05
 """seconds for which rows gather where there is less"""
-_MANY: Final = 10_000
-"""rows that are sent although a busy server asks for rows to gather"""
 _TURN: Final = 1.0
 """seconds after which a writer that waits (for another one, for its disk) looks again."""
 
@@ -263,21 +261,16 @@ class Uplink:
             part = min(left, self._flush_interval)
             began = time.monotonic()
             await self._pause(part)
-            woken = time.monotonic() - began < part or self._has_many
+            woken = time.monotonic() - began < part or self._has_much
 
     @property
     def _hurry(self) -> bool:
         return any(box.urgent for box in self.outboxes)
 
     @property
-    def _has_many(self) -> bool:
-        """Whether so many rows have been logged that they are worth a request."""
-        return sum(box.unread_rows for box in self.outboxes) >= _MANY
-
-    @property
-    def _gathers(self) -> bool:
-        """Whether the server has asked for rows to gather, and they do."""
-        return self._speaker.gather > 0 and not self._hurry and not self._has_many
+    def _has_much(self) -> bool:
+        """Whether so much has been logged that frames of it are worth making."""
+        return sum(box.unread_bytes for box in self.outboxes) >= _WORTH
 
     async def _give_up(self) -> None:
         """Call back every request: what is behind one that failed would only meet a hole."""
@@ -330,10 +323,11 @@ class Uplink:
         order = self.outboxes[self._first :] + self.outboxes[: self._first]
         batch: Batch = []
         left, most = self._max_request, self._most
+        room = self._memory_left
         for box in order:
             if box.progress.refused or now < box.not_before or left <= 0:
                 continue
-            self._fill(box)
+            room -= self._fill(box, room)
             frames = box.take(left, most - _HEAD)
             size = _size_of([(box, frames)])
             if batch and size > most:
@@ -364,14 +358,22 @@ class Uplink:
         waiting = sum(box.waiting for box in self.outboxes if box.not_before <= now)
         return waiting >= min(self._max_request, self._most)
 
-    def _fill(self, box: Outbox) -> None:
-        """Make frames of this outbox until it has a request's worth, or memory is short."""
-        while sum(b.size for b in self.outboxes) < self._memory:
+    @property
+    def _memory_left(self) -> int:
+        """Bytes of frames that may be made beside those that are kept."""
+        return self._memory - sum(box.size for box in self.outboxes)
+
+    def _fill(self, box: Outbox, room: int) -> int:
+        """Make frames of this outbox until it has a request's worth, or there is no room; returns
+        their bytes."""
+        had = box.size
+        while box.size - had < room:
             before = box.waiting
             if not self._make_frame(box):
-                return
+                break
             if not box.closed and box.waiting - before < _WORTH:
-                return  # what was logged meanwhile would make a small frame, too
+                break  # what was logged meanwhile would make a small frame, too
+        return box.size - had
 
     def _make_frame(self, box: Outbox) -> bool:
         """Make one more frame of an outbox; True if there was data for it.
@@ -425,17 +427,22 @@ class Uplink:
         """Make the next frames until a request is answered, or another one may be sent."""
         first = self._requests[0].over
         await checkpoint()
-        while self._gathers and not first.is_set():  # one frame of each run a request, not two
-            with anyio.move_on_after(_GATHER):
-                await first.wait()
         while not first.is_set() and not (self._may_send and self._has_plenty):
+            if not self._hurry and not self._has_much:
+                with anyio.move_on_after(_GATHER):  # or each request has two frames of a run
+                    await first.wait()
+                continue
             before = sum(box.waiting for box in self.outboxes)
-            for box in self.outboxes:
+            room = self._memory_left
+            for box in list(self.outboxes):
                 if first.is_set():
                     return
-                if sum(b.size for b in self.outboxes) < self._memory:
-                    self._make_frame(box)
-                    await checkpoint()
+                if room > 0:
+                    had = box.size
+                    made = self._make_frame(box)
+                    room -= box.size - had
+                    if made:
+                        await checkpoint()
             if sum(box.waiting for box in self.outboxes) - before < _WORTH:
                 with anyio.move_on_after(_GATHER):
                     await first.wait()

@@ -740,7 +740,7 @@ async def test_rows_gather_for_a_busy_server_unless_they_are_many_or_somebody_wa
             uplink.wake.set()
             await acknowledged(box, rows)
         assert len(line.sent) == 2
-        for _ in range(20_000):
+        for _ in range(80_000):
             log({"i": 2})
         await acknowledged(box, rows + 5_000)
         box.close()
