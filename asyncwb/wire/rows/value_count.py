@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 MAX_VALUES: Final = 300_000
 """values and names that one document (a config, a summary, a logged row) may have: reading as many
 takes 0.01 (numbers in a list) to 0.1 s (names, each another one). A summary of 100,000 numbers has
 200,001"""
 
-_IS_PART: Final = np.isin(np.arange(256), list(b",:[{"))
-"""of each byte, whether a value or a name goes with it"""
+_PARTS: Final = b",:[{"
+"""a value or a name goes with each of these"""
 _PIECE: Final = 2**20
 """bytes looked at in one step; other threads go on between two"""
 
@@ -47,6 +45,9 @@ def count(text: bytes | bytearray) -> int:
     >>> count(b'{"loss": 0.5, "classes": ["a, b", "c"]}')
     7
     """
+    import numpy as np  # here: who starts a run does not wait for it
+
+    is_part = np.isin(np.arange(256), list(_PARTS))
     # There are backslashes in strings only: without the escaped ones and the escaped quotes every
     # quote begins or ends a string.
     plain = np.frombuffer(text.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
@@ -54,7 +55,7 @@ def count(text: bytes | bytearray) -> int:
     for at in range(0, len(plain), _PIECE):
         piece = plain[at : at + _PIECE]
         within = np.logical_xor.accumulate(piece == ord('"')) ^ inside
-        parts = _IS_PART[piece]
+        parts = is_part[piece]
         found += int(np.count_nonzero(parts & ~within))
         inside = bool(within[-1])
     return found

@@ -134,3 +134,13 @@ assert asyncwb.aio.Api is asyncwb.AsyncApi
 assert asyncwb.apis.__name__ == "asyncwb.apis"
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
+
+
+def test_who_starts_a_run_waits_for_no_library_of_the_engine() -> None:
+    """The engine's thread imports them, beside the program; what `init` needs has none of them."""
+    code = """
+import sys, asyncwb.client.live.init, asyncwb.client.live.run, asyncwb.client.live._sync.run
+print({"numpy", "aiohttp", "zstandard", "anyio", "asyncio", "ssl"} & set(sys.modules))
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "set()"
