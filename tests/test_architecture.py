@@ -254,7 +254,7 @@ def test_no_room_is_a_drawer_for_anything() -> None:
     assert not [module for module in MODULES if drawers & set(module.split("."))]
 
 
-MOST_ANY = 237
+MOST_ANY = 236
 """lines written by hand that name `Any`: it may only fall"""
 
 

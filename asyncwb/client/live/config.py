@@ -53,8 +53,8 @@ class Config(Mapping[str, Any]):
         run.config.update({"lr": 0.2}, allow_val_change=True)
 
     Raises ConfigError when a key would change its value without leave or is nested deeper than 100
-    levels, or the config would have more than 300,000 values, and whatever the run says of a change
-    (UsageError after `finish()`).
+    levels, or the config would have more than 300,000 values and names, and whatever the run says
+    of a change (UsageError after `finish()`).
 
     Source: the W&B reference page of Config.
     """
