@@ -10,7 +10,6 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from tempfile import gettempdir
 from typing import NamedTuple, TypeVar
 
 from asyncwb.engine.frames.oversized import Aside
@@ -36,6 +35,13 @@ class _Place(NamedTuple):
     files: Path
 
 
+def _nowhere() -> _Place:
+    from tempfile import gettempdir  # here: each run's start would wait 6 ms for it
+
+    folder = Path(gettempdir())
+    return _Place(folder, folder)
+
+
 class DisabledSession:
     """An `AnySession` that forgets everything but step and summary, and is its own inbox.
 
@@ -51,7 +57,7 @@ class DisabledSession:
         self.progress = Progress()
         self.inbox: RunInbox = self
         self.summary: RunSummary = self
-        self.folder: RunPlace = _Place(Path(gettempdir()), Path(gettempdir()))
+        self.folder: RunPlace = _nowhere()
         self.aside = Aside(self.folder.path)
         self.sync_error: OSError | None = None
         self.has_arrived = True  # nothing is owed to anybody
