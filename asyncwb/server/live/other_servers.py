@@ -86,11 +86,16 @@ class OtherServers:
         return 0.0
 
     def _take(self, message: str) -> None:
-        told = json.loads(message)
-        if told["from"] == self._me:
+        """Take a message of another server; one of another program is passed over."""
+        try:
+            told = json.loads(message)
+        except (ValueError, RecursionError):
             return
-        self._hub.wake(told.get("runs", ()))
-        if told.get("people"):
+        if not isinstance(told, dict) or told.get("from") in (None, self._me):
+            return
+        if isinstance(runs := told.get("runs"), list):
+            self._hub.wake(run for run in runs if isinstance(run, int))
+        if told.get("people") is True:
             self._users.changed(elsewhere=True)
 
 

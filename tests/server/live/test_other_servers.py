@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from asyncwb.server.http import auth, open_requests
 from asyncwb.server.http.auth import new_token
@@ -111,6 +111,36 @@ async def test_who_lost_the_connection_listens_again_and_has_missed_nothing(
             await here.send(encode(3, rows(2, 1)))
             async with asyncio.timeout(20):
                 assert (await anext(told))[1]["rows"] == 3
+
+
+@on_postgresql
+async def test_what_another_program_says_there_is_passed_over(
+    two: list[ServerHandle], caplog: pytest.LogCaptureFixture
+) -> None:
+    said = ["", "hello", "[" * 5000, "7", "null", "[]", "{}", '["from"]']
+    said += [
+        '{"from": "x", "runs": 5}',
+        '{"from": "x", "runs": [[1], "a", null]}',
+        '{"from": [], "people": "no"}',
+    ]
+
+    async def say(app: web.Application) -> None:
+        async with app[STATE].database.transaction() as connection:
+            for message in said:
+                await connection.execute(select(func.pg_notify("asyncwb", message)))
+
+    key = two[0].api_key
+    async with connect(two[0]) as here, connect(two[1], key) as there:
+        await here.send(first_frame(2))
+        entity = (await here.get("viewer"))["entity"]
+        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
+            told = events(response)
+            assert (await anext(told))[1]["rows"] == 2
+            await asyncio.to_thread(two[0].call, say)
+            await here.send(encode(3, rows(2, 1)))
+            async with asyncio.timeout(20):
+                assert (await anext(told))[1]["rows"] == 3
+    assert [record.getMessage() for record in caplog.records if record.levelno >= 30] == []
 
 
 def test_messages_are_short_enough_however_many_runs_there_are() -> None:
