@@ -136,6 +136,9 @@ class Sealer:
         self._metrics = metrics or Metrics()
         self._counts: Counter[str] = Counter()
         self._swept = clock()
+        # run id -> (when its last frame came, when that was first seen here): how a silent tail is
+        # recognised. The first is by the clock of the server that took the frame.
+        self._seen: dict[int, tuple[float, float]] = {}
         # run id -> (no new try before, failures in a row)
         self._aside: dict[int, tuple[float, int]] = {}
 
@@ -160,8 +163,7 @@ class Sealer:
         """Seal a part of the largest tail that is due; False where there is none."""
         tails = await self._store.tails()
         now = self._clock()
-        here = {tail.run_id for tail in tails}
-        self._aside = {run: aside for run, aside in self._aside.items() if run in here}
+        self._remember(tails, now)
         for tail in tails:
             wait_until, failed = self._aside.get(tail.run_id, (0.0, 0))
             if now < wait_until or not self._due(tail, now):
@@ -183,10 +185,20 @@ class Sealer:
                 logger.exception("run %d could not be sealed; its rows are safe", tail.run_id)
         return False
 
+    def _remember(self, tails: Sequence[Tail], now: float) -> None:
+        old = self._seen
+        self._seen = {
+            tail.run_id: old[tail.run_id]
+            if old.get(tail.run_id, (None,))[0] == tail.at
+            else (tail.at, now)
+            for tail in tails
+        }
+        self._aside = {run: aside for run, aside in self._aside.items() if run in self._seen}
+
     def _due(self, tail: Tail, now: float) -> bool:
         policy = self._policy
-        silence = now - tail.at
-        times = 1 if silence > policy.pause else policy.burst
+        silence = now - self._seen[tail.run_id][1]
+        times = 1 if silence > 0 else policy.burst
         large = tail.rows >= times * policy.rows or tail.size >= times * policy.size
         many = tail.frames >= policy.frames
         return large or many or silence >= policy.idle or not tail.running

@@ -247,7 +247,7 @@ async def test_tails_are_left_alone_until_they_are_large_silent_or_ended(lab: La
     assert await sealer.turn()  # five frames
     await lab.log(run, some_rows(25, 100))
     assert not await sealer.turn()  # rows pour in
-    lab.now += policy.pause + 1
+    lab.now += 1
     assert await sealer.turn()  # a hundred rows
     await lab.log(run, some_rows(125, 400))
     assert await sealer.turn()  # however many pour in
@@ -257,6 +257,22 @@ async def test_tails_are_left_alone_until_they_are_large_silent_or_ended(lab: La
     assert await sealer.turn()
     assert await lab.counts(run) == (0, 1)
     assert exactly(await lab.read(run)) == exactly(merged(some_rows(0, 526)))
+
+
+@pytest.mark.parametrize("off", [-3600.0, 3600.0])
+async def test_a_tail_that_a_server_of_another_clock_took_is_silent_as_long_as_any(
+    lab: Lab, off: float
+) -> None:
+    run = await lab.run()
+    sealer = lab.sealer(SealPolicy(rows=1000, idle=60.0))
+    for number in range(3):
+        await lab.log(run, some_rows(number, 1))
+        await lab.set(run, tail_at=lab.now + off)
+        assert not await sealer.turn()
+        lab.now += 59
+        assert not await sealer.turn()
+    lab.now += 1
+    assert await sealer.turn()
 
 
 async def test_the_file_is_plain_parquet(lab: Lab) -> None:
