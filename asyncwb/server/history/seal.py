@@ -136,6 +136,7 @@ class Sealer:
         self._metrics = metrics or Metrics()
         self._counts: Counter[str] = Counter()
         self._swept = clock()
+        self._counted = float("-inf")  # when the counts of tails were compared with the frames
         # run id -> (when its last frame came, when that was first seen here): how a silent tail is
         # recognised. The first is by the clock of the server that took the frame.
         self._seen: dict[int, tuple[float, float]] = {}
@@ -149,8 +150,12 @@ class Sealer:
     async def work(self) -> float:
         """Seal a part of what is due; returns for how many seconds to rest."""
         began = time.monotonic()
-        busy = await shielded(self.turn())
         now, every = self._clock(), self._policy.grace / 2
+        if now - self._counted > every:
+            await shielded(self.recount())
+            self._counted = now
+        busy = await shielded(self.turn())
+        now = self._clock()
         if now - self._swept > every:
             self._swept = now
             if await shielded(garbage_collection.is_due(self._store.claims, FOLDER, every)):
@@ -185,6 +190,11 @@ class Sealer:
                 logger.exception("run %d could not be sealed; its rows are safe", tail.run_id)
         return False
 
+    async def recount(self) -> None:
+        """Put right what runs say of their tails, where that is not so."""
+        for run_id in await self._store.miscounted():
+            await self._store.recount(run_id)
+
     def _remember(self, tails: Sequence[Tail], now: float) -> None:
         old = self._seen
         self._seen = {
@@ -213,6 +223,7 @@ class Sealer:
         oldest = await self._store.oldest_frames(tail.run_id, policy.turn_rows, policy.turn_size)
         sealed = _bounded(oldest, policy.turn_raw)
         if not sealed:
+            await self._store.recount(tail.run_id)
             return False
         rows = sum(row.rows for row in sealed)
         segments = await self._store.segments(tail.run_id)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import pytest
 from aiohttp import web
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from asyncwb.server.history.history import SEALER
 from asyncwb.server.http.state import STATE
@@ -16,6 +16,7 @@ from asyncwb.wire.rows.frames import encode
 from tests.fix_server import ServerHandle, both_databases
 from tests.server.graphql.asking import data
 from tests.server.graphql.wandb_client import WandbClient
+from tests.server.history_lab import Lab
 from tests.server.ingest_client import connect, event_frame, first_frame, rows
 
 pytestmark = [pytest.mark.anyio, both_databases]
@@ -45,6 +46,30 @@ async def told_and_there(app: web.Application) -> tuple[dict[int, Tail], dict[in
     due = {tail.run_id for tail in await app[SEALER]._store.tails()}
     assert due == set(there)
     return said, {run: there.get(run, (0, 0, 0)) for run in said}
+
+
+async def test_what_an_older_server_did_beside_this_one_is_counted_in_the_end(lab: Lab) -> None:
+    """Two runs get frames, and one loses some, that nobody counts; nothing of it stays for long."""
+    added, lost, gone = [await lab.run() for _ in range(3)]
+    for run in (added, lost, gone):
+        await lab.log(run, [(step, {"x": 1.0}) for step in range(10)])
+        await lab.set(run, state="finished")
+    uncounted = dict.fromkeys(("tail_frames", "tail_rows", "tail_size"), 0)
+    await lab.set(added, **uncounted)
+    await lab.set(lost, tail_frames=-3, tail_rows=-30)
+    async with lab.database.transaction() as connection:
+        await connection.execute(delete(frames).where(frames.c.run_id == gone.id))
+    assert {tail.run_id for tail in await lab.store.tails()} == {gone.id}
+    sealer = lab.sealer()
+    for _ in range(4):
+        await sealer.work()
+    assert await lab.store.tails() == []
+    assert await lab.store.miscounted() == []
+    assert [await lab.counts(run) for run in (added, lost)] == [(0, 1)] * 2
+    # And where it happens later: who finds nothing to seal does not look for it again.
+    await lab.set(gone, tail_frames=5, tail_rows=50)
+    assert not await sealer.turn()
+    assert await lab.store.tails() == []
 
 
 @pytest.mark.parametrize("seed", range(2))

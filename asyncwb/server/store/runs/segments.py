@@ -255,6 +255,37 @@ class Segments:
                 for run_id, n, total, size, at, state in await connection.execute(statement)
             ]
 
+    async def miscounted(self) -> list[int]:
+        """Return the runs that have more unsealed frames than their rows say, or fewer.
+
+        A server of an older release, which goes on beside this one for a while, counts none. Costs
+        a look at the index of all frames.
+        """
+        there = select(frames.c.run_id, func.count().label("n")).group_by(frames.c.run_id)
+        counted = there.subquery()
+        statement = (
+            select(runs.c.id)
+            .outerjoin(counted, counted.c.run_id == runs.c.id)
+            .where(runs.c.tail_frames != func.coalesce(counted.c.n, 0))
+            .order_by(runs.c.id)
+        )
+        async with self._database.connect() as connection:
+            return list(await connection.scalars(statement))
+
+    async def recount(self, run_id: int) -> None:
+        """Count anew what of a run is not sealed."""
+        there = select(
+            func.count(),
+            func.coalesce(func.sum(frames.c.rows), 0),
+            func.coalesce(func.sum(frames.c.size), 0),
+        ).where(frames.c.run_id == run_id)
+        async with self._database.transaction() as connection:
+            row = select(runs.c.id).where(runs.c.id == run_id).with_for_update()
+            await connection.execute(row)  # whoever adds or takes frames waits, or we
+            found = (await connection.execute(there)).one()
+            counts = {column.name: int(n) for column, n in zip(TAIL, found, strict=True)}
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(counts))
+
     async def oldest_frames(self, run_id: int, rows: int, size: int) -> list[FrameRow]:
         """Return a run's first frames, about `rows` rows or `size` bytes of them, at least one."""
         heads = (
