@@ -64,7 +64,12 @@ async def auth_middleware(request: web.Request, handler: Handler) -> web.StreamR
     """Let a request through, or answer 401; puts the user on the request."""
     if is_public(request.match_info.handler) or request.match_info.http_exception is not None:
         return await handler(request)
-    user, by_cookie = await _identify(request)
+    users = request.app[STATE].users
+    while True:
+        changes = users.changes
+        user, by_cookie = await _identify(request)
+        if changes == users.changes:
+            break  # else the key may have been revoked since it was looked up
     if user is None:
         raise ApiError(
             401,

@@ -214,6 +214,45 @@ async def test_a_revoked_key_is_worthless(start_server: Callable[..., ServerHand
             assert answer.status == 401
 
 
+@pytest.mark.parametrize("by", ["key", "session"])
+async def test_a_key_that_is_revoked_while_a_request_is_let_in_lets_it_in_no_more(
+    server: ServerHandle, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    key, own = new_token(), {"Origin": server.url}
+
+    async def create(app: web.Application) -> None:
+        await app[STATE].users.create("eve", key, 0.0)
+
+    async def revoke_after_the_next_look(app: web.Application) -> None:
+        users, keys = app[STATE].users, app[STATE].keys
+        found, name = await keys.find(key), "by_key" if by == "key" else "by_session"
+        assert found is not None
+        ask = getattr(users, name)
+
+        async def look(*asked: Any) -> Any:
+            monkeypatch.setattr(users, name, ask)
+            user = await ask(*asked)
+            assert await keys.revoke(found.id, 1.0)
+            await asyncio.sleep(0)  # whoever is let in is asked about now
+            return user
+
+        users.changed()  # nobody remembers the key
+        monkeypatch.setattr(users, name, look)
+
+    server.call(create)
+    browser = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+    async with connect(server, key) as client, browser:
+        await client.send(first_frame())
+        async with browser.post(
+            f"{server.url}/api/v1/login", json={"key": key}, headers=own
+        ) as said:
+            assert said.status == 200
+        server.call(revoke_after_the_next_look)
+        session = client.session if by == "key" else browser
+        async with session.get(f"{server.url}/api/v1/runs/eve/p/r1/live") as answer:
+            assert answer.status == 401
+
+
 @both_databases
 async def test_a_revoked_key_takes_its_sessions_links_and_streams_along(
     start_server: Callable[..., ServerHandle],
