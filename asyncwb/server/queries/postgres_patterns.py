@@ -2,7 +2,8 @@
 
 What is translated here runs where the texts are; a pattern that has anything else in it (flags but
 a leading `(?i)`, named groups, classes by name, word boundaries) is not, and its texts have to be
-read. The two differ in what `.` and the classes by letter match, in what is the same but for its
+read. Nor is what PostgreSQL may take long to prepare: large patterns, and `^` and `$` in groups.
+The two differ in what `.` and the classes by letter match, in what is the same but for its
 case, in what must be escaped, and in how large a count may be. Laziness is dropped: it changes what
 is matched, not whether anything is.
 """
@@ -14,9 +15,11 @@ from typing import Final
 
 _LONGEST: Final = 1000
 """characters of a pattern"""
-_MOST_COPIES: Final = 255
-"""what the counts of a pattern may come to, one within the other; PostgreSQL copies what they
-repeat, and refuses what becomes too large"""
+_LARGEST: Final = 100
+"""characters, classes and groups that a pattern may have, each as often as counts repeat it.
+PostgreSQL copies what they repeat, and takes minutes over what becomes large, or refuses it"""
+_DEEPEST: Final = 5
+"""groups within one another"""
 
 _ANY_CASE: Final = "(?i)"
 _ODD_CASES: Final = {"k": "\u212a", "s": "\u017f"}
@@ -45,19 +48,25 @@ def as_postgres(pattern: str) -> str | None:
         return None
     try:
         reader = _Reader(pattern)
-        found = reader.alternatives(1)
-        return found if reader.done else None
+        found = reader.alternatives()
+        return found if reader.done and reader.size <= _LARGEST else None
     except (_Unknown, IndexError):
         return None
 
 
 class _Reader:
-    """Reads a pattern from its beginning. Mutable state: `at`, where it is."""
+    """Reads a pattern from its beginning.
+
+    Mutable state: `at`, where it is; `size`, what it has read (`_LARGEST`); `_depth`, how many
+    groups it is in.
+    """
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
         self._any_case = pattern.startswith(_ANY_CASE)
         self.at = len(_ANY_CASE) if self._any_case else 0
+        self.size = 0
+        self._depth = 0
 
     @property
     def done(self) -> bool:
@@ -71,40 +80,36 @@ class _Reader:
     def _looks_at(self, *starts: str) -> bool:
         return self._pattern.startswith(starts, self.at)
 
-    def alternatives(self, copies: int) -> str:
-        """Read `a|b|c`, to the end or to a closing bracket, which `copies` counts repeat."""
-        branches = [self._branch(copies)]
+    def alternatives(self) -> str:
+        """Read `a|b|c`, to the end or to a closing bracket."""
+        branches = [self._branch()]
         while self._looks_at("|"):
             self._next()
-            branches.append(self._branch(copies))
+            branches.append(self._branch())
         return "|".join(branches)
 
-    def _branch(self, copies: int) -> str:
+    def _branch(self) -> str:
         found = ""
         while not self.done and not self._looks_at("|", ")"):
             if self._looks_at("^", "$"):
                 found += self._next()
-                if self._looks_at(*_QUANTIFIERS):
+                if self._depth or self._looks_at(*_QUANTIFIERS):
                     raise _Unknown
                 continue
-            begin = self.at
-            atom = self._atom(copies)
+            before = self.size
+            found += self._atom()
             quantifier, times = self._quantifier()
-            if times > 1:  # once more, with what is in it repeated so often
-                end, self.at = self.at, begin
-                atom = self._atom(copies * times)
-                self.at = end
-                if copies * times > _MOST_COPIES:
-                    raise _Unknown
-            found += atom + quantifier
+            self.size = before + (self.size - before) * times
+            found += quantifier
         if not found:
             raise _Unknown  # an empty branch
         return found
 
-    def _atom(self, copies: int) -> str:
+    def _atom(self) -> str:
+        self.size += 1
         match char := self._next():
             case "(":
-                return self._group(copies)
+                return self._group()
             case "[":
                 return self._class()
             case ".":
@@ -126,14 +131,18 @@ class _Reader:
             dict.fromkeys(char.lower() + char.upper() + _ODD_CASES.get(char.lower(), ""))
         )
 
-    def _group(self, copies: int) -> str:
+    def _group(self) -> str:
         if self._looks_at("?:"):
             self.at += 2
         elif self._looks_at("?"):
             raise _Unknown
-        inner = self.alternatives(copies)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _Unknown
+        inner = self.alternatives()
         if self._next() != ")":
             raise _Unknown
+        self._depth -= 1
         return f"(?:{inner})"
 
     def _escape(self, char: str) -> str:
@@ -194,12 +203,12 @@ class _Reader:
             end = self._pattern.index("}", self.at) if "}" in self._pattern[self.at :] else -1
             text = self._pattern[self.at : end]
             low, comma, high = text.partition(",")
-            if end < 0 or not low.isdecimal() or not (high or "0").isdecimal():
+            if end < 0 or not text.isascii() or not low.isdecimal():
+                raise _Unknown
+            if not (high or "0").isdecimal() or (high and int(low) > int(high)):
                 raise _Unknown
             self.at = end + 1
-            times = max(int(low), int(high or 0))
-            if times > _MOST_COPIES or (high and int(low) > int(high)) or not low.isascii():
-                raise _Unknown
+            times = max(1, int(low), int(high or 0))
             sign = f"{{{int(low)}{comma}{int(high) if high else ''}}}"
         if self._looks_at("?"):
             self._next()  # lazy
