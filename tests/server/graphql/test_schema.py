@@ -18,8 +18,9 @@ from graphql import (
     validate,
     validate_schema,
 )
+from graphql.validation.validate import validate_sdl
 
-from asyncwb.server.graphql import executable_schema
+from asyncwb.server.graphql import executable_schema, sdl
 from asyncwb.server.graphql.base import FEATURES
 from asyncwb.server.graphql.later import EMPTY, NOT_YET
 from asyncwb.wire import query_documents
@@ -36,6 +37,7 @@ def _fields(schema: GraphQLSchema) -> Iterator[tuple[str, str]]:
 
 
 def test_the_schema_is_whole() -> None:
+    assert not validate_sdl(parse(sdl()))
     schema = executable_schema()
     assert not validate_schema(schema)
     fields = set(_fields(schema))
