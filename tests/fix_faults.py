@@ -64,12 +64,17 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"faults: {shown.replace('_', ' ')}")
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
-    """Return what `condition()` gives once that is true; fails at the deadline."""
+def wait_for(
+    condition: Callable[[], Any], seconds: float = 60.0, what: str = "", every: float = 0.0005
+) -> Any:
+    """Return what `condition()` gives once that is true; fails at the deadline.
+
+    `every`: seconds between two looks; what costs more than a look at memory is asked less often.
+    """
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited {seconds} s for {what or condition}"
-        time.sleep(0.0005)
+        time.sleep(every)
     return value
 
 
@@ -109,7 +114,7 @@ class ServerProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=ROOT)
         if wait:
-            wait_for(self._answers, what="the server to answer")
+            wait_for(self._answers, what="the server to answer", every=0.02)
 
     def _answers(self) -> bool:
         assert self._process is not None

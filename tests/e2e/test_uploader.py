@@ -66,7 +66,7 @@ def test_one_uploader_delivers_all_once_the_server_is_there(
     assert all(f"asyncwb sync {folder}" in err for folder in folders)
     (pid,) = uploaders(data_folder)
     server.start()
-    wait_for(lambda: not uploaders(data_folder), 60.0, f"process {pid} to end")
+    wait_for(lambda: not uploaders(data_folder), 60.0, f"process {pid} to end", every=0.02)
     for n in range(4):
         info = ask(f"runs/{{entity}}/p/r{n}")
         assert (info["rows"], info["state"]) == (100, "finished")
@@ -81,5 +81,5 @@ def test_it_is_gone_when_its_folders_are(
     runs_left(script, server, 1)
     assert len(uploaders(data_folder)) == 1
     shutil.rmtree(data_folder)
-    wait_for(lambda: not uploaders(data_folder), 60.0, "the uploader to end")
+    wait_for(lambda: not uploaders(data_folder), 60.0, "the uploader to end", every=0.02)
     assert not data_folder.exists()

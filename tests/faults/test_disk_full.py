@@ -81,7 +81,7 @@ def test_under_the_journal_until_the_server_makes_room(
     trainee = lab.train(front, "run", pace=PACE, noise=NOISE, after_full=300)
     full_at = trainee.heard()["full_at"]
     trainee.wait_rows(full_at + 200)  # training goes on
-    wait_for(lambda: "cannot grow" in trainee.stderr(), what="the full disk to be said")
+    wait_for(lambda: "cannot grow" in trainee.stderr(), what="the full disk to be said", every=0.02)
     gate.is_open = True
     rows, dropped = expect_counted(target, trainee)
     tally(full_disks=1, rows=rows, rows_lost_and_counted=dropped)
@@ -98,7 +98,7 @@ def test_under_the_journal_until_there_is_space(
     allow_files(trainee.process.pid, 64 * 1024)  # no segment fits
     full_at = trainee.heard()["full_at"]
     trainee.wait_rows(full_at + 200)
-    wait_for(lambda: "cannot grow" in trainee.stderr(), what="the full disk to be said")
+    wait_for(lambda: "cannot grow" in trainee.stderr(), what="the full disk to be said", every=0.02)
     allow_files(trainee.process.pid, resource.RLIM_INFINITY)
     rows, dropped = expect_counted(target, trainee)
     tally(full_disks=1, rows=rows, rows_lost_and_counted=dropped)
@@ -147,7 +147,12 @@ def _hold_server(
 ) -> None:
     front_door = server.target
     trainee = lab.train(front_door, "run", pace=PACE, noise=5 * NOISE, rows=4_000)
-    wait_for(lambda: "storage failed" in server.log.read_text(), 40, "the server's disk to be full")
+    wait_for(
+        lambda: "storage failed" in server.log.read_text(),
+        40,
+        what="the server's disk to be full",
+        every=0.02,
+    )
     full_at = trainee.returned()
     trainee.wait_rows(full_at + 100)  # training goes on
     assert oracle.info(front_door, "run")["state"] == "running"  # it answers

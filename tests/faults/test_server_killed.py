@@ -54,7 +54,7 @@ def test_during_sealing(lab: Lab, server_process: ServerProcess, seed: int, tall
             before = _files(server_process)
             _pass_five_minutes(server_process)
             server_process.start()
-    wait_for(lambda: _sealed(server_process), what="all to be sealed")
+    wait_for(lambda: _sealed(server_process), what="all to be sealed", every=0.02)
     for n, count in enumerate(counts):
         numbers = oracle.received(target, f"run{n}")
         assert numbers.tolist() == list(range(count))
