@@ -10,6 +10,7 @@ import asyncio
 import io
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,10 +26,13 @@ import uvloop
 from aiohttp import web
 from sqlalchemy import event
 
+from asyncwb.private import make_private_folder
 from asyncwb.server import RunningServer, ServerConfig, run_server
 from asyncwb.server.http.state import STATE
 from asyncwb.server.objects import garbage_collection
 from asyncwb.server.objects.objects import OBJECTS
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.migrate import migrate
 
 T = TypeVar("T")
 
@@ -230,7 +234,41 @@ def start_server(tmp_path: Path, database_url: str | None) -> Iterator[Callable[
         handle.stop()
 
 
+@pytest.fixture(scope="session")
+def empty_database() -> bytes:
+    """The file of a SQLite database that has its tables and no rows, as a first start makes it."""
+
+    async def make(folder: Path) -> bytes:
+        database = Database(ServerConfig(data=folder).database_url)
+        await migrate(database)
+        await database.close()
+        assert database.file is not None
+        return database.file.read_bytes()
+
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(make(Path(folder)))
+
+
 @pytest.fixture
-def server(start_server: Callable[..., ServerHandle]) -> ServerHandle:
-    """A running server with default settings."""
+def server(
+    start_server: Callable[..., ServerHandle],
+    database_url: str | None,
+    empty_database: bytes,
+    tmp_path: Path,
+) -> ServerHandle:
+    """A running server with default settings.
+
+    On SQLite it finds its tables: to make them is two thirds of a first start, and `start_server`
+    sees to that.
+    """
+    if database_url is None:
+        put_database(tmp_path / "server", empty_database)
     return start_server()
+
+
+def put_database(data: Path, content: bytes) -> None:
+    """Make a server's data folder that has a database in it."""
+    make_private_folder(data)
+    file = data / "asyncwb.db"
+    file.touch(0o600)
+    file.write_bytes(content)
