@@ -139,9 +139,7 @@ def test_a_config_that_would_have_too_many_values_is_refused_whatever_made_it(
         lambda: config.setdefaults({"b": [0] * 200_000}),
     ]
     for write in writes:
-        with pytest.raises(
-            ConfigError, match=r"300,000 values and names; nothing"
-        ):
+        with pytest.raises(ConfigError, match=r"300,000 values and names; nothing"):
             write()
     assert (config.keys() == {"a", "text"}, run.changes) == (True, [])
     config.update({"a": [0] * 90_000}, allow_val_change=True)
