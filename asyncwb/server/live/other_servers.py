@@ -24,20 +24,22 @@ from asyncwb.server.store.people.users import Users
 
 PAUSE: Final = 0.05
 """seconds for which changes are collected before they are told"""
+_HEARING: Final = "hearing other servers"
 _RUNS: Final = 350
 """ids of a message: 20 digits and a comma each"""
 
 
 class OtherServers:
-    """Tells the others what this process changed, and takes what they tell.
+    """Tells the others what this process changed, and takes what they tell; as tasks do, in turns.
 
     Mutable state: `_runs` and `_people`, what is still to be told; `_news`, set when there is some.
     """
 
-    def __init__(self, notifications: Notifications, hub: Hub, users: Users) -> None:
+    def __init__(self, notifications: Notifications, hub: Hub, users: Users, tasks: Tasks) -> None:
         self._notifications = notifications
         self._hub = hub
         self._users = users
+        self._tasks = tasks
         self._me = uuid.uuid4().hex[:12]
         self._runs: set[int] = set()
         self._people = False
@@ -79,6 +81,7 @@ class OtherServers:
     async def hear(self) -> float:
         """Listen until the connection is lost (a task's turn)."""
         async with self._notifications.heard(self._take) as lost:
+            self._tasks.well(_HEARING)
             # What was told before anybody listened here.
             self._hub.wake(self._hub.runs)
             self._users.changed(elsewhere=True)
@@ -105,10 +108,10 @@ async def talking(database: Database, hub: Hub, users: Users, tasks: Tasks) -> A
     if database.is_sqlite:
         yield
         return
-    others = OtherServers(Notifications(database), hub, users)
+    others = OtherServers(Notifications(database), hub, users, tasks)
     hub.tell, users.tell = others.runs_changed, others.people_changed
     async with (
         tasks.keep("telling other servers", others.tell, after=0.0),
-        tasks.keep("hearing other servers", others.hear, after=0.0),
+        tasks.keep(_HEARING, others.hear, after=0.0),
     ):
         yield

@@ -2,7 +2,7 @@
 
 An endless task is a turn that is done again and again, in the one task group that lives as long as
 the server. Whatever a turn raises, the next one comes after a pause: it is counted, logged, and
-told in `/metrics` and `/ready` until a turn succeeds.
+told in `/metrics` and `/ready` until a turn succeeds, or says that it does (`Tasks.well`).
 
 A task that is cancelled in the middle of a statement can wait for its connection for ever, and a
 server that waits for such a task never stops. So turns guard their statements with `shielded`.
@@ -91,6 +91,10 @@ class Tasks:
             scope.cancel()
             with anyio.CancelScope(shield=True):
                 await ended.wait()
+
+    def well(self, name: str) -> None:
+        """Say of a task that failed, and whose turn goes on for long, that it fails no more."""
+        self._tell(name, failed=False)
 
     async def _once(self, name: str, turn: Turn) -> float:
         try:

@@ -18,7 +18,9 @@ from asyncwb.server.http import auth, open_requests
 from asyncwb.server.http.auth import new_token
 from asyncwb.server.http.state import STATE
 from asyncwb.server.live import other_servers
+from asyncwb.server.process.background import TASKS
 from asyncwb.server.runs import streams
+from asyncwb.server.store.database import UnreachableError
 from asyncwb.wire.rows.frames import encode
 from tests.fix_server import ServerHandle
 from tests.server.ingest_client import connect, first_frame, rows
@@ -42,6 +44,19 @@ def two(start_server: Callable[..., ServerHandle], tmp_path: Path) -> list[Serve
     objects = (tmp_path / "objects").as_uri()
     first = start_server(data=tmp_path / "first", objects=objects)
     return [first, start_server(data=tmp_path / "second", objects=objects)]
+
+
+async def cut(app: web.Application) -> int:
+    """Cut the connections that servers listen on; returns how many there were."""
+    async with app[STATE].database.transaction() as connection:
+        found = await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE query ILIKE 'LISTEN%' AND pid <> pg_backend_pid()"
+                " AND datname = current_database()"
+            )
+        )
+        return len(found.all())
 
 
 @on_postgresql
@@ -89,17 +104,6 @@ async def test_a_key_that_one_revokes_is_worthless_at_the_other(two: list[Server
 async def test_who_lost_the_connection_listens_again_and_has_missed_nothing(
     two: list[ServerHandle],
 ) -> None:
-    async def cut(app: web.Application) -> int:
-        async with app[STATE].database.transaction() as connection:
-            found = await connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE query ILIKE 'LISTEN%' AND pid <> pg_backend_pid()"
-                    " AND datname = current_database()"
-                )
-            )
-            return len(found.all())
-
     key = two[0].api_key
     async with connect(two[0]) as here, connect(two[1], key) as there:
         await here.send(first_frame(2))
@@ -111,6 +115,44 @@ async def test_who_lost_the_connection_listens_again_and_has_missed_nothing(
             await here.send(encode(3, rows(2, 1)))
             async with asyncio.timeout(20):
                 assert (await anext(told))[1]["rows"] == 3
+
+
+@on_postgresql
+async def test_who_could_not_listen_for_a_while_fails_no_more_once_it_listens(
+    two: list[ServerHandle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([True, True])
+
+    async def refuse_twice(app: web.Application) -> None:
+        database = app[STATE].database
+        own_connection = database.own_connection
+
+        def refused() -> Any:
+            if next(failures, False):
+                raise UnreachableError(None, None, ConnectionRefusedError("it is away"))
+            return own_connection()
+
+        monkeypatch.setattr(database, "own_connection", refused)
+        app[TASKS]._pause = 0.0
+
+    async def told(app: web.Application) -> tuple[list[str], str]:
+        return app[TASKS].failing, app[STATE].metrics.text().decode()
+
+    await asyncio.to_thread(two[1].call, refuse_twice)
+    key = two[0].api_key
+    async with connect(two[0]) as here, connect(two[1], key) as there:
+        await here.send(first_frame(2))
+        entity = (await here.get("viewer"))["entity"]
+        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
+            page = events(response)
+            assert (await anext(page))[1]["rows"] == 2
+            assert await asyncio.to_thread(two[0].call, cut) == 2
+            await here.send(encode(3, rows(2, 1)))
+            async with asyncio.timeout(20):
+                assert (await anext(page))[1]["rows"] == 3
+    failing, metrics = await asyncio.to_thread(two[1].call, told)
+    assert 'asyncwb_task_failures_total{task="hearing other servers"} 2' in metrics
+    assert failing == []
 
 
 @on_postgresql
@@ -144,7 +186,7 @@ async def test_what_another_program_says_there_is_passed_over(
 
 
 def test_messages_are_short_enough_however_many_runs_there_are() -> None:
-    others: Any = other_servers.OtherServers(None, None, None)  # type: ignore[arg-type]
+    others: Any = other_servers.OtherServers(None, None, None, None)  # type: ignore[arg-type]
     runs = {2**63 - 1 - number for number in range(5_000)}
     messages = list(others._messages(runs, people=True))
     assert max(map(len, messages)) <= 7_900
