@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from secrets import token_hex
 from typing import Any, Final
@@ -77,7 +78,8 @@ class NativeSpeaker:
 
 def _gather(reply: Reply) -> float:
     asked = reply.json().get("gather")
-    return min(float(asked), _MAX_GATHER) if isinstance(asked, (int, float)) else 0.0
+    known = isinstance(asked, (int, float)) and 0 < asked < math.inf
+    return min(float(asked), _MAX_GATHER) if known else 0.0
 
 
 def _answers(reply: Reply, batch: Batch, heads: list[StreamHead], address: Address) -> list[Answer]:

@@ -258,7 +258,7 @@ class Uplink:
         until = request.started + max(self._flush_interval, self._speaker.gather)
         woken = self._hurry
         while not woken and (left := until - time.monotonic()) > 0:
-            part = min(left, self._flush_interval)
+            part = min(left, max(self._flush_interval, _GATHER))
             began = time.monotonic()
             await self._pause(part)
             woken = time.monotonic() - began < part or self._has_much

@@ -11,20 +11,21 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import anyio
 
 from asyncwb.server.live.feed import Hub
 from asyncwb.server.process.background import Tasks, shielded
-from asyncwb.server.store.database import Database
+from asyncwb.server.store.database import Database, DatabaseError
 from asyncwb.server.store.notifications import Notifications
 from asyncwb.server.store.people.users import Users
 
 PAUSE: Final = 0.05
 """seconds for which changes are collected before they are told"""
 _HEARING: Final = "hearing other servers"
+_PATIENCE: Final = 1.0
 _RUNS: Final = 350
 """ids of a message: 20 digits and a comma each"""
 
@@ -60,6 +61,17 @@ class OtherServers:
         await self._news.wait()
         await anyio.sleep(PAUSE)
         self._news = anyio.Event()
+        await self._tell_news()
+        return 0.0
+
+    async def tell_rest(self) -> None:
+        """Tell what is left when this server stops, unless the database hangs."""
+        left = list(self._messages(self._runs, people=self._people))
+        with anyio.move_on_after(_PATIENCE), suppress(DatabaseError, OSError):
+            if left:
+                await self._notifications.tell(left)
+
+    async def _tell_news(self) -> None:
         runs, self._runs = self._runs, set()
         people, self._people = self._people, False
         try:
@@ -69,7 +81,6 @@ class OtherServers:
             self._people |= people
             self._news.set()
             raise
-        return 0.0
 
     def _messages(self, runs: set[int], *, people: bool) -> Iterator[str]:
         ids = sorted(runs)
@@ -115,3 +126,4 @@ async def talking(database: Database, hub: Hub, users: Users, tasks: Tasks) -> A
         tasks.keep(_HEARING, others.hear, after=0.0),
     ):
         yield
+    await others.tell_rest()

@@ -87,6 +87,8 @@ class Database:
         self.url = _read_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
+        self.is_utf8 = True
+        """whether it holds text as UTF-8, so that it sees characters where we see them"""
         self._turn = anyio.Lock(fast_acquire=True)
 
     @property
@@ -105,7 +107,9 @@ class Database:
             if self.is_sqlite:
                 await to_thread.run_sync(_try_file, self.url.database)
             async with self.connect() as connection:
-                await connection.execute(text("SELECT 1"))
+                encoding = "'UTF8'" if self.is_sqlite else "current_setting('server_encoding')"
+                found = await connection.scalar(text(f"SELECT {encoding}"))
+                self.is_utf8 = found == "UTF8"
         except self._refusals() as error:
             place = self.url.set(drivername=self.url.get_backend_name())
             why = str(getattr(error, "orig", None) or error) or type(error).__name__

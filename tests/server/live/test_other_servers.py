@@ -192,3 +192,21 @@ def test_messages_are_short_enough_however_many_runs_there_are() -> None:
     assert max(map(len, messages)) <= 7_900
     found = [run for message in messages for run in json.loads(message).get("runs", ())]
     assert sorted(found) == sorted(runs)
+
+
+@on_postgresql
+async def test_what_was_committed_last_is_told_before_a_server_stops(
+    two: list[ServerHandle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(other_servers, "PAUSE", 3600.0)  # nothing is told in time
+    key = two[0].api_key
+    async with connect(two[0]) as here, connect(two[1], key) as there:
+        await here.send(first_frame(2))
+        entity = (await here.get("viewer"))["entity"]
+        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
+            told = events(response)
+            assert (await anext(told))[1]["rows"] == 2
+            await here.send(encode(3, rows(2, 1)))
+            await asyncio.to_thread(two[0].stop)
+            async with asyncio.timeout(20):
+                assert (await anext(told))[1]["rows"] == 3

@@ -14,6 +14,7 @@ from sqlalchemy import insert, select
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.store.database import Database, UncertainCommitError, UnreachableError
 from asyncwb.server.store.schema import secrets
+from tests.fix_postgres import Cluster
 from tests.fix_server import both_databases
 from tests.server.history_lab import Lab
 
@@ -114,3 +115,19 @@ async def test_a_connection_that_cannot_be_had_is_an_error_of_the_database(lab: 
             with pytest.raises(UnreachableError):
                 async with way():
                     pass
+
+
+@pytest.mark.parametrize(("encoding", "seen"), [("UTF8", True), ("SQL_ASCII", False)])
+async def test_it_is_known_whether_a_database_sees_characters(
+    postgres_cluster: Cluster, encoding: str, seen: bool
+) -> None:
+    postgres_cluster.sql(
+        f"CREATE DATABASE of_{encoding} ENCODING '{encoding}' TEMPLATE template0"
+        " LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    url = f"postgresql+asyncpg://postgres@/of_{encoding.lower()}?host={postgres_cluster.folder}"
+    database = Database(url)
+    await database.open()
+    assert database.is_utf8 is seen
+    await database.close()
+    postgres_cluster.drop_database(f"of_{encoding}")

@@ -99,19 +99,20 @@ async def matching(
     filters = await _without_constants(connection, project_id, filters)
     asked = list(_leaves(filters))
     numbers = await numbers_of(connection, project_id, {_path(leaf.field) for leaf in asked})
-    matched: dict[Has, list[int]] = {}
+    matched: dict[Has, tuple[str | None, list[int]]] = {}
     if not database.is_sqlite:
         for leaf in asked:
             if isinstance(leaf.test, Match) and leaf not in matched:
                 number, pattern = numbers.get(_path(leaf.field)), leaf.test.pattern
-                own = as_postgres(pattern) is not None
-                matched[leaf] = await _search(connection, number, pattern, escaped=own)
+                own = as_postgres(pattern) if database.is_utf8 else None
+                found = await _search(connection, number, pattern, escaped=own is not None)
+                matched[leaf] = own, found
     compiler = _Compiler(numbers, matched, database.is_sqlite)
-    found = compiler.matching(project_id, filters)
+    passing = compiler.matching(project_id, filters)
     paths = {leaf.field.path for leaf in asked if leaf.field.kind != "logged"}
     doubtful = await incomplete(connection, project_id, paths)
     if not doubtful:
-        return found
+        return passing
     sure = [
         part
         for part in _conjuncts(filters)
@@ -120,7 +121,7 @@ async def matching(
     rest = compiler.matching(project_id, All(tuple(sure))).subquery()
     fields = {number for some in doubtful.values() for number in some}
     candidates = select(rest.c.id).where(marked(rest.c.id, fields))
-    return await with_evaluated(connection, found, candidates, filters)
+    return await with_evaluated(connection, passing, candidates, filters)
 
 
 class _Compiler:
@@ -128,13 +129,16 @@ class _Compiler:
 
     Args:
         numbers: the fields' numbers by path; a field that no run has is not in it.
-        matched: on PostgreSQL the ids of the runs in which a pattern was found, of those whose
-            texts it does not match itself.
+        matched: on PostgreSQL, of each pattern, what it matches itself, and the ids of the runs in
+            which it was found, of those whose texts it does not match.
         sqlite: whether it is SQLite, which searches itself.
     """
 
     def __init__(
-        self, numbers: Mapping[str, int], matched: Mapping[Has, list[int]], sqlite: bool
+        self,
+        numbers: Mapping[str, int],
+        matched: Mapping[Has, tuple[str | None, list[int]]],
+        sqlite: bool,
     ) -> None:
         self._numbers = numbers
         self._matched = matched
@@ -177,10 +181,9 @@ class _Compiler:
         if leaf.field.kind == "logged":
             return and_(of_field, values.c.logged)
         if leaf in self._matched:
-            ids = bindparam(None, self._matched[leaf], ARRAY(BigInteger))
-            found = values.c.run_id == any_(ids)
-            assert isinstance(leaf.test, Match)
-            if (pattern := as_postgres(leaf.test.pattern)) is not None:
+            pattern, ids = self._matched[leaf]
+            found = values.c.run_id == any_(bindparam(None, ids, ARRAY(BigInteger)))
+            if pattern is not None:
                 found = or_(found, _matches(pattern, values))
             return and_(of_field, found)
         return and_(of_field, _test(leaf.test, values))
