@@ -19,11 +19,11 @@ _WITHIN = 60.0
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
+    """Wait for something that another process does: it takes seconds, and each look requests."""
     deadline = time.monotonic() + _WITHIN
     while not holds():
         assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.05)
+        time.sleep(0.5)
 
 
 @pytest.mark.parametrize(
