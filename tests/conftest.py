@@ -34,6 +34,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("busy")
 
+# Each program that imports aiohttp reads the system's certificate authorities, and nobody here
+# speaks TLS with the world. (Tests of TLS name an authority of their own.)
+os.environ.setdefault("SSL_CERT_FILE", os.devnull)
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started by `nohup`, or with `&` in a script: programs under test would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
