@@ -86,8 +86,11 @@ def test_a_run_is_rewound(wandb_client: WandbClient, api: asyncwb.Api) -> None:
 
 
 def test_a_run_is_stopped_from_elsewhere(wandb_client: WandbClient, api: asyncwb.Api) -> None:
+    # It asks every 15 s whether it is to stop; here as often as it sends.
     loop = """
-import time
+import asyncio, time
+from wandb.sdk.lib import run_stopping
+run_stopping._SLEEP = lambda seconds: asyncio.sleep(min(seconds, 0.2))
 run = wandb.init(id="r", settings=wandb.Settings(x_file_stream_transmit_interval=0.2))
 print("logging", flush=True)
 while True:
