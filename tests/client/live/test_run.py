@@ -571,7 +571,7 @@ def test_without_a_run_the_module_has_no_config(name: str) -> None:
         getattr(asyncwb, name)
 
 
-_SLOW = Settings(mode="offline", flush_interval=1.0, sync_interval=0)
+_SLOW = Settings(mode="offline", flush_interval=60.0, sync_interval=0)
 """nothing comes to the disk before it is asked for"""
 
 
