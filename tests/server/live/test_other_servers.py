@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,32 @@ def two(start_server: Callable[..., ServerHandle], tmp_path: Path) -> list[Serve
     return [first, start_server(data=tmp_path / "second", objects=objects)]
 
 
+@asynccontextmanager
+async def logged_here_watched_there(
+    two: list[ServerHandle],
+) -> AsyncIterator[tuple[Callable[[], Awaitable[object]], Callable[[], Awaitable[int]]]]:
+    """Give a call that logs a row to the first server, and one that waits for what the second one
+    tells a page of it next: how many rows there are. There are two."""
+    key, numbers = two[0].api_key, count(3)  # the start took a number, too
+    async with connect(two[0]) as here, connect(two[1], key) as there:
+        await here.send(first_frame(2))
+        entity = (await here.get("viewer"))["entity"]
+        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
+            told = events(response)
+
+            async def log() -> object:
+                number = next(numbers)
+                return await here.send(encode(number, rows(number, 1)))
+
+            async def rows_told() -> int:
+                async with asyncio.timeout(20):
+                    found: int = (await anext(told))[1]["rows"]
+                    return found
+
+            assert await rows_told() == 2
+            yield log, rows_told
+
+
 async def cut(app: web.Application) -> int:
     """Cut the connections that servers listen on; returns how many there were."""
     async with app[STATE].database.transaction() as connection:
@@ -63,17 +90,10 @@ async def cut(app: web.Application) -> int:
 async def test_a_row_that_one_was_sent_is_on_the_pages_of_the_other(
     two: list[ServerHandle],
 ) -> None:
-    key = two[0].api_key
-    async with connect(two[0]) as here, connect(two[1], key) as there:
-        await here.send(first_frame(2))
-        entity = (await here.get("viewer"))["entity"]
-        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
-            told = events(response)
-            assert (await anext(told))[1]["rows"] == 2
-            for count in range(3, 6):  # the start took a number, too
-                await here.send(encode(count, rows(count, 1)))
-                async with asyncio.timeout(20):
-                    assert (await anext(told))[1]["rows"] == count
+    async with logged_here_watched_there(two) as (log, rows_told):
+        for number in range(3, 6):
+            await log()
+            assert await rows_told() == number
 
 
 @on_postgresql
@@ -104,17 +124,10 @@ async def test_a_key_that_one_revokes_is_worthless_at_the_other(two: list[Server
 async def test_who_lost_the_connection_listens_again_and_has_missed_nothing(
     two: list[ServerHandle],
 ) -> None:
-    key = two[0].api_key
-    async with connect(two[0]) as here, connect(two[1], key) as there:
-        await here.send(first_frame(2))
-        entity = (await here.get("viewer"))["entity"]
-        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
-            told = events(response)
-            assert (await anext(told))[1]["rows"] == 2
-            assert await asyncio.to_thread(two[0].call, cut) == 2
-            await here.send(encode(3, rows(2, 1)))
-            async with asyncio.timeout(20):
-                assert (await anext(told))[1]["rows"] == 3
+    async with logged_here_watched_there(two) as (log, rows_told):
+        assert await asyncio.to_thread(two[0].call, cut) == 2
+        await log()
+        assert await rows_told() == 3
 
 
 @on_postgresql
@@ -139,17 +152,10 @@ async def test_who_could_not_listen_for_a_while_fails_no_more_once_it_listens(
         return app[TASKS].failing, app[STATE].metrics.text().decode()
 
     await asyncio.to_thread(two[1].call, refuse_twice)
-    key = two[0].api_key
-    async with connect(two[0]) as here, connect(two[1], key) as there:
-        await here.send(first_frame(2))
-        entity = (await here.get("viewer"))["entity"]
-        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
-            page = events(response)
-            assert (await anext(page))[1]["rows"] == 2
-            assert await asyncio.to_thread(two[0].call, cut) == 2
-            await here.send(encode(3, rows(2, 1)))
-            async with asyncio.timeout(20):
-                assert (await anext(page))[1]["rows"] == 3
+    async with logged_here_watched_there(two) as (log, rows_told):
+        assert await asyncio.to_thread(two[0].call, cut) == 2
+        await log()
+        assert await rows_told() == 3
     failing, metrics = await asyncio.to_thread(two[1].call, told)
     assert 'asyncwb_task_failures_total{task="hearing other servers"} 2' in metrics
     assert failing == []
@@ -171,17 +177,10 @@ async def test_what_another_program_says_there_is_passed_over(
             for message in said:
                 await connection.execute(select(func.pg_notify("asyncwb", message)))
 
-    key = two[0].api_key
-    async with connect(two[0]) as here, connect(two[1], key) as there:
-        await here.send(first_frame(2))
-        entity = (await here.get("viewer"))["entity"]
-        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
-            told = events(response)
-            assert (await anext(told))[1]["rows"] == 2
-            await asyncio.to_thread(two[0].call, say)
-            await here.send(encode(3, rows(2, 1)))
-            async with asyncio.timeout(20):
-                assert (await anext(told))[1]["rows"] == 3
+    async with logged_here_watched_there(two) as (log, rows_told):
+        await asyncio.to_thread(two[0].call, say)
+        await log()
+        assert await rows_told() == 3
     assert [record.getMessage() for record in caplog.records if record.levelno >= 30] == []
 
 
@@ -199,14 +198,7 @@ async def test_what_was_committed_last_is_told_before_a_server_stops(
     two: list[ServerHandle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(other_servers, "PAUSE", 3600.0)  # nothing is told in time
-    key = two[0].api_key
-    async with connect(two[0]) as here, connect(two[1], key) as there:
-        await here.send(first_frame(2))
-        entity = (await here.get("viewer"))["entity"]
-        async with there.session.get(f"/api/v1/runs/{entity}/p/r1/live") as response:
-            told = events(response)
-            assert (await anext(told))[1]["rows"] == 2
-            await here.send(encode(3, rows(2, 1)))
-            await asyncio.to_thread(two[0].stop)
-            async with asyncio.timeout(20):
-                assert (await anext(told))[1]["rows"] == 3
+    async with logged_here_watched_there(two) as (log, rows_told):
+        await log()
+        await asyncio.to_thread(two[0].stop)
+        assert await rows_told() == 3
