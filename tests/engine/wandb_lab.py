@@ -166,12 +166,13 @@ class Uphill(Uplink):
         async with asyncio.timeout(60), self.turned:
             await self.turned.wait_for(condition)
 
-    async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
+    async def _pause(self, seconds: float, *, urgent: bool = True) -> bool:
         if not urgent:
             self.pauses.append(seconds)
         async with self.turned:
             self.turned.notify_all()
         await asyncio.sleep(0.001)
+        return True
 
 
 @asynccontextmanager

@@ -154,7 +154,7 @@ class Outbox:
             self._check_settled()
             return False
         self._count_lost(prepared)
-        self._each = prepared.raw / prepared.count
+        self._each = prepared.raw / max(1, prepared.count)
         for part in cut(prepared, self._most, self._most_raw):
             self.pending.append(part)
             self.size += len(part.data)

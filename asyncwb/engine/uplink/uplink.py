@@ -259,9 +259,7 @@ class Uplink:
         woken = self._hurry
         while not woken and (left := until - time.monotonic()) > 0:
             part = min(left, max(self._flush_interval, _GATHER))
-            began = time.monotonic()
-            await self._pause(part)
-            woken = time.monotonic() - began < part or self._has_much
+            woken = await self._pause(part) or self._has_much
 
     @property
     def _hurry(self) -> bool:
@@ -284,26 +282,28 @@ class Uplink:
         for request in requests:
             await request.over.wait()
 
-    async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
-        """Wait, at most until someone is in a hurry (unless we wait because the server is).
+    async def _pause(self, seconds: float, *, urgent: bool = True) -> bool:
+        """Wait, at most until someone is in a hurry (unless we wait because the server is); tell
+        whether somebody was.
 
         Where a person has to act first, that is somebody for whom it was not tried yet.
         """
         if seconds <= 0:
             await checkpoint()
-            return
+            return False
         if urgent:
             if self.wake.is_set():
                 self.wake = anyio.Event()
             now = time.monotonic()
             if any(box.urgent and box.not_before <= now for box in self.outboxes):
                 seconds = min(seconds, 0.005)
-        with anyio.move_on_after(seconds):
+        with anyio.move_on_after(seconds) as waiting:
             while not urgent and not (self._stuck and self._has_untried):
                 self.wake = anyio.Event()
                 await self.wake.wait()
             if urgent:
                 await self.wake.wait()
+        return not waiting.cancelled_caught
 
     @property
     def _has_untried(self) -> bool:

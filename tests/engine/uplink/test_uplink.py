@@ -23,7 +23,6 @@ from asyncwb.engine.uplink.embedded import Address, Embedded
 from asyncwb.engine.uplink.http import Http, NoAnswer, Reply
 from asyncwb.engine.uplink.uplink import Uplink
 from asyncwb.server.intake import request_order
-from asyncwb.server.intake.pace import Pace
 from asyncwb.wire.ingest import Stream, StreamHead, decode_batch
 from asyncwb.wire.rows.frames import MAX_FRAME
 from asyncwb.wire.summary.metrics import metric_event
@@ -106,9 +105,10 @@ class Uphill(Uplink):
 
     pauses: list[tuple[float, bool]]
 
-    async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
+    async def _pause(self, seconds: float, *, urgent: bool = True) -> bool:
         self.pauses.append((seconds, urgent))
         await asyncio.sleep(0.001)
+        return True
 
 
 @dataclass
@@ -679,72 +679,3 @@ async def test_one_that_fails_takes_the_one_behind_it_down(site: Site) -> None:
     assert (info["rows"], info["lost"], info["summary"]["i"]) == (SEVERAL, 0, SEVERAL - 1)
     assert (box.progress.rows, box.progress.lost, box.progress.error) == (SEVERAL, 0, None)
     assert box.size == box.waiting == 0
-
-
-class Counted(Uplink):
-    """An uplink that tells how often it has paused."""
-
-    def __init__(self, *given: Any, **more: Any) -> None:
-        super().__init__(*given, **more)
-        self.paused, self.more = 0, asyncio.Condition()
-
-    async def pauses_at_least(self, count: int) -> None:
-        async with asyncio.timeout(60), self.more:
-            await self.more.wait_for(lambda: self.paused >= count)
-
-    async def _pause(self, seconds: float, *, urgent: bool = True) -> None:
-        await super()._pause(seconds, urgent=urgent)
-        async with self.more:
-            self.paused += 1
-            self.more.notify_all()
-
-
-async def test_rows_gather_for_a_busy_server_unless_they_are_many_or_somebody_waits(
-    server: ServerHandle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Pace, "gather", lambda _: 3600.0)
-    line = Line()
-    uplink = Counted(
-        Address(server.url, server.api_key),
-        line,
-        flush_interval=0.005,
-        heartbeat=float("inf"),
-        memory=2**20,
-    )
-
-    async def acknowledged(box: Outbox, rows: int) -> None:
-        there = asyncio.Event()
-
-        def moved(_: int) -> None:
-            if box.progress.rows >= rows:
-                there.set()
-
-        box.progress.moved.append(moved)
-        moved(0)
-        await asyncio.wait_for(there.wait(), 60)
-
-    async with running(server, server.api_key) as site, asyncio.TaskGroup() as tasks:
-        sending = tasks.create_task(uplink.run())
-        box = site.run("r1", 1)
-        log = site.writers["r1"].inbox.log
-        uplink.add(box)
-        await acknowledged(box, 1)
-        paused = uplink.paused
-        for number in range(20):
-            log({"i": number})
-            await uplink.pauses_at_least(paused + number)
-        assert len(line.sent) == 1
-        assert box.progress.rows == 1
-        rows = site.writers["r1"].inbox.next_seq - 1  # but the start
-        with box.hurry():
-            uplink.wake.set()
-            await acknowledged(box, rows)
-        assert len(line.sent) == 2
-        for _ in range(80_000):
-            log({"i": 2})
-        await acknowledged(box, rows + 5_000)
-        box.close()
-        uplink.wake.set()
-        await site.settle(box)
-        sending.cancel()
-    await line.close()
