@@ -172,7 +172,11 @@ class Segment:
         self._loaded.parts = self._load(groups, wanted)
         try:
             # Not by their names: a name with a dot in it would stand for what it begins, too.
-            data = self._reader.read_row_groups(list(groups), column_indices=wanted)
+            # A thread of Arrow's own may let go of the file after this has returned, and aborts the
+            # process where the interpreter exits at that moment.
+            data = self._reader.read_row_groups(
+                list(groups), column_indices=wanted, use_threads=False
+            )
             columns = [_column(data.column(c.name), c) for c in names]
         except (pa.ArrowException, ValueError, OSError) as error:
             if self._sums is not None:

@@ -1,0 +1,36 @@
+"""Reading a sealed segment."""
+
+from __future__ import annotations
+
+import os
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pytest
+
+from asyncwb.server.history.sources import Opened
+from tests.server.history_lab import Lab
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_columns_are_decoded_on_the_thread_that_asks(
+    lab: Lab, request: pytest.FixtureRequest
+) -> None:
+    """A thread of Arrow's own lets go of what it read when nobody waits for it any more.
+
+    Where the interpreter is exiting by then, the whole process aborts.
+    """
+    run = await lab.run()
+    await lab.log(run, [(step, {f"m{n}": 1.0 for n in range(50)}) for step in range(10)])
+    await lab.set(run, state="finished")
+    while await lab.sealer().turn():
+        pass
+    (row,) = (await lab.sources.outline(run.id)).segments
+    with Opened(lab.sources) as opened:
+        segment = opened.segment(row)
+        usual = pa.cpu_count()
+        request.addfinalizer(lambda: pa.set_cpu_count(usual))
+        pa.set_cpu_count(usual + 4)  # whatever threads it has by now, it would start some more
+        threads = set(os.listdir("/proc/self/task"))
+        assert segment.table([0]).n == 10
+        assert set(os.listdir("/proc/self/task")) <= threads
