@@ -16,13 +16,13 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from operator import itemgetter
 from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+from propcache.api import cached_property
 from pyarrow import parquet
 from pyarrow.parquet.core import ParquetReader  # type: ignore[import-untyped]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncwb.wire.rows.columns import concat, empty
+from asyncwb.wire.rows.columns import Kind, Table, concat, empty
 from asyncwb.wire.rows.keys import OPEN, STEP, TIME
 from tests.wire.rows_model import Row, rows, table_of, tell, told
 
@@ -84,3 +86,26 @@ def test_a_table_without_steps_is_refused_when_they_are_asked_for() -> None:
     assert empty().n == 0 == len(empty().steps)
     assert "a" in table
     assert "b" not in table
+
+
+def test_what_a_table_works_out_holds_up_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a child that is forked meanwhile: it has the lock, and not the thread that holds it."""
+    one, other = (table_of([{STEP: step, TIME: 0.0}]) for step in (1, 2))
+    begun, go_on = threading.Event(), threading.Event()
+    dense = Table._dense
+
+    def slow(self: Table, key: str, kind: Kind) -> object:
+        if self is one:
+            begun.set()
+            assert go_on.wait(60)
+        return dense(self, key, kind)
+
+    monkeypatch.setattr(Table, "_dense", slow)
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(lambda: one.last_step)
+        try:
+            assert begun.wait(60)
+            assert threads.submit(lambda: other.last_step).result(timeout=5) == 2
+        finally:
+            go_on.set()
+        assert first.result(timeout=60) == 1
