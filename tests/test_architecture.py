@@ -133,7 +133,16 @@ PUT_OFF = {"asyncwb.engine.thread", "asyncwb.engine.summary", "asyncwb.client.li
 """The first two keep numpy and aiohttp (0.4 s of imports) off the thread that calls `init()`, the
 third what only `save()` needs."""
 
-OF_THE_ENGINE = {"aiohttp", "anyio", "numpy", "orjson", "uvloop", "xxhash", "zstandard"}
+OF_THE_ENGINE = {
+    "aiohttp",
+    "anyio",
+    "numpy",
+    "orjson",
+    "propcache",
+    "uvloop",
+    "xxhash",
+    "zstandard",
+}
 """What is installed with asyncwb, extras or not."""
 
 
