@@ -21,6 +21,7 @@ from anyio import to_thread
 from asyncwb.errors import FrameError
 from asyncwb.server.backups.stores import opened
 from asyncwb.server.config import ServerConfig
+from asyncwb.server.history import wide
 from asyncwb.server.history.segment import Segment
 from asyncwb.server.history.series import Rollup
 from asyncwb.server.objects.checksums import SegmentSums, checked
@@ -64,6 +65,8 @@ def _look(one: Inline, result: Verified) -> None:
         match one.kind:
             case "frame":
                 frames.decode(one.data)
+            case "rollup" if wide.is_values(one.data):
+                wide.check(one.data)
             case "rollup":
                 Rollup.decode(one.data)
                 result.unchecked += not Rollup.has_checksum(one.data)

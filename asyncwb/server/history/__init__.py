@@ -7,6 +7,7 @@ run_metrics    the names of what it logged
 sections       the order of metrics on the page
 points         the points of one key
 series         downsampling, and the pyramid that makes it quick
+wide           the points of segments of very many columns
 chart          one metric as a chart asks for it
 sample         some rows for many
 seal           the live tail becomes Parquet

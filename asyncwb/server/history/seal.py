@@ -32,7 +32,7 @@ from typing import Final
 
 from anyio import to_thread
 
-from asyncwb.server.history import parquet
+from asyncwb.server.history import parquet, wide
 from asyncwb.server.history.points import of_columns
 from asyncwb.server.history.rows import spread
 from asyncwb.server.history.segment import Segment
@@ -62,6 +62,8 @@ logger = logging.getLogger(__name__)
 FOLDER: Final = "segments"
 SAMPLE_ROWS: Final = 1024
 """rows of a segment that are kept aside: what samples of a whole history are made of"""
+SAMPLE_CELLS: Final = 2**21
+"""values in these rows at most: the database would hold a wide segment once more"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,22 +342,33 @@ def put_segment(
         len(data),
         SegmentSums.of(data).encode(),
         list(rollups_of(table)),
-        frames.encode(0, spread(table, SAMPLE_ROWS)),
+        frames.encode(0, sample_of(table)),
+        wide.axis_of(table) if wide.is_wide(table) else None,
     )
 
 
 def rollups_of(table: Table) -> list[tuple[str, str, bytes]]:
-    """Return (key, kinds, encoded rollup) of every key with numbers in a merged table."""
+    """Return (key, kinds, encoded rollup or values) of every key with numbers in a merged table."""
     groups: dict[str, list[Column]] = {}
     for column in table.columns:
         if column.key not in (STEP, TIME) and column.kind != JSON:
             groups.setdefault(column.key, []).append(column)
     found = []
+    as_values = wide.is_wide(table)
     for key, columns in groups.items():
-        rows = of_columns(table.steps, table.times, columns)
-        rollup = Rollup.build(rows.steps, rows.times, rows.values)
-        found.append((key, "".join(column.kind for column in columns), rollup.encode()))
+        if as_values:
+            data = wide.encode(columns, table.steps)
+        else:
+            rows = of_columns(table.steps, table.times, columns)
+            data = Rollup.build(rows.steps, rows.times, rows.values).encode()
+        found.append((key, "".join(column.kind for column in columns), data))
     return found
+
+
+def sample_of(table: Table) -> Table:
+    """Return the rows of a merged table that are kept aside for samples of a whole history."""
+    columns = sum(len(block.keys) for block in table.blocks) + len(table.texts)
+    return spread(table, max(2, min(SAMPLE_ROWS, SAMPLE_CELLS // columns)))
 
 
 def _bounded(rows: Sequence[FrameRow], size: int) -> list[FrameRow]:

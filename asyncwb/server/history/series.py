@@ -294,12 +294,8 @@ class Rollup:
     def build(cls, steps: Ints, times: Floats, values: Floats, factor: int = FACTOR) -> Rollup:
         """Summarise the points of one key, one a step: int64[n] ascending, float64[n] twice."""
         n = len(steps)
-        if n <= factor:  # a point a chunk: to open a file of 100,000 columns takes a second
-            each = points(times, values)
-            return cls(
-                0, ordered(times), steps, steps, times, times,
-                values, values, values, values, each.count, each.valid,
-            )  # fmt: skip
+        if n <= factor:  # to open a file takes longer than to read so few points here
+            return cls.of_points(steps, times, values)
         span = int(steps[-1]) - int(steps[0]) + 1 if n else 1
         shift = min(62, max(0, (span * factor // max(n, 1)).bit_length() - 1))
         chunk = steps >> shift
@@ -312,6 +308,15 @@ class Rollup:
         return cls(
             shift, ordered(times), steps[begins], steps[ends - 1], first, last,
             kept.min, kept.max, kept.mean, kept.last, kept.count, kept.valid,
+        )  # fmt: skip
+
+    @classmethod
+    def of_points(cls, steps: Ints, times: Floats, values: Floats) -> Rollup:
+        """Return the rollup of which each chunk is a point, so that nothing more is in the rows."""
+        each = points(times, values)
+        return cls(
+            0, ordered(times), steps, steps, times, times,
+            values, values, values, values, each.count, each.valid,
         )  # fmt: skip
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -18,8 +18,10 @@ from typing import Final, Generic, TypeVar
 from pyarrow.parquet import FileMetaData  # type: ignore[import-untyped]
 
 from asyncwb.errors import FrameError
+from asyncwb.server.history import wide
 from asyncwb.server.history.segment import Segment
 from asyncwb.server.history.series import Rollup
+from asyncwb.server.history.wide import Axis
 from asyncwb.server.objects.damage import DamagedError, Missing, lost
 from asyncwb.server.objects.objects import Objects
 from asyncwb.server.process.threads import READERS, Threads
@@ -124,7 +126,9 @@ class Sources:
         missing = [place for place in wanted if place not in have]
         if missing:
             data = await self.store.rollups(missing)
-            have.update(zip(data, await self.threads.run(_rollups, data.values()), strict=True))
+            of_wide = {segment for (segment, _), one in data.items() if wide.is_values(one)}
+            axes = await self.store.axes(sorted(of_wide)) if of_wide else {}
+            have.update(await self.threads.run(_rollups, data, axes))
         for place, rollup in have.items():
             if rollup is not None:
                 self._rollups[place] = rollup
@@ -201,13 +205,19 @@ class Opened:
         return self._segments[row.id]
 
 
-def _rollups(data: Iterable[bytes]) -> list[Rollup | None]:
-    return [_rollup(one) for one in data]
+def _rollups(
+    data: Mapping[tuple[int, str], bytes], axes: Mapping[int, bytes]
+) -> dict[tuple[int, str], Rollup | None]:
+    sound: dict[int, Axis] = {}
+    for segment, one in axes.items():
+        with suppress(FrameError):
+            sound[segment] = Axis.decode(one)
+    return {place: _rollup(one, sound.get(place[0])) for place, one in data.items()}
 
 
-def _rollup(data: bytes) -> Rollup | None:
+def _rollup(data: bytes, axis: Axis | None) -> Rollup | None:
     try:
-        return Rollup.decode(data)
+        return wide.decode(data, axis) if wide.is_values(data) else Rollup.decode(data)
     except ValueError as error:
         log.error("a rollup is damaged, and is made anew from the rows for each chart: %s", error)
         return None

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.documents import Bytes
 from asyncwb.server.store.schema import (
+    AXIS,
     SAMPLE,
     blobs,
     frames,
@@ -28,6 +29,8 @@ from asyncwb.server.store.schema import (
 )
 
 _AT_ONCE: Final = 200
+_FRAMES: Final = {SAMPLE: "the sample", AXIS: "the axis"}
+"""what stands as a frame among rollups"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,10 @@ async def inline(database: Database) -> AsyncIterator[Inline]:
     async for row in _pages(database, _frames_after):
         yield Inline(f"frame {row.id} of run {row.run_id}", "frame", row.data)
     async for row in _pages(database, _rollups_after):
-        sample = row.kind == SAMPLE
-        what = "the sample" if sample else f"the rollup of {row.key!r}"
-        yield Inline(
-            f"{what} of segment {row.segment_id}", "frame" if sample else "rollup", row.data
-        )
+        what = _FRAMES.get(row.kind)
+        kind: Literal["frame", "rollup"] = "rollup" if what is None else "frame"
+        place = f"{what or f'the rollup of {row.key!r}'} of segment {row.segment_id}"
+        yield Inline(place, kind, row.data)
     async for row in _pages(database, _lines_after):
         place = f"lines {row.first} to {row.first + row.count - 1} of {row.stream!r}"
         yield Inline(f"{place} of run {row.run_id}", "lines", row.data)

@@ -325,6 +325,8 @@ segments = Table(
 
 SAMPLE: Final = "sample"
 """the kind under which a segment's sample of rows stands among its rollups"""
+AXIS: Final = "axis"
+"""the kind under which the steps and times of a wide segment's rows do"""
 
 rollups = Table(
     "rollups",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow.parquet.core import ParquetReader  # type: ignore[import-untyped]
 from sqlalchemy import delete, event
 
-from asyncwb.server.history import chart, segment, series
+from asyncwb.server.history import chart, segment, series, wide
 from asyncwb.server.history.chart import AXES, Query
 from asyncwb.server.history.series import Buckets
 from asyncwb.server.history.sources import Sources
@@ -33,6 +33,7 @@ VALUES = st.one_of(
     st.floats(-1e6, 1e6),
     st.booleans(),
     st.sampled_from([math.nan, math.inf]),
+    st.none(),  # a row that lacks the key
 )
 PARTS = st.lists(
     st.tuples(
@@ -81,14 +82,30 @@ async def seal_all(lab: Lab) -> None:
     max_examples=80,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(parts=PARTS, buckets=st.integers(1, 30), lo=BOUND, hi=BOUND, ended=st.booleans())
+@given(
+    parts=PARTS,
+    buckets=st.integers(1, 30),
+    lo=BOUND,
+    hi=BOUND,
+    ended=st.booleans(),
+    is_wide=st.booleans(),
+)
 def test_any_rows_sealed_anywhere_are_charted_as_the_rows_themselves(
-    in_lab: InLab, parts: list[Any], buckets: int, lo: int | None, hi: int | None, ended: bool
+    in_lab: InLab,
+    parts: list[Any],
+    buckets: int,
+    lo: int | None,
+    hi: int | None,
+    ended: bool,
+    is_wide: bool,
 ) -> None:
     async def check(lab: Lab) -> None:
         run, logged = await lab.run(), list[Row]()
         for first, gap, values, sealed in parts:
-            rows: list[Row] = [(first + i * gap, {"a.b/é": v}) for i, v in enumerate(values)]
+            rows: list[Row] = [
+                (first + i * gap, {"b": 1} if v is None else {"a.b/é": v})
+                for i, v in enumerate(values)
+            ]
             await lab.log(run, rows)
             logged += rows
             if sealed:
@@ -110,7 +127,9 @@ def test_any_rows_sealed_anywhere_are_charted_as_the_rows_themselves(
                 np.testing.assert_equal(answer.last[-1], model.last[-1])
         await seal_all(lab)
 
-    in_lab(check)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wide, "_COLUMNS", 1 if is_wide else 2**14)
+        in_lab(check)
 
 
 def wave(first: int, n: int) -> list[Row]:
@@ -205,16 +224,21 @@ async def test_keys_that_no_index_takes_are_charted(lab: Lab) -> None:
 
 
 @pytest.mark.anyio
-async def test_few_points_need_no_file(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("columns", [1, 2**14])
+async def test_few_points_need_no_file_nor_many_of_a_segment_that_is_wide(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(wide, "_COLUMNS", columns)
+    n = 20 if columns > 1 else 500
     run = await lab.run()
-    logged = wave(0, 20) + [(10_000 + 7 * i, {"loss": float(i)}) for i in range(20)]
+    logged = wave(0, n) + [(10_000 + 7 * i, {"loss": float(i)}) for i in range(20)]
     await lab.log(run, logged)
     await seal_all(lab)
     monkeypatch.setattr(Sources, "open", None)
     for axis in AXES:
-        query = Query("loss", axis, 100, began=BEGAN)
+        query = Query("loss", axis, 1_000, began=BEGAN)
         same(await ask(lab, run, query), expected(logged, query))
-    zoom = Query("loss", "_step", 100, 5.0, 10_100.0)
+    zoom = Query("loss", "_step", 1_000, 5.0, 10_100.0)
     same(await ask(lab, run, zoom), expected(logged, zoom))
 
 

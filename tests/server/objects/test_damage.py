@@ -16,7 +16,9 @@ import pytest
 from pyarrow import parquet as arrow  # type: ignore[import-untyped]
 from sqlalchemy import select, update
 
-from asyncwb.server.history import chart, parquet, rows
+from asyncwb.server.backups import verify
+from asyncwb.server.backups.verify import Verified
+from asyncwb.server.history import chart, parquet, rows, wide
 from asyncwb.server.history.chart import Query
 from asyncwb.server.history.rows import Selection
 from asyncwb.server.history.sources import Sources
@@ -24,6 +26,7 @@ from asyncwb.server.http.state import STATE
 from asyncwb.server.intake import lines
 from asyncwb.server.objects.damage import Missing
 from asyncwb.server.store import schema
+from asyncwb.server.store.inventory import inline
 from asyncwb.server.store.runs.segments import RunRef
 from asyncwb.wire.rows import frames
 from tests.client.query.test_api import api_of
@@ -149,23 +152,34 @@ async def test_a_damaged_frame_costs_its_own_rows(lab: Lab) -> None:
     assert (await lab.counts(run))[0] == 3
 
 
-async def test_a_damaged_rollup_is_made_anew(lab: Lab) -> None:
-    run, _ = await sealed(lab, n=2_000)
+@pytest.mark.parametrize(("columns", "damaged"), [(2**14, "loss"), (1, "loss"), (1, "")])
+async def test_a_damaged_rollup_is_made_anew(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, columns: int, damaged: str
+) -> None:
+    """Of a wide segment the values of a key, or (under no key) its rows' steps and times."""
+    monkeypatch.setattr(wide, "_COLUMNS", columns)
+    run, _ = await sealed(lab, n=1_000)
     query = Query("loss", "_step", 10, began=BEGAN)
     (intact,) = await chart.read(Sources(lab.store, lab.objects), run.id, [query])
     table = schema.rollups
-    mine = table.c.key == "loss"
+    mine = (table.c.key == damaged) & (table.c.kind != schema.SAMPLE)
     async with lab.database.transaction() as connection:
         data = bytearray((await connection.execute(select(table.c.data).where(mine))).scalar_one())
-        for place in range(0, len(data), 17):
-            wrong = bytearray(data)
-            wrong[place] ^= 1
+    for place in range(0, len(data), len(data) // 8):
+        wrong = bytearray(data)
+        wrong[place] ^= 1
+        async with lab.database.transaction() as connection:
             await connection.execute(update(table).where(mine).values(data=bytes(wrong)))
-    (anew,) = await chart.read(Sources(lab.store, lab.objects), run.id, [query])
-    before, after = intact.buckets, anew.buckets
-    assert not anew.missing
-    assert after.max.tolist() == before.max.tolist()
-    assert after.count.tolist() == before.count.tolist()
+        (anew,) = await chart.read(Sources(lab.store, lab.objects), run.id, [query])
+        before, after = intact.buckets, anew.buckets
+        assert not anew.missing
+        assert after.max.tolist() == before.max.tolist()
+        assert after.count.tolist() == before.count.tolist()
+        found = Verified()
+        async for one in inline(lab.database):
+            verify._look(one, found)
+        (problem,) = found.problems
+        assert ("the rollup of 'loss'" if damaged else "the axis") in problem
 
 
 async def test_sealing_goes_on_beside_a_damaged_segment(lab: Lab) -> None:

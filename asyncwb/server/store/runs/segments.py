@@ -20,7 +20,7 @@ from asyncwb.server.store.claims import Claim, Claims, ConflictError
 from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.dropped import drop, known
 from asyncwb.server.store.records import NewFrame, RunKey
-from asyncwb.server.store.schema import SAMPLE, frames, projects, rollups, runs, segments
+from asyncwb.server.store.schema import AXIS, SAMPLE, frames, projects, rollups, runs, segments
 
 _LONGEST_KEY: Final = 500
 _AT_ONCE: Final = 500
@@ -118,9 +118,11 @@ class NewSegment:
     size: int
     checksums: bytes
     rollups: Sequence[tuple[str, str, bytes]]
-    """(key, kinds, encoded rollup)"""
+    """(key, kinds, encoded rollup, or of a wide one the key's values)"""
     sample: bytes
     """some of its rows, evenly spread, as a frame"""
+    axis: bytes | None = None
+    """of a wide one: the steps and times of its rows, as a frame"""
 
 
 class Segments:
@@ -222,7 +224,7 @@ class Segments:
                     statement = select(rollups.c.segment_id, rollups.c.key, rollups.c.data).where(
                         rollups.c.segment_id.in_(ids),
                         rollups.c.key.in_(some),
-                        rollups.c.kind != SAMPLE,
+                        rollups.c.kind.not_in((SAMPLE, AXIS)),
                     )
                     for segment, key, data in await connection.execute(statement):
                         if (segment, key) in stored:
@@ -231,11 +233,18 @@ class Segments:
 
     async def samples(self, segment_ids: Sequence[int]) -> dict[int, bytes]:
         """Return the encoded samples of segments; one sealed by an older server has none."""
+        return await self._of_segments(segment_ids, SAMPLE)
+
+    async def axes(self, segment_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return the encoded axes of segments, of those that are wide."""
+        return await self._of_segments(segment_ids, AXIS)
+
+    async def _of_segments(self, segment_ids: Sequence[int], kind: str) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
         async with self._database.connect() as connection:
             for some in batches(segment_ids, _AT_ONCE):
                 statement = select(rollups.c.segment_id, rollups.c.data).where(
-                    rollups.c.segment_id.in_(some), rollups.c.key == "", rollups.c.kind == SAMPLE
+                    rollups.c.segment_id.in_(some), rollups.c.key == "", rollups.c.kind == kind
                 )
                 found.update(
                     (row.segment_id, row.data) for row in await connection.execute(statement)
@@ -380,6 +389,8 @@ async def insert_segment(
     inserted = (await connection.execute(statement)).inserted_primary_key
     assert inserted is not None
     found = [*new.rollups, ("", SAMPLE, new.sample)]
+    if new.axis is not None:
+        found.append(("", AXIS, new.axis))
     rows = [
         {"segment_id": inserted[0], "key": _indexed(key), "kind": kind, "data": data}
         for key, kind, data in found
