@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,24 @@ def test_one_row_is_spoken_of_in_the_singular(
     log_offline("one", 1)
     assert "one: 1 row (" in cli("status").stdout
     assert "one: 1 row sent" in cli("sync").stdout
+
+
+def test_who_is_no_server_of_ours_is_named(
+    cli: Cli, environ: dict[str, str], log_offline: Callable[[str, int], Path]
+) -> None:
+    log_offline("one", 1)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as stranger:
+        url = f"http://127.0.0.1:{stranger.server_port}"
+        serving = threading.Thread(target=stranger.serve_forever)
+        serving.start()
+        try:
+            environ |= {"ASYNCWB_BASE_URL": url, "ASYNCWB_API_KEY": "k" * 40}
+            done = cli("sync")
+        finally:
+            stranger.shutdown()
+            serving.join()
+    assert done.returncode == 1
+    assert f"0 rows sent; failed: {url} answered HTTP 501" in done.stdout
 
 
 def test_nothing_to_send(cli: Cli) -> None:

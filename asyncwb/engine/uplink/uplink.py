@@ -506,8 +506,10 @@ class Uplink:
         """Say what went wrong with a request; returns the seconds to wait."""
         where = self._address.url if self._address else "the embedded server"
         reason = judged.reason
+        if reason.startswith("HTTP "):
+            reason = f"{where} answered {reason}"
         if judged.action is Action.AUTH:
-            reason = f"{where} does not accept the API key ({reason.rstrip('.')})"
+            reason = f"{where} does not accept the API key ({judged.reason.rstrip('.')})"
             if self._address is not None and not isinstance(self._where, Embedded):
                 reason += f"; {key_advice(where, self._address.key)}"
         for box, _ in batch:
@@ -521,12 +523,12 @@ class Uplink:
             self._say("auth", f"{reason}.")
         elif judged.action is Action.FATAL:
             if len(batch) == 1:
-                self._refuse(batch[0][0], judged.reason)
+                self._refuse(batch[0][0], reason)
             self._alone = len(batch) > 1
             return 0.0
         else:
             goes_on = " The run goes on." if any(not box.found for box, _ in batch) else ""
-            self._say("unreachable", f"{judged.reason}.{goes_on}")
+            self._say("unreachable", f"{reason}.{goes_on}")
         return self._backoff.next_wait(judged.delay_hint)
 
     def _get_stuck(self, batch: Batch, *, lasting: bool = True) -> None:
