@@ -1,9 +1,9 @@
 """Bringing runs of other trackers into an asyncwb server: what all sources share.
 
     source                      a log, a folder of event files, another server
-      parts -> items            in an order that is the same each time   (`import_items`)
+      parts -> items            in an order that is the same each time   (`items`)
     here                        numbers them, sends what the server lacks, says what came over
-      target                    ingest, files, lines                     (`import_target`)
+      target                    ingest, files, lines                     (`target`)
 
 An import may be interrupted anywhere and run again. Each part of a run has a writer of its own,
 named after what is in it, so the server knows which numbers it has; what ends the run is said by

@@ -29,8 +29,6 @@ from typing import Final, NamedTuple, SupportsIndex, get_args
 from asyncwb.errors import ArgumentError, LogTypeError, StepError
 from asyncwb.typing import StepPolicy
 
-"""What becomes of a row whose step lies behind the counter."""
-
 STEP_MIN: Final = -(2**63)
 STEP_MAX: Final = 2**62
 """The largest step that can be given: rows without one, which count on from it, fit 64 bits for

@@ -38,11 +38,10 @@ class Journal:
     """The segments of one writer, oldest first; the last one is being written.
 
     Mutable state, guarded by `lock` (never held while a row is packed, nor by the engine while the
-    disk is at work): `segments`; `spares`, made
-    ahead, ascending, all behind them; `_used`, how many segments were started since spares were
-    made; `next_index`, `next_capacity`, and `_gaps`: [first, end) of the sequence numbers that went
-    with dropped segments, ascending. `_named`: how often a file was made under a name; of how many
-    of these the disk has the name: `_synced_names`.
+    disk is at work): `segments`; `spares`, made ahead, ascending, all behind them; `_used`, how
+    many segments were started since spares were made; `_next_index`, `_next_capacity`, and `_gaps`:
+    [first, end) of the sequence numbers that went with dropped segments, ascending. `_named`: how
+    often a file was made under a name; of how many of these the disk has the name: `_synced_names`.
     `_making` is held while spares are made; `log()` never asks for it.
     """
 

@@ -38,7 +38,7 @@ class Segment:
     """One file of the journal.
 
     Mutable state: `count` (sequence numbers inside), `events` (how many of them are no rows), `end`
-    (bytes used) and `closed`, all set by the inbox with its token; the reader looks at them without
+    (bytes used) and `closed`, all set by the inbox with its lock; the reader looks at them without
     it and at worst sees a little less. `synced` (bytes that are on the disk) and `_refused` (why
     the disk did not take them) are written by whoever syncs.
     """

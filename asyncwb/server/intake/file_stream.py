@@ -1,7 +1,8 @@
 """POST /files/{entity}/{project}/{run}/file_stream: what W&B clients log, into our own tables.
 
     read and check the body, make columns           in a thread, before any lock is taken
-    which lines are new (`spans`), fold, merge      in a thread, from what was read (`run_changes`)
+    which lines are new (`line_ranges`)             in a thread, from what was read (`run_changes`)
+    fold, merge                                     in the same thread
     one transaction: lock the run -> where it is still that: frames, summary, state, lines of
                      console and system metrics
     commit -> publish to the live page -> answer {} or {"stopped": true}

@@ -1,6 +1,6 @@
 """POST /api/v1/ingest: rows come in, and are acknowledged once they are committed.
 
-    wait for the sender's request before this one to be at work (`lanes`)
+    wait for the sender's request before this one to be at work (`request_order`)
     check and decode every frame     in a thread, before any lock is taken
     wait until that request has ended
     judge and fold (`run_changes`)   in a thread, from what the runs were when they were read

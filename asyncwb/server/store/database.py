@@ -3,7 +3,7 @@
 SQLite runs in WAL mode with synchronous=FULL: a commit has reached the disk when it returns.
 Writers take turns before they reach the database: in one process by a lock of the loop (waiting on
 it costs no thread and no retry), across processes by BEGIN IMMEDIATE and the busy timeout.
-PostgreSQL locks rows (`for_update`).
+PostgreSQL locks rows (`with_for_update`).
 """
 
 from __future__ import annotations

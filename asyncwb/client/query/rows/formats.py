@@ -22,8 +22,6 @@ from asyncwb.wire.picking import even, extremes, including
 from asyncwb.wire.rows.columns import FLOAT, INT, JSON, Column, Table, concat
 from asyncwb.wire.rows.keys import OPEN, SYSTEM, display, escape, shown
 
-"""What every row has."""
-
 _EXACT: Final = 2**53
 _SMALL: Final = 10_000
 _URL_ROOM: Final = 4000
