@@ -29,7 +29,7 @@ from asyncwb.server.http.state import STATE, State
 from asyncwb.server.intake import file_stream, ingest
 from asyncwb.server.intake.crash import watching
 from asyncwb.server.live.feed import Hub
-from asyncwb.server.live.other_servers import talking
+from asyncwb.server.live.other_servers import exchanging
 from asyncwb.server.objects import files
 from asyncwb.server.objects.objects import OBJECTS
 from asyncwb.server.people import people
@@ -240,5 +240,5 @@ async def _end_of_requests(app: web.Application) -> AsyncIterator[None]:
 
 async def _other_servers(app: web.Application) -> AsyncIterator[None]:
     state = app[STATE]
-    async with talking(state.database, state.hub, state.users, app[TASKS]):
+    async with exchanging(state.database, state.hub, state.users, app[TASKS]):
         yield

@@ -39,8 +39,8 @@ class Outbox:
         folder: where a speaker may leave what it has to remember; None: nowhere.
         aside: takes what fits no request; None: then the writer is refused.
         found: some other process has written this journal, or still writes it (`live`).
-        say: prints one line for the user, the first time it is called with a topic; None: nobody
-            wants to hear of this run.
+        say: prints one line for the user, the first time it is called with a topic; None: nothing
+            is said of this run.
         written: tells one past the last sequence number that there is; None: nobody knows before
             all is read.
 

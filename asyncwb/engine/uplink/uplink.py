@@ -585,7 +585,7 @@ class Uplink:
         box.say("refused", f"the server refuses the {_path(box)}: {reason}.")
 
     def _say(self, topic: str, text: str) -> None:
-        """Say what concerns all runs: one of them does, for those that have not heard it yet."""
+        """Say what concerns all runs: one of them does, for those that have not been told yet."""
         untold = [box for box in self.outboxes if topic not in box.told]
         for box in untold:
             box.told.add(topic)

@@ -24,7 +24,7 @@ from asyncwb.server.store.people.users import Users
 
 PAUSE: Final = 0.05
 """seconds for which changes are collected before they are told"""
-_HEARING: Final = "hearing other servers"
+_LISTENING: Final = "listening to other servers"
 _PATIENCE: Final = 1.0
 _RUNS: Final = 350
 """ids of a message: 20 digits and a comma each"""
@@ -33,7 +33,8 @@ _RUNS: Final = 350
 class OtherServers:
     """Tells the others what this process changed, and takes what they tell; as tasks do, in turns.
 
-    Mutable state: `_runs` and `_people`, what is still to be told; `_news`, set when there is some.
+    Mutable state: `_runs` and `_people`, what is still to be told; `_changed`, set when there is
+    some.
     """
 
     def __init__(self, notifications: Notifications, hub: Hub, users: Users, tasks: Tasks) -> None:
@@ -44,24 +45,24 @@ class OtherServers:
         self._me = uuid.uuid4().hex[:12]
         self._runs: set[int] = set()
         self._people = False
-        self._news = anyio.Event()
+        self._changed = anyio.Event()
 
     def runs_changed(self, run_ids: Iterable[int]) -> None:
         """Note runs that this process has changed."""
         self._runs.update(run_ids)
-        self._news.set()
+        self._changed.set()
 
     def people_changed(self) -> None:
         """Note that this process has changed a key, a role or an account."""
         self._people = True
-        self._news.set()
+        self._changed.set()
 
     async def tell(self) -> float:
-        """Wait for news and tell them (a task's turn)."""
-        await self._news.wait()
+        """Wait for changes and tell them (a task's turn)."""
+        await self._changed.wait()
         await anyio.sleep(PAUSE)
-        self._news = anyio.Event()
-        await self._tell_news()
+        self._changed = anyio.Event()
+        await self._tell_changes()
         return 0.0
 
     async def tell_rest(self) -> None:
@@ -71,7 +72,7 @@ class OtherServers:
             if left:
                 await self._notifications.tell(left)
 
-    async def _tell_news(self) -> None:
+    async def _tell_changes(self) -> None:
         runs, self._runs = self._runs, set()
         people, self._people = self._people, False
         try:
@@ -79,7 +80,7 @@ class OtherServers:
         except BaseException:
             self._runs |= runs
             self._people |= people
-            self._news.set()
+            self._changed.set()
             raise
 
     def _messages(self, runs: set[int], *, people: bool) -> Iterator[str]:
@@ -89,10 +90,10 @@ class OtherServers:
         if people:
             yield json.dumps({"from": self._me, "people": True})
 
-    async def hear(self) -> float:
+    async def listen(self) -> float:
         """Listen until the connection is lost (a task's turn)."""
-        async with self._notifications.heard(self._take) as lost:
-            self._tasks.well(_HEARING)
+        async with self._notifications.listening(self._take) as lost:
+            self._tasks.well(_LISTENING)
             # What was told before anybody listened here.
             self._hub.wake(self._hub.runs)
             self._users.changed(elsewhere=True)
@@ -114,8 +115,10 @@ class OtherServers:
 
 
 @asynccontextmanager
-async def talking(database: Database, hub: Hub, users: Users, tasks: Tasks) -> AsyncIterator[None]:
-    """Tell other servers and hear them for the length of the block; SQLite has no others."""
+async def exchanging(
+    database: Database, hub: Hub, users: Users, tasks: Tasks
+) -> AsyncIterator[None]:
+    """Exchange changes with other servers for the length of the block; SQLite has no others."""
     if database.is_sqlite:
         yield
         return
@@ -123,7 +126,7 @@ async def talking(database: Database, hub: Hub, users: Users, tasks: Tasks) -> A
     hub.tell, users.tell = others.runs_changed, others.people_changed
     async with (
         tasks.keep("telling other servers", others.tell, after=0.0),
-        tasks.keep(_HEARING, others.hear, after=0.0),
+        tasks.keep(_LISTENING, others.listen, after=0.0),
     ):
         yield
     await others.tell_rest()

@@ -1,7 +1,7 @@
 """What the servers of one PostgreSQL tell each other, over PostgreSQL itself (LISTEN, NOTIFY).
 
-Best effort: who is not listening at the moment hears nothing, so nothing may depend on it. A SQLite
-database has one server, and nobody to tell.
+Best effort: who is not listening at the moment is told nothing, so nothing may depend on it. A
+SQLite database has one server, and nobody to tell.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST: Final = 7_900
 """bytes of a message; PostgreSQL takes less than 8,000"""
 _CHANNEL: Final = "asyncwb"
 _ALIVE: Final = 15.0
-"""seconds of silence after which the connection is tried: of a host that is gone nobody hears"""
+"""seconds of silence after which the connection is tried: of a host that is gone nothing comes"""
 _PATIENCE: Final = 10.0
 
 
@@ -36,7 +36,7 @@ class _Connection(Protocol):
 
 
 class Notifications:
-    """Tells and hears. `heard` has a connection of its own for as long as it listens."""
+    """Tells and listens; `listening` has a connection of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class Notifications:
                 await connection.execute(select(func.pg_notify(_CHANNEL, message)))
 
     @asynccontextmanager
-    async def heard(
+    async def listening(
         self, take: Callable[[str], None]
     ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
         """Listen for the length of the block; `take` is called with every message, on the loop.
@@ -57,14 +57,14 @@ class Notifications:
         """
         lost = anyio.Event()
 
-        def hear(_connection: object, _pid: int, _channel: str, message: str) -> None:
+        def receive(_connection: object, _pid: int, _channel: str, message: str) -> None:
             take(message)
 
         async with self._database.own_connection() as connection:
             raw = await connection.get_raw_connection()
             driver = cast("_Connection", raw.driver_connection)
             driver.add_termination_listener(lambda _connection: lost.set())
-            await driver.add_listener(_CHANNEL, hear)
+            await driver.add_listener(_CHANNEL, receive)
 
             async def end() -> None:
                 while not lost.is_set():

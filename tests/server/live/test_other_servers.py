@@ -157,7 +157,7 @@ async def test_who_could_not_listen_for_a_while_fails_no_more_once_it_listens(
         await log()
         assert await rows_told() == 3
     failing, metrics = await asyncio.to_thread(two[1].call, told)
-    assert 'asyncwb_task_failures_total{task="hearing other servers"} 2' in metrics
+    assert 'asyncwb_task_failures_total{task="listening to other servers"} 2' in metrics
     assert failing == []
 
 

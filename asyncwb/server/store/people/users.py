@@ -90,7 +90,7 @@ class Users:
     """Accounts and their secrets. Every method is one short transaction or read.
 
     `changes` grows with whatever may change who a key stands for, or what that user may do: who
-    remembers users compares it. Changes by other processes count once they are heard of. `tell` is
+    remembers users compares it. Changes by other processes count once they are told of. `tell` is
     called with every change of this process.
     """
 
