@@ -1,7 +1,7 @@
 """A store: a database and the objects that it names, which belong together.
 
 An id stands in both. A database knows its own; so a server whose `--objects` are another one's is
-refused at start, before it serves what is not there, or sweeps away what it does not know.
+refused at start, before it serves what is not there, or collects what it does not know.
 
 A store without an id (a new one, or one that an older release made) gets one. That is only done
 where nothing speaks against it: objects that a database names are there, and a database that names

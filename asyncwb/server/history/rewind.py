@@ -147,7 +147,7 @@ class Rewinds:
             )
             await self._swap(claim, path, cut, run_id)
         except UncertainCommitError:
-            raise  # the new files may be a part of the run by now; if not, they are swept
+            raise  # the new files may be a part of the run by now; if not, they are collected
         except Exception as error:
             await self._delete([new.path for new, _ in cut.new])
             if isinstance(error, CutShortError):

@@ -6,7 +6,7 @@ and replaces them by one file with rollups. The order of its steps is what makes
 
     1. claim the run, so that only one task of one server process works on it
     2. read frames, build the file                      a crash here: nothing has changed
-    3. put the file in the object store, under a new name    here: an orphan, swept later
+    3. put the file in the object store, under a new name    here: an orphan, collected later
     4. ONE transaction: check the claim, delete exactly those frames and segments, insert the
        segment and its rollups                          here: the database undoes it
 
@@ -241,7 +241,7 @@ class Sealer:
         try:
             await self._store.replace(tail.run_id, claim, self._clock(), sealed, absorbed, new)
         except UncertainCommitError:
-            raise  # it may be a part of the run by now; if not, it is swept
+            raise  # it may be a part of the run by now; if not, it is collected
         except Exception:
             if new is not None:  # nothing of it was committed: nobody will ever read it
                 await to_thread.run_sync(self._objects.delete, new.path)

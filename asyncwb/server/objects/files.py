@@ -183,7 +183,7 @@ async def _discard(objects: Objects, name: str) -> None:
     try:
         await to_thread.run_sync(objects.delete, name)
     except (OSError, BaseError) as error:
-        log.warning("an object stays until it is swept: %s", error)
+        log.warning("an object stays until it is collected: %s", error)
 
 
 def mimetype(name: str) -> str | None:
@@ -269,7 +269,7 @@ async def _upload(request: web.Request, file_id: int) -> None:
         stored = Content(name, size, body.sha256(), body.md5(), body.checksums())
         kept = await state.files.put(file_id, stored, state.clock())
     except UncertainCommitError:
-        raise  # the file may point to it by now; if not, it is swept
+        raise  # the file may point to it by now; if not, it is collected
     except Exception:
         await _discard(objects, name)
         raise
