@@ -22,6 +22,7 @@ from asyncwb.server.http.state import State
 from asyncwb.server.store.people.users import Role, User
 from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.runs.projects import StoredProject
+from asyncwb.server.store.texts import is_storable
 
 __all__ = [
     "Action",
@@ -36,7 +37,6 @@ __all__ = [
     "require_project",
     "require_run",
     "run_not_found",
-    "storable",
 ]
 
 
@@ -117,7 +117,7 @@ async def require_project(
             allowed.
     """
     entity = entity or user.entity
-    found = await state.projects.find(entity, project) if storable(entity, project) else None
+    found = await state.projects.find(entity, project) if is_storable(entity, project) else None
     if found is None or not may(user, Action.READ, entity, found.visibility):
         raise project_not_found(entity, project)
     if not may(user, action, entity, found.visibility):
@@ -141,7 +141,7 @@ async def require_run(state: State, user: User, action: Action, path: RunKey) ->
             allowed.
     """
     path = path if path.entity else path._replace(entity=user.entity)
-    found = await state.projects.locate_run(path) if storable(*path) else None
+    found = await state.projects.locate_run(path) if is_storable(*path) else None
     if found is None or not may(user, Action.READ, path.entity, found.visibility):
         raise run_not_found(path)
     if not may(user, action, path.entity, found.visibility):
@@ -177,11 +177,6 @@ class Watcher:
         except ApiError:
             return False
         return True
-
-
-def storable(*names: str) -> bool:
-    """Tell whether databases could hold these names: no NUL in them, no lone surrogates."""
-    return not any("\0" in name or name.encode(errors="ignore").decode() != name for name in names)
 
 
 def project_not_found(entity: str, project: str) -> ApiError:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from asyncwb.server.http.access import Action, forbidden, may, readable, require_admin, storable
+from asyncwb.server.http.access import Action, forbidden, may, readable, require_admin
 from asyncwb.server.http.auth import new_token
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import State
 from asyncwb.server.store.people.keys import StoredKey
 from asyncwb.server.store.people.users import TakenError, User
+from asyncwb.server.store.texts import is_storable
 
 MAX_PAGE: Final = 1000
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -38,7 +39,7 @@ async def find_user(state: State, viewer: User, name: str) -> User:
         ApiError: 404, also for somebody whom the viewer does not see: neither the viewer nor in
             one of the viewer's teams.
     """
-    found = await state.users.find(name) if storable(name) else None
+    found = await state.users.find(name) if is_storable(name) else None
     if found is None or not sees(viewer, found):
         raise ApiError(404, "user_not_found", f"There is no user {name!r}. Check the name.")
     return found
@@ -61,7 +62,7 @@ async def list_users(
         limit: users at most.
         after: the id before the first; page through by the last id of a page.
     """
-    if search is not None and not storable(search):
+    if search is not None and not is_storable(search):
         return []
     sharing = readable(viewer)
     return await state.users.page(search=search, sharing=sharing, limit=limit, after=after)
@@ -241,7 +242,7 @@ def checked_text(text: str | None, what: str) -> str | None:
     Raises:
         ApiError: 400 for one that is too long or has a NUL in it.
     """
-    if text is not None and (len(text) > _LONGEST_TEXT or not storable(text)):
+    if text is not None and (len(text) > _LONGEST_TEXT or not is_storable(text)):
         raise refused(f"The {what} must have at most {_LONGEST_TEXT} characters, and no NUL.")
     return text
 

@@ -16,7 +16,6 @@ from asyncwb.server.http.access import (
     may,
     readable,
     require_admin,
-    storable,
 )
 from asyncwb.server.http.auth import new_token
 from asyncwb.server.http.errors import ApiError
@@ -32,6 +31,7 @@ from asyncwb.server.people.accounts import (
 from asyncwb.server.store.people.invitations import GoneError, Invitation
 from asyncwb.server.store.people.teams import Entity, LastAdminError, Member
 from asyncwb.server.store.people.users import TakenError, User
+from asyncwb.server.store.texts import is_storable
 
 INVITATION_LIFETIME: Final = 7 * 86400.0
 
@@ -42,7 +42,7 @@ async def require_team(state: State, viewer: User, action: Action, name: str) ->
     Raises:
         ApiError: 404 where there is none or the viewer is not in it, 403.
     """
-    known = may(viewer, Action.READ, name) and storable(name)
+    known = may(viewer, Action.READ, name) and is_storable(name)
     team = await state.teams.find(name) if known else None
     if team is None or team.kind != "team":
         raise ApiError(404, "team_not_found", f"There is no team {name!r}. Check the name.")
@@ -115,7 +115,7 @@ async def set_member(state: State, viewer: User, team: str, name: str, role: Rol
     """
     found = await require_team(state, viewer, Action.MANAGE, team)
     # A team's admin may name anybody; of who was not named nothing is told.
-    user = await state.users.find(name) if storable(name) else None
+    user = await state.users.find(name) if is_storable(name) else None
     if user is None:
         raise ApiError(404, "user_not_found", f"There is no user {name!r}. Invite them instead.")
     if user.service:
@@ -141,7 +141,7 @@ async def remove_member(state: State, viewer: User, team: str, name: str) -> Non
     """
     action = Action.READ if name == viewer.name and not viewer.service else Action.MANAGE
     found = await require_team(state, viewer, action, team)
-    user = await state.users.find(name) if storable(name) else None
+    user = await state.users.find(name) if is_storable(name) else None
     try:
         keep = not viewer.admin
         gone = user and await state.teams.remove_member(found.id, user.id, keep_admin=keep)

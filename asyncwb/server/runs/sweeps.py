@@ -19,7 +19,7 @@ from typing import Final
 
 from anyio import to_thread
 
-from asyncwb.server.http.access import Action, require_project, storable
+from asyncwb.server.http.access import Action, require_project
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import State
 from asyncwb.server.people.accounts import checked_text
@@ -29,6 +29,7 @@ from asyncwb.server.runs.sweep_config import SweepConfigError, read
 from asyncwb.server.store.people.users import User
 from asyncwb.server.store.queries.query import MAX_PAGE, RunQuery
 from asyncwb.server.store.runs.sweeps import StoredSweep
+from asyncwb.server.store.texts import is_storable
 
 _MOVES: Final[Mapping[str, tuple[str, ...]]] = {
     "PENDING": ("RUNNING", "FINISHED", "CANCELED"),
@@ -81,7 +82,7 @@ async def create_sweep(
         raise _refused("A new sweep needs a `config`.")
     columns, warnings = await _columns(edit)
     named = (entity or user.entity, project)
-    renamed = await state.projects.find(*named) if storable(*named) else None
+    renamed = await state.projects.find(*named) if is_storable(*named) else None
     project = project if renamed is None else renamed.name
     found, _ = await create_project(state, user, entity, project)
     name = "".join(secrets.choice(_LETTERS) for _ in range(_NAME_LENGTH))
@@ -124,7 +125,7 @@ async def require_sweep(state: State, user: User, action: Action, name: SweepNam
         ApiError: 404 where there is none or the user may not read it, 403.
     """
     project = await require_project(state, user, action, name.entity, name.project)
-    sweep = await state.sweeps.find(project.id, name.sweep) if storable(name.sweep) else None
+    sweep = await state.sweeps.find(project.id, name.sweep) if is_storable(name.sweep) else None
     if sweep is None:
         raise sweep_not_found(name.sweep)
     return sweep

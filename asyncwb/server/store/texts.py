@@ -41,3 +41,8 @@ def re2_search(pattern: str, text: str | None) -> bool:
 def storable(text: str) -> str:
     """Return text that both databases can hold: no NUL, no lone surrogates."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def is_storable(*texts: str) -> bool:
+    """Tell whether both databases can hold the texts as they are."""
+    return all(storable(text) == text for text in texts)
