@@ -257,7 +257,7 @@ def _hyperparameters(content: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in Message(content).message(3).messages(1):
         value = entry.message(2)
-        name = "_wandb_" if entry.text(1) == "_wandb" else entry.text(1)  # that is a config's own
+        name = f"{keys.INTERNAL}_" if entry.text(1) == keys.INTERNAL else entry.text(1)
         if 2 in value:
             number = value.double(2)
             found[name] = int(number) if number.is_integer() and abs(number) < 2**53 else number

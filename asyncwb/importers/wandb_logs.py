@@ -20,7 +20,7 @@ from asyncwb.importers.items import Event, FileEntry, Found, Item, Line, Row, fl
 from asyncwb.importers.protobuf import Message
 from asyncwb.importers.wandb_log_file import LogReader
 from asyncwb.wire.history import STEP_MAX
-from asyncwb.wire.rows.keys import RUNTIME, STEP, TIME
+from asyncwb.wire.rows.keys import INTERNAL, RUNTIME, STEP, TIME
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.metrics import OPS
 
@@ -178,10 +178,10 @@ class _Translation:
         yield {"t": "leave", "at": self._started_at}
 
     def _user_config(self) -> dict[str, Any]:
-        return {key: value for key, value in self._config.items() if key != "_wandb"}
+        return {key: value for key, value in self._config.items() if key != INTERNAL}
 
     def _configure(self, changes: Message) -> Event:
-        touched = self._apply(self._config, changes) - {"_wandb"}
+        touched = self._apply(self._config, changes) - {INTERNAL}
         return {
             "t": "config",
             "set": {key: self._config[key] for key in touched if key in self._config},
@@ -241,7 +241,7 @@ class _Translation:
         at = _seconds(stats.message(2))
         self._last_at = max(self._last_at, at)
         row: dict[str, Any] = {
-            "_wandb": True,
+            INTERNAL: True,
             TIME: at,
             RUNTIME: max(0.0, at - self._started_at),
         }
@@ -258,7 +258,7 @@ class _Translation:
             about["client"] = f"wandb {client}"
         found.closing.append({"t": "start", "at": self._started_at, **about, "resume": "must"})
         internal = self._internal | {"e": {self._machine: self._environment}}
-        found.closing.append({"t": "config", "set": {"_wandb": internal}, "delete": []})
+        found.closing.append({"t": "config", "set": {INTERNAL: internal}, "delete": []})
         if self._exit is None:
             self._found.notes.append("the log has no end: the run will be shown as crashed")
             found.closing.append({"t": "leave", "at": self._last_at})

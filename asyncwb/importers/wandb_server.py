@@ -36,7 +36,7 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 from asyncwb.wire.history import STEP_MAX
 from asyncwb.wire.rows import keys
-from asyncwb.wire.rows.keys import STEP, TIME
+from asyncwb.wire.rows.keys import INTERNAL, STEP, TIME
 from asyncwb.wire.rows.values import NON_FINITE, dumps, loads
 from asyncwb.wire.summary.metrics import OPS
 
@@ -175,7 +175,7 @@ class RemoteRun:
         node = self._node
         config = _config(node)
         state, left = str(node["state"]), Found()
-        for metric in _metrics(config.get("_wandb")):
+        for metric in _metrics(config.get(INTERNAL)):
             left.closing.append(metric)
         at = _unix(node.get("createdAt"))
         start = {"t": "start", "at": at, "resume": "must"}

@@ -28,14 +28,13 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.columns import Table
 from asyncwb.wire.rows.frames import Frame
-from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, TIME
+from asyncwb.wire.rows.keys import INTERNAL, OPEN, RUNTIME, STEP, TIME
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.fold import Fold
 from asyncwb.wire.summary.metrics import MetricRules
 
 HISTORY: Final = "wandb-history.jsonl"
 SUMMARY: Final = "wandb-summary.json"
-OWN: Final = "_wandb"
 MAX_BYTES: Final = 10 * 2**20
 """the most that a request, or one line in it, may have."""
 
@@ -121,8 +120,8 @@ def wire_config(
         "t": {"4": python, "5": client},
         "m": metrics,
     }
-    wrapped = {key: {"value": value} for key, value in config.items() if key != OWN}
-    return {**wrapped, OWN: {"value": own}}
+    wrapped = {key: {"value": value} for key, value in config.items() if key != INTERNAL}
+    return {**wrapped, INTERNAL: {"value": own}}
 
 
 def unwrap(config: Mapping[str, Any]) -> JsonObject:
@@ -141,14 +140,14 @@ def wrap(config: Mapping[str, Any]) -> JsonObject:
 
 def plain_config(document: Mapping[str, object]) -> JsonObject:
     """Unwrap a config of W&B's; its own part is left out."""
-    return {key: value for key, value in unwrap(document).items() if key != OWN}
+    return {key: value for key, value in unwrap(document).items() if key != INTERNAL}
 
 
 def smaller_config(text: str) -> str | None:
     """Return the JSON of a config without its largest values, at most half as long; None where
     nothing is left to leave out. W&B's own part stays."""
     config = loads(text)
-    sizes = {key: len(dumps(value)) for key, value in config.items() if key != OWN}
+    sizes = {key: len(dumps(value)) for key, value in config.items() if key != INTERNAL}
     if not sizes:
         return None
     left = len(text)
@@ -303,7 +302,7 @@ class HistoryLines:
 
 # One writer.
 
-_OURS: Final = (STEP, TIME, RUNTIME, OWN)
+_OURS: Final = (STEP, TIME, RUNTIME, INTERNAL)
 """what stands in a summary besides the user's own"""
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from asyncwb.typing import JsonObject
-from asyncwb.wire.rows.keys import flatten, is_leaf_mapping, join, split
+from asyncwb.wire.rows.keys import INTERNAL, flatten, is_leaf_mapping, join, split
 from asyncwb.wire.rows.values import to_wire
 
 Read = Callable[[], JsonObject]
@@ -126,7 +126,7 @@ class Summary(Mapping[str, Any]):
         self.remove((key,))
 
     def __iter__(self) -> Iterator[str]:
-        return iter([key for key in self._nested() if key != "_wandb"])
+        return iter([key for key in self._nested() if key != INTERNAL])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -140,7 +140,7 @@ class Summary(Mapping[str, Any]):
     def as_dict(self) -> JsonObject:
         """Copy the summary into nested plain dicts."""
         values = _tree(self._read())
-        values.pop("_wandb", None)
+        values.pop(INTERNAL, None)
         return values
 
     def update(self, d: Mapping[str, object] | None = None, **values: object) -> None:

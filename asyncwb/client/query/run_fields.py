@@ -19,9 +19,10 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 from asyncwb.wire.names import fits, rule
 from asyncwb.wire.paths import RunPath, route
+from asyncwb.wire.rows.keys import INTERNAL
 from asyncwb.wire.rows.values import dumps, to_wire_again
 
-_OWN_KEYS: Final = ("_wandb", "wandb_version")
+_OWN_KEYS: Final = (INTERNAL, "wandb_version")
 TEXTS: Final = ("displayName", "description", "notes", "group", "jobType")
 """fields of a run that `update` sends, which are variables of the documents that change runs"""
 

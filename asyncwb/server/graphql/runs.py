@@ -35,7 +35,7 @@ from asyncwb.server.http.state import State
 from asyncwb.server.intake import file_stream
 from asyncwb.server.objects.damage import require_sound
 from asyncwb.server.queries.filters import Filter, parse, parse_order
-from asyncwb.server.runs import edit_requests, edits
+from asyncwb.server.runs import edit_requests
 from asyncwb.server.runs.edits import Edit
 from asyncwb.server.store.people.users import User
 from asyncwb.server.store.queries.query import RunQuery
@@ -45,7 +45,7 @@ from asyncwb.server.store.runs.projects import StoredProject
 from asyncwb.typing import JsonObject
 from asyncwb.wire import wandb
 from asyncwb.wire.changes import Changes
-from asyncwb.wire.rows.keys import STEP
+from asyncwb.wire.rows.keys import INTERNAL, STEP
 from asyncwb.wire.rows.values import dumps, loads
 
 UNNAMED: Final = "uncategorized"
@@ -282,7 +282,7 @@ async def _wandb_config(
     Clients take a run for begun where it has `t` (telemetry). One that another client began has
     none, so it is given an empty one.
     """
-    found = (await _plain_config(run, info.context)).get(edits.INTERNAL)
+    found = (await _plain_config(run, info.context)).get(INTERNAL)
     internal = dict(found) if isinstance(found, Mapping) else {}
     if run.columns["rows"] or run.columns["started_at"]:
         internal.setdefault("t", {})

@@ -48,7 +48,7 @@ from asyncwb.server.store.runs.lines import Chunk
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import empty
 from asyncwb.wire.rows.frames import Frame, peek
-from asyncwb.wire.rows.keys import TIME
+from asyncwb.wire.rows.keys import INTERNAL, TIME
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.fold import Fold
 from asyncwb.wire.wandb import metric_events
@@ -132,7 +132,7 @@ def rules_from_wandb(config: Mapping[str, object]) -> list[JsonObject]:
         config: plain, with W&B's own part under `_wandb`, whose list `m` has one object a metric
             with the numbers of its fields as keys.
     """
-    ours = config.get("_wandb")
+    ours = config.get(INTERNAL)
     items = ours.get("m") if isinstance(ours, dict) else None
     return metric_events(items) if isinstance(items, list) else []
 

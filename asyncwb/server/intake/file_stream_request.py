@@ -193,7 +193,7 @@ def _system(rows: list[JsonObject]) -> JsonObject:
         if keys.is_too_deep(row):
             raise _bad(f"A line of {EVENTS} is nested deeper than {keys.MAX_DEPTH} levels.")
         found.update(row)
-    found.pop("_wandb", None)
+    found.pop(keys.INTERNAL, None)
     return found
 
 

@@ -26,8 +26,6 @@ from asyncwb.wire.rows import keys
 
 STATES: Final[tuple[RunState, ...]] = get_args(RunState)
 ACTIVE: Final = ("running", "pending", "preempting")
-INTERNAL: Final = "_wandb"
-"""the key of a config under which W&B clients keep what is theirs"""
 
 _TEXTS: Final = {
     "notes": "notes",

@@ -29,6 +29,8 @@ SYSTEM: Final = (STEP, TIME, RUNTIME)
 """what each row has of its own"""
 COMPUTED: Final = frozenset((*SYSTEM, OPEN))
 """keys that nobody sets: they follow from the rows"""
+INTERNAL: Final = "_wandb"
+"""where W&B's clients keep what is their own, in a config, a summary or a row"""
 
 MAX_DEPTH: Final = 100
 """Levels of nesting that one logged value may have; JSON parsers stop not far above it."""

@@ -205,7 +205,7 @@ def document(columns: Mapping[str, Any]) -> JsonObject:
     fold = _there(columns["fold"])
     metrics = Fold.from_state(fold).metrics() if fold else {}
     config = _there(columns["config"])
-    config.pop("_wandb", None)
+    config.pop(keys.INTERNAL, None)
     return {
         **{name: columns[column] for name, column in _ATTRIBUTES.items()},
         "duration": _duration(columns),
