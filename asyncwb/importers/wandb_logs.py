@@ -23,6 +23,7 @@ from asyncwb.wire.history import STEP_MAX
 from asyncwb.wire.rows.keys import INTERNAL, RUNTIME, STEP, TIME
 from asyncwb.wire.rows.values import dumps, loads
 from asyncwb.wire.summary.metrics import OPS
+from asyncwb.wire.wandb import EVENTS, OUTPUT
 
 
 class _Record(IntEnum):
@@ -235,7 +236,7 @@ class _Translation:
     def _print(self, output: Message) -> Iterator[Line]:
         at = _seconds(output.message(2))
         terminal = self._output[1 if output.integer(1) else 0]
-        yield from (Line("output.log", line) for line in terminal.take(output.text(3), at))
+        yield from (Line(OUTPUT, line) for line in terminal.take(output.text(3), at))
 
     def _stats(self, stats: Message) -> Line:
         at = _seconds(stats.message(2))
@@ -247,7 +248,7 @@ class _Translation:
         }
         for item in stats.messages(3):
             row[f"system.{item.text(1)}"] = loads(item.raw(16))
-        return Line("wandb-events.jsonl", dumps(row).decode())
+        return Line(EVENTS, dumps(row).decode())
 
     def ending(self) -> Found:
         """Say how the run ended, once every record is read."""

@@ -39,6 +39,7 @@ from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.keys import INTERNAL, STEP, TIME
 from asyncwb.wire.rows.values import NON_FINITE, dumps, loads
 from asyncwb.wire.summary.metrics import OPS
+from asyncwb.wire.wandb import EVENTS
 
 _RUNS_A_PAGE: Final = 20
 _FILES_A_PAGE: Final = 200
@@ -274,7 +275,7 @@ class RemoteHistory:
         if len(texts) >= _EVENTS:
             self.found.notes.append(f"of its system metrics a sample of {_EVENTS:,} rows came over")
         plain = (text if isinstance(text, str) else dumps(text).decode() for text in texts)
-        return [Line("wandb-events.jsonl", text) for text in plain]
+        return [Line(EVENTS, text) for text in plain]
 
 
 def _rows(texts: Sequence[Any], at: float, paths: Mapping[str, str]) -> list[Row]:

@@ -34,7 +34,11 @@ from asyncwb.wire.summary.fold import Fold
 from asyncwb.wire.summary.metrics import MetricRules
 
 HISTORY: Final = "wandb-history.jsonl"
+EVENTS: Final = "wandb-events.jsonl"
+"""system metrics"""
 SUMMARY: Final = "wandb-summary.json"
+OUTPUT: Final = "output.log"
+"""the console"""
 MAX_BYTES: Final = 10 * 2**20
 """the most that a request, or one line in it, may have."""
 

@@ -25,11 +25,8 @@ from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.tabular import Converted, check_depth, from_rows, lacks_steps
 from asyncwb.wire.rows.value_count import MAX_VALUES, has_too_many
 from asyncwb.wire.rows.values import loads, loads_each
+from asyncwb.wire.wandb import EVENTS, HISTORY, OUTPUT, SUMMARY
 
-HISTORY: Final = "wandb-history.jsonl"
-EVENTS: Final = "wandb-events.jsonl"
-SUMMARY: Final = "wandb-summary.json"
-OUTPUT: Final = "output.log"
 MAX_LINES: Final = 500_000
 """lines of one file in one request"""
 _INT32: Final = 2**31
