@@ -91,10 +91,10 @@ def verify(
     """
     if folder is not None:
         made = asyncio.run(_room().verify_backup(_absolute(folder)))
-        whole = "" if made.problems else " Nothing is damaged."
+        verdict = "" if made.problems else " Nothing is damaged."
         _tell(
             made.problems,
-            f"Read the database and {counted(made.kept, 'object')} ({made.size:,} bytes).{whole}",
+            f"Read the database and {counted(made.kept, 'object')} ({made.size:,} bytes).{verdict}",
         )
         return
     config = _config(data, database, objects)
@@ -105,8 +105,8 @@ def verify(
         if found.unchecked
         else ""
     )
-    whole = "" if found.problems else " Nothing is damaged."
-    _tell(found.problems, f"Read {counts or 'an empty store'}.{old}{whole}")
+    verdict = "" if found.problems else " Nothing is damaged."
+    _tell(found.problems, f"Read {counts or 'an empty store'}.{old}{verdict}")
 
 
 def _counted(count: int, kind: str) -> str:

@@ -59,8 +59,8 @@ def demo(
         raise
     show.console.print(_account(loops, returned))
     show.console.print(show.line(loops, latest=None), soft_wrap=True)
-    whole = all(loop.rows == n for loop, n in zip(loops, returned, strict=True))
-    if not whole:
+    complete = all(loop.rows == n for loop, n in zip(loops, returned, strict=True))
+    if not complete:
         show.console.print(
             f"Not every row is at the server: what is missing is in {settings.runs_dir}. "
             "To send it: asyncwb sync"

@@ -114,11 +114,11 @@ class WandbServer:
     @asynccontextmanager
     async def fetch(self, url: str) -> AsyncIterator[Path]:
         """Download a file, piece by piece, to a place that is gone afterwards."""
-        whole = urljoin(f"{self.url}/", url)
-        key = self._key if whole.startswith(f"{self.url}/") else None
+        absolute = urljoin(f"{self.url}/", url)
+        key = self._key if absolute.startswith(f"{self.url}/") else None
         with tempfile.TemporaryDirectory(prefix="asyncwb-import-") as folder:
             target = Path(folder, "file")
-            async with self._http.stream(whole, key=key, follow=True) as chunks:
+            async with self._http.stream(absolute, key=key, follow=True) as chunks:
                 await save(chunks, target)
             yield target
 

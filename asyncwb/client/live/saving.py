@@ -73,22 +73,22 @@ def understand(
         raise ArgumentError(
             f"policy is one of {', '.join(_POLICIES)}, not {policy!r}: nothing saved"
         )
-    whole = os.path.abspath(given)
-    base = os.path.abspath(_base(given, whole, base_path, folder, notices))
-    below = os.path.relpath(whole, base)
+    absolute = os.path.abspath(given)
+    base = os.path.abspath(_base(given, absolute, base_path, folder, notices))
+    below = os.path.relpath(absolute, base)
     if below.split(os.sep)[0] == os.pardir:
         raise ArgumentError(f"{given!r} is not below base_path {base!r}: nothing was saved")
     return Wanted(Path(base), below, cast(Policy, policy), expand)
 
 
 def _base(
-    given: str, whole: str, base_path: FilePath | None, folder: Path, notices: Notices
+    given: str, absolute: str, base_path: FilePath | None, folder: Path, notices: Notices
 ) -> FilePath:
     if base_path is not None:
         return base_path
     if not os.path.isabs(given):
         return "."
-    if Path(whole).is_relative_to(folder):
+    if Path(absolute).is_relative_to(folder):
         return folder
     notices.warn_once(
         "save absolute",
@@ -96,7 +96,7 @@ def _base(
         "part of the path names the file in the run.",
         advise=False,
     )
-    return Path(whole).parent.parent
+    return Path(absolute).parent.parent
 
 
 def save(session: Session, wanted: Wanted) -> list[str]:

@@ -51,7 +51,7 @@ def send(client: Connection, path: RunPath, storage_id: str, edit: RunEdit) -> F
                 if named
                 else {}
             )
-            document, variables = query_documents.UPDATE_RUN, _whole(edit, run)
+            document, variables = query_documents.UPDATE_RUN, _documents(edit, run)
         await client.query(worker, document, {"id": storage_id, **edit.texts, **variables})
 
     return client.submit(work)
@@ -64,19 +64,19 @@ def _changes(edit: RunEdit) -> JsonObject:
     return {**written, **{name: some for name, some in tags.items() if some}}
 
 
-def _whole(edit: RunEdit, run: JsonObject) -> JsonObject:
-    """Write the changes as the whole of what they lead to."""
-    whole: JsonObject = {}
+def _documents(edit: RunEdit, run: JsonObject) -> JsonObject:
+    """Write out the documents and tags that the changes lead to."""
+    documents: JsonObject = {}
     if edit.config:
         config = edit.config.applied(unwrap(read_object(run["config"])))
-        whole["config"] = dumps(wrap(config)).decode()
+        documents["config"] = dumps(wrap(config)).decode()
     if edit.summary:
         summary = edit.summary.applied(read_object(run["summaryMetrics"]))
-        whole["summary"] = dumps(summary).decode()
+        documents["summary"] = dumps(summary).decode()
     if edit.add_tags or edit.remove_tags:
         kept = [tag for tag in run["tags"] or () if tag not in edit.remove_tags]
-        whole["tags"] = list(dict.fromkeys([*kept, *edit.add_tags]))
-    return whole
+        documents["tags"] = list(dict.fromkeys([*kept, *edit.add_tags]))
+    return documents
 
 
 def read_object(value: str | JsonObject | None) -> JsonObject:

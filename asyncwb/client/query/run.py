@@ -245,7 +245,7 @@ class AsyncPublicRun(AsyncRunFields):
         """
         if stream not in ("default", "system"):
             raise ArgumentError(f'stream is "default" or "system", not {stream!r}')
-        names, count = check_names(keys), _whole(samples, "samples", 1)
+        names, count = check_names(keys), _whole_number(samples, "samples", 1)
         if names is not None and stream == "system":
             raise ArgumentError('keys are of what was logged: leave them out with stream="system"')
         if names is not None:
@@ -297,10 +297,10 @@ class AsyncPublicRun(AsyncRunFields):
         """
         selection = HistoryQuery(
             check_names(keys),
-            None if min_step is None else _whole(min_step, "min_step", 0),
-            None if max_step is None else _whole(max_step, "max_step", 0),
+            None if min_step is None else _whole_number(min_step, "min_step", 0),
+            None if max_step is None else _whole_number(max_step, "max_step", 0),
         )
-        size = _whole(page_size, "page_size", 1)
+        size = _whole_number(page_size, "page_size", 1)
         return AsyncHistoryScan(
             self._client, self._run_path, selection, size, nan_as_string=nan_as_string
         )
@@ -359,7 +359,7 @@ class AsyncPublicRun(AsyncRunFields):
         if last is None:
             fetch = pages(client, of_lines, path, size)
         else:
-            fetch = pages(client, of_last_lines, path, _whole(last, "last", 1))
+            fetch = pages(client, of_last_lines, path, _whole_number(last, "last", 1))
         return AsyncPages(fetch, ConsoleLogLine.from_entry, size)
 
     async def _plain(self, document: str, **variables: object) -> list[Any]:
@@ -465,7 +465,7 @@ class AsyncPublicRun(AsyncRunFields):
         return {**named, "startedAt": _iso(info["started_at"])}
 
 
-def _whole(value: int, name: str, least: int) -> int:
+def _whole_number(value: int, name: str, least: int) -> int:
     """Check a whole number, numpy's included."""
     try:
         if not isinstance(value, bool) and least <= (number := value.__index__()) < 2**63:

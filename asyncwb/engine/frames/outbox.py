@@ -230,8 +230,8 @@ class Outbox:
         if prepared.lost:  # a server that loses its data again is told of it again, and of more
             first, end = prepared.first_seq, prepared.end_seq
             met = [gap for gap in self._gaps if first <= gap[1] and gap[0] <= end]
-            whole = min([first, *(gap[0] for gap in met)]), max([end, *(gap[1] for gap in met)])
-            self._count_gaps([*(gap for gap in self._gaps if gap not in met), whole])
+            joined = min([first, *(gap[0] for gap in met)]), max([end, *(gap[1] for gap in met)])
+            self._count_gaps([*(gap for gap in self._gaps if gap not in met), joined])
 
     def _count_gaps(self, gaps: Iterable[tuple[int, int]]) -> None:
         self._gaps = [*gaps]

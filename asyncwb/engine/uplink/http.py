@@ -178,8 +178,8 @@ class Http:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send a request and read the whole answer; raises NoAnswer where there is none."""
-        whole = aiohttp.ClientTimeout(total=self._timeout)
-        call = self._open(method, url, key, data, params, content_type, whole, headers)
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        call = self._open(method, url, key, data, params, content_type, timeout, headers)
         async with call as response:
             body = await response.read()
             return Reply(response.status, response.headers, body)

@@ -254,8 +254,8 @@ class Conversation:
                 told["config"], why = less, too_large(error.verdict.reason)
                 self._set_aside("config", variables["config"], "the config", why, counts=False)
             else:
-                whole = "config" in variables and told["config"] == variables["config"]
-                self._drop_aside("config", sent=whole)
+                is_sent = "config" in variables and told["config"] == variables["config"]
+                self._drop_aside("config", sent=is_sent)
                 return
 
     async def _post(self, translation: Translation) -> None:
@@ -267,8 +267,8 @@ class Conversation:
         while True:
             lines = _some(self._outgoing, self._most)
             size = sum(map(len, lines))
-            whole = size + len(summary or "")
-            last = not lines or (len(lines) == len(self._outgoing) and whole <= self._most)
+            total = size + len(summary or "")
+            last = not lines or (len(lines) == len(self._outgoing) and total <= self._most)
             body = (
                 post_body(
                     lines, translation.count, summary=summary, exit_code=translation.exit_code
@@ -285,7 +285,7 @@ class Conversation:
                     self._drop_aside("summary", sent=summary is not None)
                     return
             elif len(lines) > 1 or (lines and last):
-                self._most = max(1, (whole if last else size) // 2)
+                self._most = max(1, (total if last else size) // 2)
             elif len(body) <= TINY:
                 raise Undelivered(Verdict(Action.RETRY, SLOW, refusal, lasting=True))
             elif lines:

@@ -61,7 +61,7 @@ def _json_value(value: object) -> object:
 
 
 @int64.value_parser
-def _whole(value: object) -> int:
+def _int64(value: object) -> int:
     number = value
     if isinstance(value, str) and len(value) <= 20:
         try:

@@ -77,9 +77,9 @@ def base_path(request: web.Request) -> str:
 
 
 def _named(request: web.Request) -> str | None:
-    """Return what links would say of the host: of the target, if that is whole, or the header's."""
-    whole = not request.raw_path.startswith(("/", "*"))
-    return request.host if whole or "Host" in request.headers else None
+    """Return what links would say of the host: an absolute target's, or the header's."""
+    is_absolute = not request.raw_path.startswith(("/", "*"))
+    return request.host if is_absolute or "Host" in request.headers else None
 
 
 def _host_of(named: str) -> str:

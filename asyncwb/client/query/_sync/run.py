@@ -246,7 +246,7 @@ class PublicRun(RunFields):
         """
         if stream not in ("default", "system"):
             raise ArgumentError(f'stream is "default" or "system", not {stream!r}')
-        names, count = check_names(keys), _whole(samples, "samples", 1)
+        names, count = check_names(keys), _whole_number(samples, "samples", 1)
         if names is not None and stream == "system":
             raise ArgumentError('keys are of what was logged: leave them out with stream="system"')
         if names is not None:
@@ -298,10 +298,10 @@ class PublicRun(RunFields):
         """
         selection = HistoryQuery(
             check_names(keys),
-            None if min_step is None else _whole(min_step, "min_step", 0),
-            None if max_step is None else _whole(max_step, "max_step", 0),
+            None if min_step is None else _whole_number(min_step, "min_step", 0),
+            None if max_step is None else _whole_number(max_step, "max_step", 0),
         )
-        size = _whole(page_size, "page_size", 1)
+        size = _whole_number(page_size, "page_size", 1)
         return HistoryScan(
             self._client, self._run_path, selection, size, nan_as_string=nan_as_string
         )
@@ -360,7 +360,7 @@ class PublicRun(RunFields):
         if last is None:
             fetch = pages(client, of_lines, path, size)
         else:
-            fetch = pages(client, of_last_lines, path, _whole(last, "last", 1))
+            fetch = pages(client, of_last_lines, path, _whole_number(last, "last", 1))
         return Pages(fetch, ConsoleLogLine.from_entry, size)
 
     def _plain(self, document: str, **variables: object) -> list[Any]:
@@ -466,7 +466,7 @@ class PublicRun(RunFields):
         return {**named, "startedAt": _iso(info["started_at"])}
 
 
-def _whole(value: int, name: str, least: int) -> int:
+def _whole_number(value: int, name: str, least: int) -> int:
     """Check a whole number, numpy's included."""
     try:
         if not isinstance(value, bool) and least <= (number := value.__index__()) < 2**63:

@@ -357,36 +357,36 @@ class Connection:
     # Files, at addresses that may be relative to the server or far from it.
 
     async def _place(self, worker: Worker, url: str) -> tuple[str, str | None]:
-        """Return the whole address and the key for it, which goes to the server alone."""
+        """Return the absolute address and the key for it, which goes to the server alone."""
         address = await self.address(worker)
-        whole = urljoin(f"{address.url}/", url)
-        ours = whole.startswith(f"{address.url}/")
-        return whole, self.key(address) if ours else None
+        absolute = urljoin(f"{address.url}/", url)
+        ours = absolute.startswith(f"{address.url}/")
+        return absolute, self.key(address) if ours else None
 
     async def _read(self, worker: Worker, url: str) -> bytes:
-        whole, key = await self._place(worker, url)
+        absolute, key = await self._place(worker, url)
         http = worker.connections(self._timeout)
         try:
-            async with http.stream(whole, key=key, follow=True) as chunks:
+            async with http.stream(absolute, key=key, follow=True) as chunks:
                 return b"".join([chunk async for chunk in chunks])
         except CommError as error:
-            raise _not_given(error, "the file", whole) from error
+            raise _not_given(error, "the file", absolute) from error
 
     async def fetch(
         self, worker: Worker, url: str, target: Path, checked: Checked | None = None
     ) -> None:
         """Write what an address has to a file; `checked` raises CommError where it is no good."""
-        whole, key = await self._place(worker, url)
+        absolute, key = await self._place(worker, url)
         http = worker.connections(self._timeout)
         try:
-            async with http.stream(whole, key=key, follow=True) as chunks:
+            async with http.stream(absolute, key=key, follow=True) as chunks:
                 await save(chunks if checked is None else checked(chunks), target)
         except CommError as error:
-            raise _not_given(error, target.name, whole) from error
+            raise _not_given(error, target.name, absolute) from error
 
     async def _upload(self, worker: Worker, url: str, source: Path, headers: list[str]) -> None:
-        whole, _ = await self._place(worker, url)
-        await send(worker.connections(self._timeout), whole, source, headers)
+        absolute, _ = await self._place(worker, url)
+        await send(worker.connections(self._timeout), absolute, source, headers)
 
     async def _sync_tensorboard(
         self, worker: Worker, folder: Path, run_id: str | None, project: str, entity: str

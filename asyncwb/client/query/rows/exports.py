@@ -96,12 +96,12 @@ async def _download(
 async def _fetch(connection: Connection, worker: Worker, url: str, target: Path) -> None:
     """Bring one file; where the server's store is damaged, what is whole, and say what is not."""
     try:
-        await connection.fetch(worker, url, target, _whole)
+        await connection.fetch(worker, url, target, _checked)
     except CommError as error:
         if error.code != "history_damaged":
             raise
         caution(f"{target.name} is not the whole history: {error.message}")
-        await connection.fetch(worker, f"{url}&damaged=skip", target, _whole)
+        await connection.fetch(worker, f"{url}&damaged=skip", target, _checked)
 
 
 async def _find(connection: Connection, worker: Worker, path: RunPath) -> _Exports:
@@ -120,11 +120,11 @@ async def _find(connection: Connection, worker: Worker, path: RunPath) -> _Expor
 
 def _name(*parts: str) -> str:
     """Name the files as W&B's client does; what a disk would not take is cut, and told apart."""
-    whole = "_".join(parts)
-    if len(whole.encode()) <= _LONGEST:
-        return whole
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:16]
-    return f"{whole.encode()[: _LONGEST - 17].decode(errors='ignore')}-{digest}"
+    name = "_".join(parts)
+    if len(name.encode()) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name.encode()[: _LONGEST - 17].decode(errors='ignore')}-{digest}"
 
 
 def _make(folder: Path) -> None:
@@ -137,7 +137,7 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-async def _whole(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _checked(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Pass on a file; raises CommError at its end where it is no whole Parquet file."""
     size, head, tail = 0, b"", b""
     async for chunk in chunks:

@@ -183,7 +183,7 @@ def _rows(parent: str, name: str, arguments: _Variables) -> int:
     if parent != "Run":
         return 0
     if name in ("history", "events"):
-        return _whole(arguments.get("samples"), _SAMPLES) // _ROWS_A_UNIT
+        return _count(arguments.get("samples"), _SAMPLES) // _ROWS_A_UNIT
     if name == "sampledHistory":
         specs = arguments.get("specs")
         each = specs if isinstance(specs, list) else [specs]
@@ -196,7 +196,7 @@ def _samples(spec: object) -> int:
         said = loads(spec) if isinstance(spec, str) else None
     except (ValueError, RecursionError):
         said = None
-    return _whole(said.get("samples") if isinstance(said, dict) else None, _SAMPLES)
+    return _count(said.get("samples") if isinstance(said, dict) else None, _SAMPLES)
 
 
 def _page_size(name: str, arguments: _Variables) -> int:
@@ -205,10 +205,10 @@ def _page_size(name: str, arguments: _Variables) -> int:
     if said is None:
         said = arguments.get("last")
     if name == "logLines":
-        return min(_whole(said, _LINES), _MAX_LINES)
+        return min(_count(said, _LINES), _MAX_LINES)
     if said is None and "first" not in arguments and name in _UNPAGED:
         return _LIST
-    return min(_whole(said, _PAGE), MAX_PAGE)
+    return min(_count(said, _PAGE), MAX_PAGE)
 
 
 _LISTS: Final = {
@@ -228,7 +228,7 @@ _LISTS: Final = {
 """how long lists without pages are; of the schema on the average"""
 
 
-def _whole(said: object, default: int) -> int:
+def _count(said: object, default: int) -> int:
     if isinstance(said, float) and said.is_integer():
         said = int(said)
     if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 19:

@@ -12,7 +12,7 @@ from asyncwb.typing import JsonObject
 
 CHUNK: Final = 256 * 2**10
 """bytes"""
-_WHOLE: Final = 200
+_AT_ONCE: Final = 200
 """texts, numbers or small objects of a list that are written in one call"""
 
 
@@ -43,10 +43,10 @@ def _pieces(value: object) -> Iterator[bytes]:
                 yield b","
             yield from _pieces(item)
         yield b"]"
-    elif isinstance(value, list) and len(value) > _WHOLE:
+    elif isinstance(value, list) and len(value) > _AT_ONCE:
         yield b"["
-        for start in range(0, len(value), _WHOLE):
-            piece = orjson.dumps(value[start : start + _WHOLE])
+        for start in range(0, len(value), _AT_ONCE):
+            piece = orjson.dumps(value[start : start + _AT_ONCE])
             yield (b"," if start else b"") + piece[1:-1]
         yield b"]"
     else:
@@ -55,5 +55,5 @@ def _pieces(value: object) -> Iterator[bytes]:
 
 def _is_long(value: object) -> bool:
     if isinstance(value, list):
-        return len(value) > _WHOLE or any(isinstance(item, dict | list) for item in value[:1])
+        return len(value) > _AT_ONCE or any(isinstance(item, dict | list) for item in value[:1])
     return isinstance(value, dict) and bool(value)

@@ -200,7 +200,7 @@ def document(columns: Mapping[str, Any]) -> JsonObject:
     """Return a run as filters see it (but for its entity and project).
 
     Args:
-        columns: those of `WHOLE`, by name.
+        columns: those of `DOCUMENT_COLUMNS`, by name.
     """
     fold = _there(columns["fold"])
     metrics = Fold.from_state(fold).metrics() if fold else {}
@@ -246,14 +246,17 @@ _STALE: Final = (
     .where(runs.c.indexed_version != runs.c.version)
     .order_by(runs.c.project_id, runs.c.id)
 )
-WHOLE: Final = (
+DOCUMENT_COLUMNS: Final = (
     *(runs.c[name] for name in ("config", "summary", "fold", "started_at", "finished_at")),
     *(runs.c[name] for name in _ATTRIBUTES.values() if name != "username"),
     users.c.name.label("username"),
 )
 """The columns that `document` takes; `users` is joined."""
 _RUNS: Final = (
-    select(*(runs.c[name] for name in ("id", "project_id", "version", "indexed_version")), *WHOLE)
+    select(
+        *(runs.c[name] for name in ("id", "project_id", "version", "indexed_version")),
+        *DOCUMENT_COLUMNS,
+    )
     .outerjoin(users, users.c.id == runs.c.user_id)
     .where(_SOME_RUNS, runs.c.indexed_version != runs.c.version)
     .order_by(runs.c.id)

@@ -35,7 +35,7 @@ from asyncwb.errors import FilterError
 from asyncwb.server.queries.conditions import Filter, Order, holds
 from asyncwb.server.queries.document import Document, Value, marks
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.queries.fields import WHOLE, document, numbers_of
+from asyncwb.server.store.queries.fields import DOCUMENT_COLUMNS, document, numbers_of
 from asyncwb.server.store.schema import field_values, runs, users
 from asyncwb.server.store.texts import stored_text
 
@@ -193,7 +193,7 @@ _TOO_MANY: Final = (
     'it by another condition, such as {"state": "running"}, or ask about another key'
 )
 _WHOLE: Final = (
-    select(runs.c.id, *WHOLE)
+    select(runs.c.id, *DOCUMENT_COLUMNS)
     .outerjoin(users, users.c.id == runs.c.user_id)
     .where(runs.c.id.in_(bindparam("some", expanding=True)))
 )
