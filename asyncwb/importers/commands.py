@@ -82,12 +82,12 @@ async def from_tensorboard(
     report: Report,
 ) -> list[ImportResult]:
     """Import folders of event files, each as one run; `quiet` as in `sync_tensorboard`."""
-    turns = anyio.CapacityLimiter(jobs)
+    limiter = anyio.CapacityLimiter(jobs)
 
     async with _server(settings) as (http, address):
 
         async def one(folder: Path) -> ImportResult:
-            async with turns:
+            async with limiter:
                 try:
                     return await sync_tensorboard(
                         folder,

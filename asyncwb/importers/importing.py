@@ -106,20 +106,20 @@ async def import_runs(
         into_existing: whether rows may be added to a run that the server has from elsewhere.
     """
     results: list[ImportResult] = []
-    turns = anyio.Semaphore(jobs)
+    slots = anyio.Semaphore(jobs)
 
     async def move(source: Source, result: ImportResult) -> None:
         try:
             await Move(source, target, result, report, into_existing=into_existing).run()
         finally:
-            turns.release()
+            slots.release()
 
     try:
         async with anyio.create_task_group() as moving:
             async for source in _each(sources):
                 result = ImportResult(source.label)
                 results.append(result)
-                await turns.acquire()
+                await slots.acquire()
                 moving.start_soon(move, source, result)
         return results
     except BaseExceptionGroup as errors:

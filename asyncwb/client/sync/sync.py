@@ -95,12 +95,12 @@ async def sync(
         Embedded(settings.server_dir, http, idle_timeout=settings.server_idle_timeout),
         Dialects(),
     )
-    turns = anyio.CapacityLimiter(jobs)
+    limiter = anyio.CapacityLimiter(jobs)
     runs: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
     gone: dict[str, str] = {}
 
     async def one(waiting: UnsentRun) -> SyncResult:
-        async with runs[waiting.run], turns:  # what was logged to a run first arrives first
+        async with runs[waiting.run], limiter:  # what was logged to a run first arrives first
             return await _one(waiting, settings, ways, report, gone, create=create)
 
     try:
