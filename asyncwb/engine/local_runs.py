@@ -18,7 +18,7 @@ from asyncwb.wire.rows.frames import Frame, decode
 from asyncwb.wire.stream import StreamHead
 from asyncwb.wire.summary.fold import Fold
 
-_ATTRS: Final = ("name", "tags", "notes", "group", "job_type")
+_ATTRIBUTES: Final = ("name", "tags", "notes", "group", "job_type")
 
 
 def read_local(settings: Settings, head: StreamHead) -> JsonObject | None:
@@ -27,7 +27,7 @@ def read_local(settings: Settings, head: StreamHead) -> JsonObject | None:
     Returns "last_step", "config", "fold" (its state), "name", "tags", "notes", "group" and
     "job_type", as `resume.find_run` does. What cannot be read is passed over: `sync` tells of it.
     """
-    fold, config, attrs, found = Fold(), dict[str, object](), dict[str, object](), False
+    fold, config, attributes, found = Fold(), dict[str, object](), dict[str, object](), False
     for folder, described in folders_of(settings.runs_dir, head.project, head.run):
         if described.entity != head.entity and None not in (described.entity, head.entity):
             continue
@@ -35,11 +35,11 @@ def read_local(settings: Settings, head: StreamHead) -> JsonObject | None:
             found = True
             fold.apply(frame.table, frame.events, described.writer)
             for _, event in frame.events:
-                _tell(event, config, attrs)
+                _tell(event, config, attributes)
     if not found:
         return None
     state = fold.state()
-    return {**attrs, "config": config, "fold": state, "last_step": state["step"]}
+    return {**attributes, "config": config, "fold": state, "last_step": state["step"]}
 
 
 def _frames(folder: RunFolder) -> Iterator[Frame]:
@@ -50,13 +50,13 @@ def _frames(folder: RunFolder) -> Iterator[Frame]:
         yield decode(prepared.data, max_raw=prepared.raw)
 
 
-def _tell(event: Mapping[str, Any], config: JsonObject, attrs: JsonObject) -> None:
+def _tell(event: Mapping[str, Any], config: JsonObject, attributes: JsonObject) -> None:
     match event.get("t"):
         case "start":
             config |= event.get("config") or {}
-            attrs |= {name: event[name] for name in _ATTRS if event.get(name)}
+            attributes |= {name: event[name] for name in _ATTRIBUTES if event.get(name)}
         case "attrs":
-            attrs |= {name: event[name] for name in _ATTRS if name in event}
+            attributes |= {name: event[name] for name in _ATTRIBUTES if name in event}
         case "config":
             config |= event.get("set") or {}
             for key in event.get("delete") or ():

@@ -20,7 +20,7 @@ from asyncwb.client.live._sync.run import Run
 from asyncwb.client.live.config import as_mapping, convert
 from asyncwb.client.live.current import Face
 from asyncwb.client.live.run import AsyncRun
-from asyncwb.client.live.state import Attrs, RunState, check_tags
+from asyncwb.client.live.state import RunAttributes, RunState, check_tags
 from asyncwb.client.waiting import wait, wait_async
 from asyncwb.engine.disabled import DisabledSession
 from asyncwb.engine.journal.folder import RunFolder, new_writer, run_folders
@@ -180,7 +180,7 @@ class _Start:
         """Start the run and make it the current one; costs about a millisecond."""
         settings = self.settings
         # Only what the caller gives: the server may have a run of this id, and keeps the rest.
-        given: Attrs = {
+        given: RunAttributes = {
             "name": settings.run_name or self.made_name,
             "tags": list(settings.run_tags or ()),
             "notes": settings.run_notes,
@@ -215,7 +215,7 @@ class _Start:
             )
         state = RunState(
             session,
-            attrs=self._attrs(given),
+            attributes=self._attributes(given),
             config={**known, **config},
             started_at=started_at,
             resumed=self.resumed,
@@ -228,7 +228,7 @@ class _Start:
         current.enter(run)
         return run
 
-    def _attrs(self, given: Attrs) -> Attrs:
+    def _attributes(self, given: RunAttributes) -> RunAttributes:
         """What is shown of the run: what the caller gave, else what the server has."""
         known = self.known
         notes, group, job_type = (

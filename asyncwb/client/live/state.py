@@ -32,7 +32,7 @@ _LONGEST_WAIT: Final = 365 * 86400.0
 """seconds; timers cannot count to infinity"""
 
 
-class Attrs(TypedDict):
+class RunAttributes(TypedDict):
     """What can be changed about a run while it runs."""
 
     name: str | None
@@ -45,22 +45,22 @@ class Attrs(TypedDict):
 class RunState:
     """One run in this process.
 
-    Mutable state: `attrs` (the last value of each); guarded by `_lock`, `finished` (finishing has
-    begun) and `_ended` (and it was said how it went); `_ending`, what the engine makes of it.
+    Mutable state: `attributes` (the last value of each); guarded by `_lock`, `finished` (finishing
+    has begun) and `_ended` (and it was said how it went); `_ending`, what the engine makes of it.
     """
 
     def __init__(
         self,
         session: AnySession,
         *,
-        attrs: Attrs,
+        attributes: RunAttributes,
         config: Mapping[str, object],
         started_at: float,
         resumed: bool,
         allow_val_change: bool,
     ) -> None:
         self.session = session
-        self.attrs = attrs
+        self.attributes = attributes
         self.started_at = started_at
         self.resumed = resumed
         self.finished = False
@@ -101,7 +101,7 @@ class RunState:
         """
         value = check_tags(value) if name == "tags" else _check_text(name, value)
         self.session.inbox.event({"t": "attrs", name: value})
-        self.attrs[name] = value
+        self.attributes[name] = value
 
     def save(
         self, pattern: FilePath | bytes, base_path: FilePath | None, policy: str, expand: bool

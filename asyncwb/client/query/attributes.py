@@ -16,7 +16,7 @@ from typing import Any
 from asyncwb.typing import JsonObject
 
 
-class Attrs:
+class Attributes:
     """An object of the server. Mutable state: `_attrs`, its fields as they were loaded last."""
 
     def __init__(self, attrs: JsonObject) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from asyncwb.client.query.attributes import Attrs
+from asyncwb.client.query.attributes import Attributes
 from asyncwb.client.query.paging import AsyncPages
 from asyncwb.client.query.requests.pages import of_files, pages
 from asyncwb.client.query.requests.query import Asker, Connection
@@ -24,7 +24,7 @@ from asyncwb.wire.paths import RunPath
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-class AsyncFile(Attrs):
+class AsyncFile(Attributes):
     """A file of a run. Made by `run.file()`, `run.files()` and `run.upload_file()`.
 
     `name`, `url`, `direct_url`, `md5` (base64), `mimetype` and `updated_at` are attributes.

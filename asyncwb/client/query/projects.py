@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncwb.client.query.attributes import Attrs, frame
+from asyncwb.client.query.attributes import Attributes, frame
 from asyncwb.client.query.paging import AsyncPages
 from asyncwb.client.query.requests.pages import of_projects, page_size, pages
 from asyncwb.client.query.requests.query import Connection
@@ -21,7 +21,7 @@ from asyncwb.wire import query_documents
 from asyncwb.wire.paths import ProjectPath, route
 
 
-class AsyncProject(Attrs):
+class AsyncProject(Attributes):
     """A project: where runs and reports are. Made by `AsyncApi.project()` and `projects()`.
 
     `id` and `created_at` are attributes, as is every other field that the server sends.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from asyncwb.client.query.attributes import Attrs, frame
+from asyncwb.client.query.attributes import Attributes, frame
 from asyncwb.client.query.paging import AsyncPages
 from asyncwb.client.query.requests.pages import of_reports, page_size, pages
 from asyncwb.client.query.requests.query import Connection
@@ -21,7 +21,7 @@ from asyncwb.wire.paths import ProjectPath, route
 from asyncwb.wire.rows.values import loads
 
 
-class AsyncReport(Attrs):
+class AsyncReport(Attributes):
     """A report of a project. Made by `AsyncApi.reports()`.
 
     `id`, `name`, `display_name`, `description`, `user`, `created_at` and `updated_at` are

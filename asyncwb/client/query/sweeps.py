@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from asyncwb.client.query.attributes import Attrs, frame
+from asyncwb.client.query.attributes import Attributes, frame
 from asyncwb.client.query.paging import AsyncPages
 from asyncwb.client.query.requests.pages import of_sweeps, pages
 from asyncwb.client.query.requests.query import Asker, Connection
@@ -29,7 +29,7 @@ _OF_RUNS: Final = (
 )
 
 
-class AsyncSweep(Attrs):
+class AsyncSweep(Attributes):
     """A search over configurations. Made by `AsyncApi.sweep()` and `AsyncProject.sweeps()`.
 
         sweep = await asyncwb.AsyncApi().sweep("me/mnist/k3v9x1ab")

@@ -5,7 +5,7 @@ Source: https://docs.wandb.ai/ref/python/public-api/team.
 
 from __future__ import annotations
 
-from asyncwb.client.query.attributes import Attrs
+from asyncwb.client.query.attributes import Attributes
 from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.waiting import wait_async
 from asyncwb.errors import CommError, NotFoundError
@@ -13,7 +13,7 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 
 
-class AsyncMember(Attrs):
+class AsyncMember(Attributes):
     """A member of a team: `name`, `username`, `email`, `admin`, `account_type`, `pending`."""
 
     def __init__(self, client: Connection, team: str, attrs: JsonObject) -> None:
@@ -38,7 +38,7 @@ class AsyncMember(Attrs):
         return f"<Member {self._attrs.get('name')} ({self._attrs.get('accountType')})>"
 
 
-class AsyncTeam(Attrs):
+class AsyncTeam(Attributes):
     """A team: an entity with members. Made by `AsyncApi.team()` and `create_team()`.
 
     Args:

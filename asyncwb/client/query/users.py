@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncwb.client.query.attributes import Attrs
+from asyncwb.client.query.attributes import Attributes
 from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.waiting import wait_async
 from asyncwb.errors import ArgumentError, CommError
@@ -15,7 +15,7 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 
 
-class AsyncUser(Attrs):
+class AsyncUser(Attributes):
     """An account. Made by `AsyncApi.viewer`, `user()`, `users()` and `create_user()`.
 
     `username`, `name`, `email`, `admin` and `entity` (who owns the runs that name no other owner)

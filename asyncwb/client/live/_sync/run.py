@@ -271,7 +271,7 @@ class Run:
     @property
     def name(self) -> str | None:
         """The name shown for the run."""
-        return self._state.attrs["name"]
+        return self._state.attributes["name"]
 
     @name.setter
     def name(self, value: str) -> None:
@@ -280,7 +280,7 @@ class Run:
     @property
     def notes(self) -> str | None:
         """Free text about the run."""
-        return self._state.attrs["notes"]
+        return self._state.attributes["notes"]
 
     @notes.setter
     def notes(self, value: str | None) -> None:
@@ -289,7 +289,7 @@ class Run:
     @property
     def tags(self) -> tuple[str, ...]:
         """Labels of the run, 1 to 64 characters each."""
-        return tuple(self._state.attrs["tags"])
+        return tuple(self._state.attributes["tags"])
 
     @tags.setter
     def tags(self, value: Iterable[str]) -> None:
@@ -298,12 +298,12 @@ class Run:
     @property
     def group(self) -> str:
         """The group that the run belongs to, "" where it has none."""
-        return self._state.attrs["group"] or ""
+        return self._state.attributes["group"] or ""
 
     @property
     def job_type(self) -> str:
         """What the run does in its group ("train", "eval"), "" where it was not said."""
-        return self._state.attrs["job_type"] or ""
+        return self._state.attributes["job_type"] or ""
 
     @property
     def project(self) -> str:

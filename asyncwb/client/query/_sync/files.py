@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from asyncwb.client.query._sync.paging import Pages
-from asyncwb.client.query.attributes import Attrs
+from asyncwb.client.query.attributes import Attributes
 from asyncwb.client.query.requests.pages import of_files, pages
 from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.waiting import at_once, wait
@@ -25,7 +25,7 @@ from asyncwb.wire.paths import RunPath
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-class File(Attrs):
+class File(Attributes):
     """A file of a run. Made by `run.file()`, `run.files()` and `run.upload_file()`.
 
     `name`, `url`, `direct_url`, `md5` (base64), `mimetype` and `updated_at` are attributes.

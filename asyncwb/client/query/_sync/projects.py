@@ -12,7 +12,7 @@ from typing import Any
 from asyncwb.client.query._sync.paging import Pages
 from asyncwb.client.query._sync.sweeps import Sweeps
 from asyncwb.client.query._sync.users import User
-from asyncwb.client.query.attributes import Attrs, frame
+from asyncwb.client.query.attributes import Attributes, frame
 from asyncwb.client.query.requests.pages import of_projects, page_size, pages
 from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.waiting import wait
@@ -22,7 +22,7 @@ from asyncwb.wire import query_documents
 from asyncwb.wire.paths import ProjectPath, route
 
 
-class Project(Attrs):
+class Project(Attributes):
     """A project: where runs and reports are. Made by `Api.project()` and `projects()`.
 
     `id` and `created_at` are attributes, as is every other field that the server sends.

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from asyncwb.client.query._sync.paging import Pages
 from asyncwb.client.query._sync.runs import Runs
-from asyncwb.client.query.attributes import Attrs, frame
+from asyncwb.client.query.attributes import Attributes, frame
 from asyncwb.client.query.requests.pages import of_reports, page_size, pages
 from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.requests.report_filters import query_of
@@ -22,7 +22,7 @@ from asyncwb.wire.paths import ProjectPath, route
 from asyncwb.wire.rows.values import loads
 
 
-class Report(Attrs):
+class Report(Attributes):
     """A report of a project. Made by `Api.reports()`.
 
     `id`, `name`, `display_name`, `description`, `user`, `created_at` and `updated_at` are

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 from asyncwb.client.query._sync.summary import RunSummary
 from asyncwb.client.query._sync.users import User
 from asyncwb.client.query.assigned import AssignedDict
-from asyncwb.client.query.attributes import Attrs, frame
+from asyncwb.client.query.attributes import Attributes, frame
 from asyncwb.client.query.edits import read_object
 from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.waiting import wait
@@ -28,7 +28,7 @@ TEXTS: Final = ("displayName", "description", "notes", "group", "jobType")
 """fields of a run that `update` sends, which are variables of the documents that change runs"""
 
 
-class RunFields(Attrs):
+class RunFields(Attributes):
     """Hold a run's fields; loads them, and knows which ones were changed.
 
     Mutable state: the fields; `_summary`; `_sent`, the editable fields as the server has them;

@@ -13,7 +13,7 @@ from asyncwb.client.query._sync.paging import Pages
 from asyncwb.client.query._sync.run import PublicRun
 from asyncwb.client.query._sync.run_fields import RunFields
 from asyncwb.client.query._sync.runs import DEFAULT_ORDER, Runs, signed, written
-from asyncwb.client.query.attributes import Attrs, frame
+from asyncwb.client.query.attributes import Attributes, frame
 from asyncwb.client.query.requests.pages import of_sweeps, pages
 from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.waiting import wait
@@ -30,7 +30,7 @@ _OF_RUNS: Final = (
 )
 
 
-class Sweep(Attrs):
+class Sweep(Attributes):
     """A search over configurations. Made by `Api.sweep()` and `Project.sweeps()`.
 
         sweep = asyncwb.Api().sweep("me/mnist/k3v9x1ab")

@@ -6,7 +6,7 @@ Source: https://docs.wandb.ai/ref/python/public-api/team.
 
 from __future__ import annotations
 
-from asyncwb.client.query.attributes import Attrs
+from asyncwb.client.query.attributes import Attributes
 from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.waiting import wait
 from asyncwb.errors import CommError, NotFoundError
@@ -14,7 +14,7 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 
 
-class Member(Attrs):
+class Member(Attributes):
     """A member of a team: `name`, `username`, `email`, `admin`, `account_type`, `pending`."""
 
     def __init__(self, client: Connection, team: str, attrs: JsonObject) -> None:
@@ -39,7 +39,7 @@ class Member(Attrs):
         return f"<Member {self._attrs.get('name')} ({self._attrs.get('accountType')})>"
 
 
-class Team(Attrs):
+class Team(Attributes):
     """A team: an entity with members. Made by `Api.team()` and `create_team()`.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncwb.client.query.attributes import Attrs
+from asyncwb.client.query.attributes import Attributes
 from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.waiting import wait
 from asyncwb.errors import ArgumentError, CommError
@@ -16,7 +16,7 @@ from asyncwb.typing import JsonObject
 from asyncwb.wire import query_documents
 
 
-class User(Attrs):
+class User(Attributes):
     """An account. Made by `Api.viewer`, `user()`, `users()` and `create_user()`.
 
     `username`, `name`, `email`, `admin` and `entity` (who owns the runs that name no other owner)
