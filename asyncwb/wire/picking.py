@@ -13,7 +13,49 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncwb.wire.rows.columns import Table, concat
+
 Places: TypeAlias = NDArray[np.intp]
+
+
+class EvenRows:
+    """Rows spread evenly over a history that comes table by table, in one pass.
+
+    The same history gives the same rows, however it was cut into tables. Holds at most four times
+    `size` rows: where there are more, every second one goes, and of what comes every second one is
+    taken from then on.
+
+    Mutable state: `last`, the last row that came; `_kept`, `_stride` (of so many rows one is kept),
+    `_count` (rows that came).
+
+    Args:
+        size: rows, >= 1. A history of no more rows is kept whole.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.last: Table | None = None
+        self._size = size
+        self._kept: list[Table] = []
+        self._stride = 1
+        self._count = 0
+
+    def add(self, table: Table) -> None:
+        """Take the next rows."""
+        if not table.n:
+            return
+        places = np.arange(-self._count % self._stride, table.n, self._stride)
+        self._kept.append(table if self._stride == 1 else table.take(places))
+        self._count += table.n
+        self.last = table.slice(table.n - 1, table.n)
+        while sum(part.n for part in self._kept) > 4 * self._size:
+            kept = self.kept()
+            self._kept = [kept.take(np.arange(0, kept.n, 2))]
+            self._stride *= 2
+
+    def kept(self) -> Table:
+        """Return the rows that are kept, in the order in which they came, up to four times as many;
+        `last` may not be among them."""
+        return concat(self._kept)
 
 
 def even(count: int, size: int) -> Places:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from asyncwb.errors import ArgumentError
 from asyncwb.typing import JsonObject
-from asyncwb.wire.picking import even, extremes, including
+from asyncwb.wire.picking import EvenRows, even, extremes, including
 from asyncwb.wire.rows.columns import FLOAT, INT, JSON, Column, Table, concat
 from asyncwb.wire.rows.keys import OPEN, SYSTEM, display, escape, shown
 
@@ -109,35 +109,24 @@ class Sampler:
         self._size = size
         self._name = name
         self._ends: list[tuple[float, Table]] = []
-        self._kept: list[Table] = []
-        self._stride = 1
-        self._count = 0
-        self._last: Table | None = None
+        self._rows = EvenRows(size)
 
     def add(self, table: Table) -> None:
         """Take the next rows."""
-        if not table.n:
-            return
-        places = np.arange(-self._count % self._stride, table.n, self._stride)
-        self._kept.append(table if self._stride == 1 else table.take(places))
-        self._count += table.n
-        self._last = table.slice(table.n - 1, table.n)
-        self._look_for_ends(table)
-        while sum(part.n for part in self._kept) > 4 * self._size:
-            whole = concat(self._kept)
-            self._kept = [whole.take(np.arange(0, whole.n, 2))]
-            self._stride *= 2
+        if table.n:
+            self._rows.add(table)
+            self._look_for_ends(table)
 
     def sample(self) -> Table:
         """Return the rows that are kept, ascending by step."""
-        whole = concat(self._kept)
-        also = [end for _, end in self._ends] + ([self._last] if self._last is not None else [])
-        for row in also:
-            if row.steps[0] not in whole.steps:
-                whole = concat([whole, row])
-        whole = whole.take(np.argsort(whole.steps, kind="stable"))
-        ends = [int(np.searchsorted(whole.steps, end.steps[0])) for _, end in self._ends]
-        return whole.take(including(even(whole.n, self._size), ends, whole.n))
+        rows = self._rows.kept()
+        last = self._rows.last
+        for row in [*(end for _, end in self._ends), *([] if last is None else [last])]:
+            if row.steps[0] not in rows.steps:
+                rows = concat([rows, row])
+        rows = rows.take(np.argsort(rows.steps, kind="stable"))
+        ends = [int(np.searchsorted(rows.steps, end.steps[0])) for _, end in self._ends]
+        return rows.take(including(even(rows.n, self._size), ends, rows.n))
 
     def _look_for_ends(self, table: Table) -> None:
         """Keep the rows of the smallest and the largest value that were seen."""
