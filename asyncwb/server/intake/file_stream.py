@@ -34,7 +34,7 @@ from asyncwb.server.intake import file_stream_request, line_ranges, lines
 from asyncwb.server.intake.file_stream_request import Block, FileStreamRequest
 from asyncwb.server.intake.folds import read_fold, summary_event
 from asyncwb.server.intake.ingest import Find, aside
-from asyncwb.server.intake.run_transitions import ReceivedFrame, RunTransition
+from asyncwb.server.intake.run_transitions import ALIVE, ReceivedFrame, RunTransition
 from asyncwb.server.objects.damage import DamagedError, document_refusal
 from asyncwb.server.process.admission_queue import AdmissionQueue
 from asyncwb.server.process.fold_cache import weight
@@ -59,7 +59,6 @@ _HEADS: Final = "heads"
 """the stream of digests of line 0, by generation"""
 _RULE: Final = 200
 """bytes that a metric's definition has about as much work as"""
-_ALIVE: Final = ("running", "preempting")
 _ENDED: Final = ("finished", "failed", "killed", "preempted")
 """ended for good, where nobody that has not finished speaks: who crashed was only slow"""
 
@@ -117,7 +116,7 @@ async def begin(state: State, path: RunKey) -> None:
         if main in record.writers:
             record.writers[main].finished_at = record.writers[main].exit_code = None
             transition.take(main, [])
-        elif record.state not in _ALIVE:
+        elif record.state not in ALIVE:
             record.stop_requested, record.finished_at, record.exit_code = False, None, None
         # Not opened before it writes: clients that share a run write under other names.
         record.state, record.heartbeat_at = "running", transition.now
@@ -428,7 +427,7 @@ def _show_life(transition: RunTransition, main: str, news: bool) -> bool:
     record = transition.record
     writer = record.writers.get(main)
     late = record.state in _ENDED if writer is None else writer.finished_at is not None
-    if late and not news and record.state not in _ALIVE:
+    if late and not news and record.state not in ALIVE:
         if writer is None:
             transition.open(main, 0, left=True)
         return False

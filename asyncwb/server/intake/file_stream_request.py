@@ -20,6 +20,7 @@ from typing import Final
 from asyncwb.errors import LogTypeError
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.intake.lines import MAX_LINE, MAX_OFFSET
+from asyncwb.server.intake.run_transitions import INT32
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.tabular import Converted, check_depth, from_rows, lacks_steps
@@ -29,7 +30,6 @@ from asyncwb.wire.wandb import EVENTS, HISTORY, OUTPUT, SUMMARY
 
 MAX_LINES: Final = 500_000
 """lines of one file in one request"""
-_INT32: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +198,9 @@ def _exit_code(said: object) -> int:
     """Return a process's exit code as a signed 32-bit number; Windows' are unsigned."""
     if type(said) is not int:
         return 0
-    if -_INT32 <= said < _INT32:
+    if -INT32 <= said < INT32:
         return said
-    return said - 2 * _INT32 if _INT32 <= said < 2 * _INT32 else 1
+    return said - 2 * INT32 if INT32 <= said < 2 * INT32 else 1
 
 
 def _bad(message: str) -> ApiError:

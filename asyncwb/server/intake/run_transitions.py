@@ -48,9 +48,10 @@ from asyncwb.wire.summary.fold import Fold
 _TEXTS = {"notes": "notes", "group": "group_name", "job_type": "job_type"}
 _ORIGIN = {"host": "host", "program": "program", "python": "python", "client": "client"}
 _CHILD = re.compile(r"([0-9a-f]{8})-[0-9a-f]{8}")
-_ALIVE = ("running", "preempting")
+ALIVE = ("running", "preempting")
 _LONGEST_ORIGIN = names.MAX_TEXT["program"]
 INT32 = 2**31
+"""exit codes lie below it, and above its negative"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +232,11 @@ class RunTransition:
     def _contact(self, writer: WriterRecord) -> None:
         record = self.record
         if self._found:
-            if record.state in _ALIVE:
+            if record.state in ALIVE:
                 record.heartbeat_at = self.now  # it ends when all of it is here
             return
         writer.heartbeat_at = record.heartbeat_at = self.now
-        if record.state not in _ALIVE:
+        if record.state not in ALIVE:
             if record.state != "crashed":
                 record.stop_requested = False
             record.state = "running"
@@ -248,7 +249,7 @@ class RunTransition:
     def _end_writer(self, writer: WriterRecord) -> None:
         """All is here that a writer left which never said that it ends."""
         record = self.record
-        if record.state in _ALIVE and not self._others_live(writer):
+        if record.state in ALIVE and not self._others_live(writer):
             _end_silent(record)
         writer.finished_at, writer.exit_code = writer.heartbeat_at, None
 
@@ -279,7 +280,7 @@ class RunTransition:
                 self._leave(writer, event)
             case "preempt":
                 self._contact(writer)
-                if self.record.state in _ALIVE:  # always, but for a writer that is gone
+                if self.record.state in ALIVE:  # always, but for a writer that is gone
                     self.record.state = "preempting"
 
     def _start(self, writer: WriterRecord, event: Mapping[str, object]) -> None:
@@ -287,7 +288,7 @@ class RunTransition:
         started = float(at) if isinstance(at, (int, float)) else self.now
         self.record.started_at = min(started, self.record.started_at or started)
         writer.finished_at = writer.exit_code = None
-        if not (self._found or event.get("joins") or self.record.state in _ALIVE):
+        if not (self._found or event.get("joins") or self.record.state in ALIVE):
             self._forget_ends()
         self._contact(writer)
         if self._found:
