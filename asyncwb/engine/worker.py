@@ -129,6 +129,7 @@ def run(
     loop = new_loop()
     loop.set_default_executor(helpers)
     loop.set_exception_handler(_tell)
+    # Not in a group: it is what the loop is run for, and the group is made inside it.
     task = loop.create_task(work())
     try:
         while not task.done():
