@@ -36,7 +36,7 @@ _ATTEMPTS: Final = 4
 _JOBS: Final = 4
 
 
-class Uploader:
+class DetachedUploader:
     """Empties a queue.
 
     Mutable state: `_pause`, seconds until the server is asked for again; `_moved_at`, monotonic
@@ -117,7 +117,7 @@ def main(path: str, lock: str) -> None:
     queue, settings = Queue(Path(path)), Settings.resolve()
     fd: int | None = int(lock)
     while fd is not None:
-        asyncio.run(Uploader(queue, settings).run())
+        asyncio.run(DetachedUploader(queue, settings).run())
         fd = queue.leave(fd)
 
 

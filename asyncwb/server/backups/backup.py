@@ -53,7 +53,7 @@ from asyncwb.server.objects.objects import Objects
 from asyncwb.server.store import snapshot
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.identity import Identity
-from asyncwb.server.store.inventory import Named
+from asyncwb.server.store.inventory import NamedObject
 from asyncwb.server.store.migrate import HEAD
 from asyncwb.server.store.snapshot import Contents
 from asyncwb.typing import JsonObject
@@ -69,7 +69,7 @@ _AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CopiedObject:
     """An object of a backup: bytes, and SHA-256 of what was copied (hex).
 
     `sound` False: it was damaged in the store, and is copied anew by the next backup.
@@ -167,7 +167,11 @@ async def _backup(
 
 
 async def _copy_all(
-    source: Objects, target: Objects, named: list[Named], have: dict[str, Kept], result: BackedUp
+    source: Objects,
+    target: Objects,
+    named: list[NamedObject],
+    have: dict[str, CopiedObject],
+    result: BackedUp,
 ) -> set[str]:
     """Copy the objects that are not there yet; returns the names of those that are not found."""
     gone: set[str] = set()
@@ -208,12 +212,14 @@ def _sizes(objects: Objects) -> dict[str, int]:
     return {one.name: one.size for part in FOLDERS for one in objects.list(part)}
 
 
-def _stands(kept: Kept | None, there: dict[str, int]) -> bool:
+def _stands(kept: CopiedObject | None, there: dict[str, int]) -> bool:
     """Tell whether an object was copied whole before, and is still there."""
     return kept is not None and kept.sound and there.get(kept.name) == kept.size
 
 
-async def _copy(source: Objects, target: Objects, named: Named, result: BackedUp) -> Kept:
+async def _copy(
+    source: Objects, target: Objects, named: NamedObject, result: BackedUp
+) -> CopiedObject:
     digest, size = hashlib.sha256(), 0
     length = await to_thread.run_sync(source.size, named.name)
 
@@ -233,7 +239,7 @@ async def _copy(source: Objects, target: Objects, named: Named, result: BackedUp
     except DamagedError as error:
         result.problems.append(str(error))
         sound = False
-    return Kept(named.name, size, digest.hexdigest(), sound)
+    return CopiedObject(named.name, size, digest.hexdigest(), sound)
 
 
 async def restore(config: ServerConfig, folder: Path) -> BackedUp:
@@ -318,7 +324,7 @@ async def _restore_objects(folder: Path, manifest: _Manifest, target: Objects) -
     return result
 
 
-async def _restore(source: Objects, target: Objects, kept: Kept) -> None:
+async def _restore(source: Objects, target: Objects, kept: CopiedObject) -> None:
     digest = hashlib.sha256()
     length = await to_thread.run_sync(source.size, kept.name)
 
@@ -406,9 +412,9 @@ def _manifest(folder: Path) -> _Manifest:
         raise UsageError(f"{folder} holds no backup: {error}. Nothing was done.") from error
 
 
-def _objects_of(folder: Path, manifest: _Manifest) -> dict[str, Kept]:
+def _objects_of(folder: Path, manifest: _Manifest) -> dict[str, CopiedObject]:
     lines = (folder / manifest.objects).read_bytes().splitlines()
-    return {one.name: one for one in (Kept(**orjson.loads(line)) for line in lines)}
+    return {one.name: one for one in (CopiedObject(**orjson.loads(line)) for line in lines)}
 
 
 def _damage_of_database(folder: Path, manifest: _Manifest) -> list[str]:
@@ -452,7 +458,7 @@ def _has_objects(objects: Objects) -> bool:
     return id_of(objects) is not None or not is_empty(objects)
 
 
-def _prune(folder: Path, target: Objects, manifest: _Manifest, kept: list[Kept]) -> int:
+def _prune(folder: Path, target: Objects, manifest: _Manifest, kept: list[CopiedObject]) -> int:
     """Delete what earlier backups, and attempts, left that this one does not need."""
     for path in folder.glob("database-*"):
         if path.name != manifest.database:

@@ -30,7 +30,7 @@ from asyncwb.server.objects.objects import Objects
 from asyncwb.server.store import documents
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.documents import DamagedText
-from asyncwb.server.store.inventory import Inline, Named, complaints, inline, named_objects
+from asyncwb.server.store.inventory import Inline, NamedObject, complaints, inline, named_objects
 from asyncwb.wire.rows import frames
 from asyncwb.wire.rows.values import loads
 
@@ -106,7 +106,7 @@ async def _objects(database: Database, objects: Objects, result: Verified) -> No
         result.problems += [said for name, said in wrong.items() if name in left]
 
 
-async def check(objects: Objects, named: Named) -> None:
+async def check(objects: Objects, named: NamedObject) -> None:
     """Read one object and check it against all that the database says of it.
 
     Raises:
@@ -119,7 +119,7 @@ async def check(objects: Objects, named: Named) -> None:
             await _check_blob(objects, named)
 
 
-def _check_segment(objects: Objects, named: Named) -> None:
+def _check_segment(objects: Objects, named: NamedObject) -> None:
     data = objects.get(named.name)
     if len(data) != named.size:
         raise DamagedError(named.name, f"it has {len(data)} of {named.size} bytes")
@@ -133,7 +133,7 @@ def _check_segment(objects: Objects, named: Named) -> None:
             segment.table([group.index])
 
 
-async def _check_blob(objects: Objects, named: Named) -> None:
+async def _check_blob(objects: Objects, named: NamedObject) -> None:
     md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
     async for piece in _pieces(objects, named):
         md5.update(piece)
@@ -147,7 +147,7 @@ async def _check_blob(objects: Objects, named: Named) -> None:
         raise DamagedError(named.name, "its SHA-256 is another one")
 
 
-def _pieces(objects: Objects, named: Named) -> AsyncIterator[bytes]:
+def _pieces(objects: Objects, named: NamedObject) -> AsyncIterator[bytes]:
     stream = objects.stream(named.name, 0, named.size)
     if named.checksums is None or not named.size:
         return stream

@@ -13,7 +13,7 @@ from asyncwb.server.store.runs.projects import StoredProject
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedEntity:
     """An entity by its name: nothing is read for who only wants that."""
 
     name: str

@@ -14,7 +14,7 @@ from asyncwb.server.graphql.inputs import (
     UpsertModelInput,
     back,
 )
-from asyncwb.server.graphql.nodes import Named, user_of
+from asyncwb.server.graphql.nodes import NamedEntity, user_of
 from asyncwb.server.http.access import Action, may, readable, require_project
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.runs import projects as rules
@@ -91,8 +91,8 @@ def _entity_name(project: StoredProject, _: Info) -> str:
 
 
 @project_type.field("entity")
-def _entity(project: StoredProject, _: Info) -> Named:
-    return Named(project.entity)
+def _entity(project: StoredProject, _: Info) -> NamedEntity:
+    return NamedEntity(project.entity)
 
 
 @project_type.field("isBenchmark")

@@ -21,7 +21,7 @@ from asyncwb.server.graphql.inputs import (
     GenerateApiKeyInput,
     back,
 )
-from asyncwb.server.graphql.nodes import Named, entity_of, user_of
+from asyncwb.server.graphql.nodes import NamedEntity, entity_of, user_of
 from asyncwb.server.http.access import Action, Role, may
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import State
@@ -76,7 +76,7 @@ async def _user(_: object, info: Info, user_name: str) -> User | None:
 
 
 @query.field("entity")
-async def _entity(_: object, info: Info, name: str | None = None) -> Named | None:
+async def _entity(_: object, info: Info, name: str | None = None) -> NamedEntity | None:
     """Return an entity that the user may know of.
 
     One that is not there is an error, where queries for other things answer null: W&B's
@@ -88,7 +88,7 @@ async def _entity(_: object, info: Info, name: str | None = None) -> Named | Non
     if not known:
         what = f"There is no user or team {name}, or you may not see it."
         raise ApiError(404, "entity_not_found", what)
-    return Named(name)
+    return NamedEntity(name)
 
 
 @user_type.field("id")
@@ -126,7 +126,7 @@ def _teams(user: User, info: Info) -> paging.Connection:
     """Give the user's own entity and those teams that the viewer may know of."""
     viewer: User = info.context.user
     known = [name for name in user.roles if name == user.name or may(viewer, Action.READ, name)]
-    return paging.nodes([Named(name) for name in known])
+    return paging.nodes([NamedEntity(name) for name in known])
 
 
 @user_type.field("apiKeys")
@@ -158,25 +158,25 @@ def _key(key: StoredKey, text: str | None = None) -> dict[str, object]:
 
 
 @entity_type.field("id")
-async def _entity_id(entity: Named, info: Info) -> str:
+async def _entity_id(entity: NamedEntity, info: Info) -> str:
     found = await entity_of(info.context, entity.name)
     # Projects may be older than the list of entities: such a one has its name for an id.
     return ids.encode("Entity", entity.name if found is None else found.id)
 
 
 @entity_type.field("isTeam")
-async def _is_team(entity: Named, info: Info) -> bool:
+async def _is_team(entity: NamedEntity, info: Info) -> bool:
     found = await entity_of(info.context, entity.name)
     return found is not None and found.kind == "team"
 
 
 @entity_type.field("entityType")
-async def _entity_kind(entity: Named, info: Info) -> str:
+async def _entity_kind(entity: NamedEntity, info: Info) -> str:
     return "team" if await _is_team(entity, info) else "user"
 
 
 @entity_type.field("createdAt")
-async def _entity_made(entity: Named, info: Info) -> float | None:
+async def _entity_made(entity: NamedEntity, info: Info) -> float | None:
     found = await entity_of(info.context, entity.name)
     return None if found is None else found.created_at
 
@@ -184,37 +184,37 @@ async def _entity_made(entity: Named, info: Info) -> float | None:
 @entity_type.field("available")
 @entity_type.field("isPaid")
 @entity_type.field("privateOnly")
-def _no(_: Named, _info: Info) -> bool:
+def _no(_: NamedEntity, _info: Info) -> bool:
     return False
 
 
 @entity_type.field("codeSavingEnabled")
-def _yes(_: Named, _info: Info) -> bool:
+def _yes(_: NamedEntity, _info: Info) -> bool:
     return True
 
 
 @entity_type.field("limits")
-def _limits(_: Named, _info: Info) -> str:
+def _limits(_: NamedEntity, _info: Info) -> str:
     return "{}"
 
 
 @entity_type.field("defaultAccess")
-def _default_access(_: Named, _info: Info) -> str:
+def _default_access(_: NamedEntity, _info: Info) -> str:
     return "PRIVATE"
 
 
 @entity_type.field("readOnly")
-def _read_only(entity: Named, info: Info) -> bool:
+def _read_only(entity: NamedEntity, info: Info) -> bool:
     return not may(info.context.user, Action.WRITE, entity.name)
 
 
 @entity_type.field("readOnlyAdmin")
-def _read_only_admin(entity: Named, info: Info) -> bool:
+def _read_only_admin(entity: NamedEntity, info: Info) -> bool:
     return not may(info.context.user, Action.MANAGE, entity.name)
 
 
 @entity_type.field("storageBytes")
-async def _storage_bytes(entity: Named, info: Info) -> int | None:
+async def _storage_bytes(entity: NamedEntity, info: Info) -> int | None:
     if not may(info.context.user, Action.READ, entity.name):
         return None
     return await info.context.batch(_bytes, entity.name)
@@ -225,7 +225,7 @@ async def _bytes(state: State, names: list[str]) -> Mapping[str, int]:
 
 
 @entity_type.field("user")
-async def _entity_user(entity: Named, info: Info) -> User | None:
+async def _entity_user(entity: NamedEntity, info: Info) -> User | None:
     """Give whose own entity it is; null for a team."""
     context: Context = info.context
     if not may(context.user, Action.READ, entity.name) or await _is_team(entity, info):
@@ -235,14 +235,14 @@ async def _entity_user(entity: Named, info: Info) -> User | None:
 
 @entity_type.field("project")
 async def _entity_project(
-    entity: Named, info: Info, name: str | None = None
+    entity: NamedEntity, info: Info, name: str | None = None
 ) -> StoredProject | None:
     return await projects.find(info.context, entity.name, name)
 
 
 @entity_type.field("projects")
 async def _entity_projects(
-    entity: Named,
+    entity: NamedEntity,
     info: Info,
     first: int | None = None,
     after: str | None = None,
@@ -255,7 +255,7 @@ async def _entity_projects(
 
 
 @entity_type.field("members")
-async def _members(entity: Named, info: Info) -> AsyncIterator[dict[str, object]]:
+async def _members(entity: NamedEntity, info: Info) -> AsyncIterator[dict[str, object]]:
     """Give members and, to who may invite, open invitations, in the order of their coming."""
     context: Context = info.context
     if not may(context.user, Action.READ, entity.name):
@@ -297,7 +297,7 @@ def _pending(invitation: Invitation) -> dict[str, object]:
 
 
 @entity_type.field("invites")
-async def _invites(entity: Named, info: Info) -> AsyncIterator[dict[str, object]]:
+async def _invites(entity: NamedEntity, info: Info) -> AsyncIterator[dict[str, object]]:
     found = await _open(info.context, entity.name)
     return in_steps([_invite(invitation) for invitation in found])
 
@@ -335,7 +335,7 @@ async def _open(context: Context, team: str) -> list[Invitation]:
 async def _create_team(_: object, info: Info, input: CreateTeamInput) -> dict[str, object]:
     context, admin = info.context, input.get("team_admin_user_name")
     team = await teams.create_team(context.state, context.user, input["team_name"], admin)
-    return {**back(input), "entity": Named(team.name)}
+    return {**back(input), "entity": NamedEntity(team.name)}
 
 
 @mutation.field("createInvite")

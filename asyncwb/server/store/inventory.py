@@ -34,7 +34,7 @@ _FRAMES: Final = {SAMPLE: "the sample", AXIS: "the axis"}
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedObject:
     """An object that the database names, and what it says of the bytes.
 
     `checksums` is None where an older server stored it; `md5` (base64) and `sha256` (hex) too, and
@@ -59,15 +59,15 @@ class Inline:
     json: bool = False
 
 
-async def named_objects(connection: AsyncConnection) -> list[Named]:
+async def named_objects(connection: AsyncConnection) -> list[NamedObject]:
     """Return every object that segments and blobs name, as of the connection's moment."""
-    found: list[Named] = []
+    found: list[NamedObject] = []
     sealed = select(segments.c.path, segments.c.size, segments.c.checksums)
     async for path, size, checksums in await connection.stream(sealed):
-        found.append(Named(path, "segment", size, None, None, checksums))
+        found.append(NamedObject(path, "segment", size, None, None, checksums))
     columns = ("object", "size", "md5", "sha256", "checksums")
     stored = await connection.stream(select(*(blobs.c[name] for name in columns)))
-    return found + [Named(row[0], "blob", *row[1:]) async for row in stored]
+    return found + [NamedObject(row[0], "blob", *row[1:]) async for row in stored]
 
 
 async def inline(database: Database) -> AsyncIterator[Inline]:

@@ -22,7 +22,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncwb.server.store.database import Database
-from asyncwb.server.store.inventory import Named, named_objects
+from asyncwb.server.store.inventory import NamedObject, named_objects
 from asyncwb.server.store.migrate import current, upgrade_to
 from asyncwb.server.store.schema import metadata
 
@@ -48,7 +48,7 @@ async def revision_of(database: Database) -> str | None:
         return await connection.run_sync(current)
 
 
-async def copy(database: Database, folder: Path) -> tuple[Contents, list[Named]]:
+async def copy(database: Database, folder: Path) -> tuple[Contents, list[NamedObject]]:
     """Copy a database into an empty folder; returns what it holds, and the objects it names."""
     async with database.connect() as connection:
         revision = await connection.run_sync(current)

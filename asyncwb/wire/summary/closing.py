@@ -32,7 +32,7 @@ class Ends(NamedTuple):
     high: int
 
 
-class Kept:
+class MergedRows:
     """Which values of a column count, where rows with the same label are one row."""
 
     def __init__(self, table: Table, label: Index | None) -> None:

@@ -45,7 +45,7 @@ from asyncwb.wire.rows import keys
 from asyncwb.wire.rows.columns import BOOL, FLOAT, INT, JSON, Kind, Table
 from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, TIME
 from asyncwb.wire.summary import stored
-from asyncwb.wire.summary.closing import Index, Kept, by_path, closing_order, merged_row
+from asyncwb.wire.summary.closing import Index, MergedRows, by_path, closing_order, merged_row
 from asyncwb.wire.summary.metrics import MetricRule, MetricRules, metric_event
 from asyncwb.wire.summary.reducers import MISSING, Leaf, Rank
 
@@ -289,7 +289,7 @@ class Fold:
         if not table.n:
             return
         self._step = max(table.last_step, -1 if self._step is None else self._step)
-        kept, order = Kept(table, label), source.rank(0)[1:]
+        kept, order = MergedRows(table, label), source.rank(0)[1:]
         for path, columns in by_path(table):
             leaf, rule, column = self._leaf(path), self._rule(path), columns[0]
             if len(columns) > 1:

@@ -18,7 +18,7 @@ from asyncwb.server.store.database import Database, batches
 from asyncwb.server.store.records import RunKey
 from asyncwb.server.store.schema import former_names, projects, runs
 
-Named: TypeAlias = tuple[str, str]
+ProjectName: TypeAlias = tuple[str, str]
 """An entity and the name of one of its projects."""
 
 _CHUNK: Final = 1000
@@ -40,9 +40,11 @@ async def forget(connection: AsyncConnection, entity: str, name: str) -> None:
     await connection.execute(delete(former_names).where(mine))
 
 
-async def current(connection: AsyncConnection, names: Collection[Named]) -> dict[Named, Named]:
+async def current(
+    connection: AsyncConnection, names: Collection[ProjectName]
+) -> dict[ProjectName, ProjectName]:
     """Return, for each former name among these, the project's name of today."""
-    found: dict[Named, Named] = {}
+    found: dict[ProjectName, ProjectName] = {}
     ordered = sorted(names)
     for some in batches(ordered, _CHUNK):
         rows = await connection.execute(_CURRENT, {"some": some})
