@@ -16,7 +16,7 @@ from asyncwb.client.query.reports import AsyncReport, AsyncReports
 from asyncwb.client.query.requests.pages import page_size
 from asyncwb.client.query.requests.query import Connection
 from asyncwb.client.query.run import AsyncPublicRun
-from asyncwb.client.query.runs import DEFAULT_ORDER, AsyncRuns, written
+from asyncwb.client.query.runs import DEFAULT_ORDER, AsyncRuns, as_json
 from asyncwb.client.query.sweeps import AsyncSweep
 from asyncwb.client.query.teams import AsyncTeam
 from asyncwb.client.query.users import AsyncUser
@@ -170,7 +170,7 @@ class AsyncApi:
         """
         place = parse_project(path, self._settings.entity, self._settings.project)
         size = page_size(per_page)
-        key = ("runs", place, written(filters or {}), order, size, include_sweeps, lazy)
+        key = ("runs", place, as_json(filters or {}), order, size, include_sweeps, lazy)
         runs = AsyncRuns(self._client, place, filters, order, size, include_sweeps, lazy)
         return self._remembered(key, runs)
 

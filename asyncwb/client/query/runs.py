@@ -56,10 +56,10 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
     ) -> None:
         self.filters: JsonObject = dict(filters or {})
         self.order = order or DEFAULT_ORDER
-        text = written({} if filters is None else filters, include_sweeps)
+        text = as_json({} if filters is None else filters, include_sweeps)
         self._fixed = {
             "filters": text,
-            "order": signed(self.order),
+            "order": with_sign(self.order),
             "perPage": per_page,
             "sweeps": include_sweeps,
             "keys": not lazy,
@@ -131,12 +131,12 @@ class AsyncRuns(AsyncPages[AsyncPublicRun]):
         return f"<Runs {self._path}>"
 
 
-def signed(order: str) -> str:
+def with_sign(order: str) -> str:
     """Write an order with its sign: without one it is descending."""
     return order if order.startswith(("+", "-")) else f"-{order}"
 
 
-def written(filters: Mapping[str, object], include_sweeps: bool = True) -> str:
+def as_json(filters: Mapping[str, object], include_sweeps: bool = True) -> str:
     """Write filters as JSON; raises ValueError for what is no mapping or no JSON."""
     if not isinstance(filters, Mapping):
         raise ArgumentError(f"filters is a dict in MongoDB's query language, not {filters!r}")

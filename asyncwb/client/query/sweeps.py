@@ -14,7 +14,7 @@ from asyncwb.client.query.requests.pages import of_sweeps, pages
 from asyncwb.client.query.requests.query import Asker, Connection
 from asyncwb.client.query.run import AsyncPublicRun
 from asyncwb.client.query.run_fields import AsyncRunFields
-from asyncwb.client.query.runs import DEFAULT_ORDER, AsyncRuns, signed, written
+from asyncwb.client.query.runs import DEFAULT_ORDER, AsyncRuns, as_json, with_sign
 from asyncwb.client.waiting import wait_async
 from asyncwb.errors import ArgumentError, NotFoundError, UnsupportedError, UsageError
 from asyncwb.typing import JsonObject
@@ -238,8 +238,8 @@ class AsyncSweeps(AsyncPages[AsyncSweep]):
     ) -> None:
         fixed = {
             "perPage": per_page,
-            "filters": written(filters) if filters else None,
-            "order": signed(order) if order else None,
+            "filters": as_json(filters) if filters else None,
+            "order": with_sign(order) if order else None,
         }
         super().__init__(
             pages(client, of_sweeps, path, fixed),

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from asyncwb.client.query._sync.projects import Project, Projects
 from asyncwb.client.query._sync.reports import Report, Reports
 from asyncwb.client.query._sync.run import PublicRun
-from asyncwb.client.query._sync.runs import DEFAULT_ORDER, Runs, written
+from asyncwb.client.query._sync.runs import DEFAULT_ORDER, Runs, as_json
 from asyncwb.client.query._sync.sweeps import Sweep
 from asyncwb.client.query._sync.teams import Team
 from asyncwb.client.query._sync.users import User
@@ -171,7 +171,7 @@ class Api:
         """
         place = parse_project(path, self._settings.entity, self._settings.project)
         size = page_size(per_page)
-        key = ("runs", place, written(filters or {}), order, size, include_sweeps, lazy)
+        key = ("runs", place, as_json(filters or {}), order, size, include_sweeps, lazy)
         runs = Runs(self._client, place, filters, order, size, include_sweeps, lazy)
         return self._remembered(key, runs)
 

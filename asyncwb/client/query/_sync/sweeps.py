@@ -12,7 +12,7 @@ from typing import Any, Final
 from asyncwb.client.query._sync.paging import Pages
 from asyncwb.client.query._sync.run import PublicRun
 from asyncwb.client.query._sync.run_fields import RunFields
-from asyncwb.client.query._sync.runs import DEFAULT_ORDER, Runs, signed, written
+from asyncwb.client.query._sync.runs import DEFAULT_ORDER, Runs, as_json, with_sign
 from asyncwb.client.query.attributes import Attributes, frame
 from asyncwb.client.query.requests.pages import of_sweeps, pages
 from asyncwb.client.query.requests.query import Asker, Connection
@@ -233,8 +233,8 @@ class Sweeps(Pages[Sweep]):
     ) -> None:
         fixed = {
             "perPage": per_page,
-            "filters": written(filters) if filters else None,
-            "order": signed(order) if order else None,
+            "filters": as_json(filters) if filters else None,
+            "order": with_sign(order) if order else None,
         }
         super().__init__(
             pages(client, of_sweeps, path, fixed),
