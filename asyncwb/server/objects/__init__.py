@@ -4,5 +4,5 @@ objects               the object store
 checksums             what they must add up to
 damage                what does not, and how readers are told
 files                 files of runs: uploads and downloads
-garbage_collection    objects that nothing names any more
+garbage_collection    deletes objects that nothing names any more
 """

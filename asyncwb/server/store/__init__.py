@@ -16,7 +16,7 @@
     queries/           filters as SQL
     people/            accounts, teams, keys
     blobs              bytes that rows refer to, stored once and counted
-    dropped            objects that nothing names any more
+    dropped            which objects nothing names any more, and since when
     inventory          what a store holds
     snapshot           a copy of it as of one moment
     usage              how much room it takes

@@ -2,7 +2,7 @@
 
 projects        projects
 former_names    names that lead to a renamed project
-ingest          one ingest request
+ingest          what one ingest request changes, in one transaction
 segments        frames, sealed segments, rollups
 lines           lines of text
 files           which object holds the bytes of a run's file
