@@ -24,7 +24,7 @@ from asyncwb.server.history.segment import Group, Segment
 from asyncwb.server.history.sources import Sources, View
 from asyncwb.server.objects.damage import DamagedError, Missing, found, lost, refusal
 from asyncwb.server.store.runs.segments import RunRef, SegmentRow
-from asyncwb.wire.picking import even
+from asyncwb.wire.picking import EvenRows, even
 from asyncwb.wire.rows.columns import FLOAT, INT, Block, Kind, Table, concat
 from asyncwb.wire.rows.keys import OPEN, RUNTIME, STEP, SYSTEM, TIME
 
@@ -139,20 +139,11 @@ async def sample(tables: AsyncIterator[Table], size: int) -> Table:
         tables: what `read` gives.
         size: rows, >= 1. A history of no more rows is returned whole.
     """
-    kept: list[Table] = []
-    count, stride = 0, 1
-    last: Table | None = None
+    rows = EvenRows(size)
     async for table in tables:
-        places = np.arange(-count % stride, table.n, stride)
-        kept.append(table.take(places) if stride > 1 else table)
-        count += table.n
-        last = table.slice(table.n - 1, table.n)
-        while sum(part.n for part in kept) > 4 * size:
-            whole = concat(kept)
-            kept = [whole.take(np.arange(0, whole.n, 2))]
-            stride *= 2
-    whole = concat(kept)
-    if last is not None and whole.n and whole.steps[-1] != last.steps[-1]:
+        rows.add(table)
+    whole, last = rows.kept(), rows.last
+    if last is not None and whole.steps[-1] != last.steps[-1]:
         whole = concat([whole, last])
     return spread(whole, size)
 
