@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.case import Case
 from bench.cases import (
     acked,
+    browsers,
     call,
     chart,
     concurrent,
@@ -23,6 +24,7 @@ CASES: tuple[Case, ...] = (
     acked.CASE,
     concurrent.CASE,
     crowd.CASE,
+    browsers.CASE,
     ticker.CASE,
     startup.CASE,
     memory.CASE,

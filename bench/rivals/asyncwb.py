@@ -8,7 +8,9 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
@@ -22,6 +24,8 @@ from asyncwb.wire.rows import frames
 from bench.rivals.base import (
     PROJECT,
     AsyncLog,
+    Browsed,
+    BrowsedFigures,
     Charts,
     Crowd,
     CrowdFigures,
@@ -33,7 +37,7 @@ from bench.rivals.crowd_member import SENT
 from bench.rivals.server import AsyncwbServer
 
 
-class AsyncwbRival(Rival, Charts, Crowd):
+class AsyncwbRival(Rival, Charts, Crowd, Browsed):
     """The client in this process, the server in another, every setting at its default."""
 
     package = "asyncwb"
@@ -105,25 +109,14 @@ class AsyncwbRival(Rival, Charts, Crowd):
         command = [sys.executable, "-m", "bench.rivals.crowd_member", self._url, self._key]
         command += [str(number) for number in (runs, rate, seconds, metrics)]
         members = [
-            subprocess.Popen(
-                [*command, str(self.folder / f"member{number}")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for number in range(processes)
+            _start([*command, str(self.folder / f"member{number}")]) for number in range(processes)
         ]
         ready = [member.stdout.readline() for member in members if member.stdout is not None]
         before = self._server.cpu_seconds()
-        for member in members:
-            assert member.stdin is not None
-            member.stdin.write("\n")
-            member.stdin.flush()
+        _let_go(members)
         delays = self._watch(ready[0].strip(), rate, seconds)
-        printed = [member.communicate(timeout=120)[0] for member in members]
+        printed = _ends(members)
         used = self._server.cpu_seconds() - before
-        if any(member.returncode for member in members):
-            raise RuntimeError("a process of the crowd failed")
         found = [json.loads(each) for each in printed]
         rows = sum(each["rows"] for each in found)
         stored = self._count_rows()
@@ -131,6 +124,32 @@ class AsyncwbRival(Rival, Charts, Crowd):
             raise RuntimeError(f"{rows} rows were logged, {stored} are in the store")
         cpu = sum(each["cpu_s"] for each in found)
         return CrowdFigures(rows, used, cpu, delays, max(each["wall_s"] for each in found))
+
+    def browsed(
+        self, pages: int, charts: int, every: float, seconds: float, metrics: int
+    ) -> BrowsedFigures:
+        """Start a process for each role, let them go at once, and wait until all have ended."""
+        roles = [["writer", seconds, metrics], ["prober", seconds]]
+        if pages:
+            roles.append(["pages", seconds, pages, charts, every, *self._paths])
+        command = [sys.executable, "-m", "bench.rivals.browsers_member"]
+        folder = tempfile.mkdtemp(dir=self.folder)
+        members = [
+            _start([*command, str(role), self._url, self._key, folder, *map(str, sizes)])
+            for role, *sizes in roles
+        ]
+        for member in members:
+            assert member.stdout is not None
+            member.stdout.readline()
+        _let_go(members)
+        found = [json.loads(each) for each in _ends(members)]
+        writer, prober, *browsers = found
+        return BrowsedFigures(
+            writer["rows"] / writer["seconds"],
+            prober["seconds"],
+            sum(each["charts"] for each in browsers),
+            [taken for each in browsers for taken in each["seconds"]],
+        )
 
     def _watch(self, run: str, rate: float, seconds: float) -> list[float]:
         """Return how long after it was logged each row of a run was told to a page."""
@@ -247,6 +266,25 @@ class AsyncwbRival(Rival, Charts, Crowd):
         if answer.status != 200:
             raise RuntimeError(f"GET {target}: {answer.status} {body[:500]!r}")
         return body, answer.headers
+
+
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _let_go(members: Sequence[subprocess.Popen[str]]) -> None:
+    for member in members:
+        assert member.stdin is not None
+        member.stdin.write("\n")
+        member.stdin.flush()
+
+
+def _ends(members: Sequence[subprocess.Popen[str]]) -> list[str]:
+    """Return what processes print when they have ended; RuntimeError where one failed."""
+    printed = [member.communicate(timeout=120)[0] for member in members]
+    if any(member.returncode for member in members):
+        raise RuntimeError("a process that logs, or reads, failed")
+    return printed
 
 
 def seconds_at_server(headers: HTTPMessage) -> float:

@@ -112,6 +112,36 @@ class Crowd(ABC):
         is not in the store at the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class BrowsedFigures:
+    """What a run that logs and the pages beside it had.
+
+    `rows_per_s` until all were acknowledged; `acknowledged`: seconds that each single row of
+    another run took; `charts`, how many the pages were given; `answers`: seconds until each page
+    had its.
+    """
+
+    rows_per_s: float
+    acknowledged: Sequence[float]
+    charts: int
+    answers: Sequence[float]
+
+
+class Browsed(ABC):
+    """A tracker with a server that draws charts while it takes rows."""
+
+    @abstractmethod
+    def fill(self, rows: int, metrics: int, seed: int) -> None:
+        """Have the server hold a finished run of `rows` rows in its final form; not timed."""
+
+    @abstractmethod
+    def browsed(
+        self, pages: int, charts: int, every: float, seconds: float, metrics: int
+    ) -> BrowsedFigures:
+        """Let a run log as fast as it can while `pages` pages ask for `charts` charts of the filled
+        run, `every` so many seconds; RuntimeError where a row is not acknowledged."""
+
+
 class Archive(ABC):
     """A client that reads a long run back from a server."""
 
