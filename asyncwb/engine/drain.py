@@ -91,6 +91,8 @@ async def drain(
         journal = JournalSource(Reader(segments, _first_seq(folder, known)), leaves_gaps=live)
         progress = Progress(next_seq=known)
         progress.moved.append(lambda _: moved(progress))
+        fell = anyio.Event()
+        progress.fell.append(fell.set)
         sealed = SealedSource(folder.sealed, journal, known)
         source = BegunSource(sealed, description.started_at)
         reporter = _Reporter(say)
@@ -115,7 +117,7 @@ async def drain(
         if error is None:
             head, run = description.head, progress.run_path
             sending = Files(saved, where, http, head, run, live=live, patience=patience)
-            problem = await sending.send()
+            problem = await sending.send(again=fell.is_set() or progress.lost > 0)
             files, damage = sending.sent, damage or problem
         if description.mode == "offline":
             folder.write_synced(url, progress.next_seq)
@@ -235,26 +237,32 @@ class Files:
         self.sent = 0
         self._saved = saved
         self._where = where
+        self._name = where.url if isinstance(where, Address) else "embedded"
         self._http = http
         self._head = head
         self._run_path = run_path
         self._live = live
         self._patience = patience
 
-    async def send(self) -> str | None:
-        """Send what waits; returns what went wrong, None where the server has all of it."""
+    async def send(self, *, again: bool = False) -> str | None:
+        """Send what waits; returns what went wrong, None where the server has all of it.
+
+        `again`: send everything, since the server may have lost what it had.
+        """
         try:
+            if again:
+                self._saved.unmark(self._name)
             if not self._saved.read():
                 return None
             with anyio.fail_after(self._patience):
                 self._run_path = self._run_path or await self._find_run()
-        except (Error, TimeoutError) as error:
+        except (Error, OSError) as error:
             return str(error) or "the server does not say whether it has the run"
         account, reporter = FileAccount(), _Reporter(lambda _: None)
         uploader = Uploader(
             self._saved,
             self._http,
-            where=self._where.url if isinstance(self._where, Address) else "embedded",
+            where=self._name,
             address=self._address,
             run_path=lambda: self._run_path,
             account=account,

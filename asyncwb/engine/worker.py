@@ -320,15 +320,21 @@ class Worker:
                 say=session.notices.warn_once,
             )
             progress.moved.append(lambda _: uploader.meet())
-            failed = functools.partial(_failed, session, "sending files")
-            self._uploads[session] = uploader, self._tasks.start(uploader.run, failed)
+            progress.fell.append(uploader.send_again)
+            self._uploads[session] = uploader, self._start_uploads(session, uploader)
         self._uploads[session][0].look_soon()
+
+    def _start_uploads(self, session: Session, uploader: Uploader) -> Task:
+        failed = functools.partial(_failed, session, "sending files")
+        return self._tasks.start(uploader.run, failed)
 
     async def _finish_uploads(self, session: Session, deadline: float) -> bool:
         """Send the rest of the files; True once nothing of them waits."""
         if session not in self._uploads:
             return True
         uploader, task = self._uploads.pop(session)
+        if task.over.is_set() and not uploader.settled.is_set():  # the server has lost data since
+            task = self._start_uploads(session, uploader)
         if session.progress.run_path is not None:  # if not, there is no run that could have them
             with anyio.move_on_after(max(0.0, deadline - anyio.current_time())):
                 await any_of(task.over.wait, uploader.stuck.wait)

@@ -35,6 +35,8 @@ class Progress:
     stop_requested: bool = False
     moved: list[Callable[[int], None]] = field(default_factory=list)
     """called on the engine's thread whenever `next_seq` grows, with its value."""
+    fell: list[Callable[[], None]] = field(default_factory=list)
+    """called on the engine's thread whenever the server is found to have lost data."""
     marks: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_MARKS))
     """(next sequence number, when it was that), ascending"""
 
@@ -52,3 +54,5 @@ class Progress:
         """The server has lost what is behind `next_seq`; when that was logged is not known."""
         self.next_seq = next_seq
         self.reached_at = None
+        for fell in self.fell:
+            fell()

@@ -75,6 +75,10 @@ class SavedFile:
         """Return it with what became of it at a server."""
         return replace(self, marks={**self.marks, where: mark})
 
+    def unmarked(self, where: str) -> SavedFile:
+        """Return it as one of which a server knows nothing."""
+        return replace(self, marks={at: mark for at, mark in self.marks.items() if at != where})
+
     def is_due(self, where: str, seen: Seen, *, ended: bool) -> bool:
         """Tell whether a server is to get it now; `ended`: the run will change it no more."""
         mark = self.marks.get(where)
@@ -196,6 +200,13 @@ class Saved:
             for name, mark in marks.items():
                 if name in files:
                     files[name] = files[name].marked(where, mark)
+
+    def unmark(self, where: str) -> None:
+        """Note nothing of a server any more, which has lost data; raises as `edit`."""
+        if any(where in file.marks for file in self.read().values()):
+            with self.edit() as files:
+                for name, file in files.items():
+                    files[name] = file.unmarked(where)
 
     def hold(self) -> bool:
         """Be the one who sends these files; False where another process is."""

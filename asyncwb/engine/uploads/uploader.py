@@ -18,6 +18,7 @@ acknowledged the run's first frame: a file belongs to a run that exists.
 | no address for this name, the document declined | refused for good: counted, said, left |
 | the key is not accepted | again, slowly, and at the run's end; said once |
 | the file is gone, or cannot be read | counted, said; again when it is seen to have changed |
+| rows are missing that it had | all it was sent, again: it lost data, and may have lost files |
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ class Uploader:
     way), `_notes` (to be written), `_tries` (of each file), `_over` (was sent or given up since
     this uploader started), `_closing` (settle once nothing is due), `_ended` (the run changes
     nothing more), `_pause_until` (monotonic; the server asked for that), `_met` (the server has
-    the run), `_holds` (no other process sends these files).
+    the run), `_holds` (no other process sends these files), `_gone` (the
+    server has lost data, and maybe the run), `_lost` (`files.json` does not say so yet),
+    `_outdated` (on its way since before that).
     """
 
     def __init__(
@@ -144,6 +147,9 @@ class Uploader:
         self._alone = False  # one name a document, to find the one that is declined
         self._met = False
         self._holds = False
+        self._gone = False
+        self._lost = False
+        self._outdated: set[str] = set()
 
     def look_soon(self) -> None:
         """Look at once: `save()` has named something."""
@@ -152,9 +158,20 @@ class Uploader:
 
     def meet(self) -> None:
         """Begin: the server has the run now. May be called again and again."""
-        if not self._met:
-            self._met = True
+        if self._gone or not self._met:
+            self._met, self._gone = True, False
             self.look_soon()
+
+    def send_again(self) -> None:
+        """Send everything again: the server has lost data, and nobody knows what files it has."""
+        self._lost = self._gone = True
+        self._outdated |= self._busy
+        self._notes.clear()
+        self._tries.clear()
+        self._over.clear()
+        if self.settled.is_set():
+            self.settled = anyio.Event()  # whoever has run this runs it once more
+        self.look_soon()
 
     def end(self, *, for_now: bool = False) -> None:
         """Send what is left, then settle; the run changes its files no more, unless `for_now`."""
@@ -174,6 +191,7 @@ class Uploader:
                 with anyio.CancelScope(shield=True):  # it has arrived, and is not to be sent again
                     await self._write_notes()
             finally:
+                self._holds = False
                 self._saved.let_go()
 
     async def _send_until_settled(self) -> None:
@@ -192,7 +210,7 @@ class Uploader:
     async def _turn(self) -> float:
         """Do what can be done now; returns seconds to wait, unless something happens."""
         now = time.monotonic()
-        if self._run_path() is None:
+        if self._run_path() is None or self._gone:
             return LOOK
         await self._write_notes()
         if now >= self._look_at or (self._closing and self._is_idle):
@@ -228,7 +246,7 @@ class Uploader:
         """Find what is due; False where something was sent meanwhile, so that it is not exact."""
         before = dict(self._notes)
         found = await asyncio.to_thread(self._survey, before)
-        same = self._notes == before
+        same = self._notes == before and not self._lost
         self._queue = deque(
             file
             for file in found.due
@@ -366,6 +384,7 @@ class Uploader:
             await self._put(file, url, headers)
         finally:
             self._busy.discard(file.name)
+            self._outdated.discard(file.name)
             self._wake.set()
 
     async def _put(self, file: SavedFile, url: str, headers: list[str]) -> None:
@@ -416,6 +435,9 @@ class Uploader:
         self.sent += 1
         self.active_at = time.monotonic()
         self._backoff.reset()
+        if file.name in self._outdated:
+            self._later(file, None)
+            return
         if self._saved.seen(file.name) != seen and tries.changes < _CHANGES - 1:
             tries.changes += 1  # what was sent may be half of each version
             self._later(file, None)
@@ -461,12 +483,15 @@ class Uploader:
 
     async def _write_notes(self) -> None:
         """Write down what became of files; what cannot be written is tried again later."""
+        lost, self._lost = self._lost, False
         notes = dict(self._notes)
-        if not notes:
-            return
         try:
-            await asyncio.to_thread(self._saved.mark, self._where, notes)
+            if lost:
+                await asyncio.to_thread(self._saved.unmark, self._where)
+            if notes:
+                await asyncio.to_thread(self._saved.mark, self._where, notes)
         except (Error, OSError) as error:  # whoever comes after us sends these once more
+            self._lost = self._lost or lost
             self._fail(str(error))
             return
         for name, mark in notes.items():

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -594,3 +595,46 @@ def test_what_cannot_be_noted_is_sent_all_the_same(
         run.save("a", policy="now")
     assert run.status().files_uploaded == 1
     assert stored(target, "r") == hashes({"a": b"a"})
+
+
+@pytest.mark.parametrize("at_the_end", [False, True], ids=["meanwhile", "at the end"])
+def test_a_server_that_lost_its_data_is_sent_the_files_again(
+    server_process: ServerProcess, folder: Path, often: None, at_the_end: bool
+) -> None:
+    there = server_process.target
+    write({"now": b"1", "live": b"2"})
+    with init(there, heartbeat_seconds=60) as run:
+        run.log({"x": 1})
+        run.save("now", policy="now")
+        run.save("live")
+        wait_for(lambda: run.status().files_uploaded == 2)
+        assert run.flush()
+        server_process.kill()
+        shutil.rmtree(server_process.data)
+        server_process.start()
+        if not at_the_end:
+            run.log({"x": 2})
+            assert run.flush()
+    assert (run.status().files_uploaded, run.status().files_waiting) == (2, 0)
+    assert stored(there, "r") == hashes({"now": b"1", "live": b"2"})
+
+
+def test_sync_sends_files_again_to_a_server_that_lost_its_data(
+    server_process: ServerProcess, lab: Lab, folder: Path
+) -> None:
+    there = server_process.target
+    write({"saved": b"1"})
+    with init(there, mode="offline", data_dir=lab.data) as run:
+        run.save("saved")
+        run.log({"x": 1})
+        assert run.flush()  # a frame of its own
+        run.log({"x": 2})
+    place = folder_of(run)
+    assert lab.sync(there, place).returncode == 0
+    assert stored(there, "r") == hashes({"saved": b"1"})
+    server_process.kill()
+    shutil.rmtree(server_process.data)
+    server_process.start()
+    RunFolder(place).write_synced(there.url, 2)  # the second frame waits
+    assert lab.sync(there, place).returncode == 0
+    assert stored(there, "r") == hashes({"saved": b"1"})
