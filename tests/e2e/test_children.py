@@ -62,6 +62,22 @@ ready = fork.Event()
 fork.Process(target=stays, args=(ready,), daemon=True).start()
 ready.wait()
 """,
+    "os._exit, and a child of its own lives on": """
+parent, lives = os.pipe()
+def leaves_a_child():
+    for n in range(200):
+        work(n)
+    if os.fork() == 0:
+        os.close(lives)
+        for standard in range(3):
+            os.close(standard)
+        os.read(parent, 1)  # until the first process ends
+    os._exit(0)
+child = fork.Process(target=leaves_a_child)
+child.start()
+child.join()
+run.finish()
+""",
     "os._exit": """
 child = fork.Process(target=leaves)
 child.start()

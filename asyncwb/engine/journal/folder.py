@@ -20,6 +20,7 @@ import os
 import re
 import shutil
 import time
+import weakref
 from dataclasses import asdict, dataclass
 from glob import escape
 from pathlib import Path
@@ -125,10 +126,18 @@ class RunFolder:
             os.close(fd)
             return False
         self._lock = fd
+        _locked.add(self)
         return True
 
     def unlock(self) -> None:
         """Let go of the folder."""
+        if self._lock >= 0:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # a process that was forked may have a copy
+            self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: the parent is at work on it, and must not seem to be when it is dead
+        because this process lives."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -193,6 +202,18 @@ class RunFolder:
             if _EMPTY.issuperset(os.listdir(self.path)):
                 self.path.rename(gone)
                 shutil.rmtree(gone, ignore_errors=True)
+
+
+_locked: Final[weakref.WeakSet[RunFolder]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for folder in list(_locked):
+        folder.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def run_folders(runs: Path) -> list[Path]:
