@@ -11,7 +11,7 @@ import asyncio
 import anyio
 
 from asyncwb.engine.drain import drain
-from asyncwb.engine.journal.folder import Description, RunFolder, folders_of
+from asyncwb.engine.journal.folder import Description, RunFolder, folders_of, is_kin
 from asyncwb.engine.process.ending import Others
 from asyncwb.engine.uplink.embedded import Address, Embedded
 from asyncwb.engine.uplink.http import Http
@@ -46,14 +46,16 @@ async def send_others(
         http: connections to use.
         settings: of the run, which say where its folders are.
         head: the writer that finishes the run, whose own folder is left alone.
-        since: unix seconds; what was begun earlier belongs to another life of the run.
+        since: unix seconds; what was begun earlier belongs to another life of the run, but for
+            forks of this writer: the clock may have been set back before they logged.
         deadline: time of the loop after which what is left is only counted.
     """
     sent = lost = live = 0
     waiting = {}
     for folder, described in await asyncio.to_thread(folders_left, settings, head):
         mine = described.writer == head.writer
-        if mine or described.started_at < since or described.mode != "online":
+        earlier = described.started_at < since and not is_kin(described.writer, head.writer)
+        if mine or earlier or described.mode != "online":
             continue
         try:
             if not _holds_anything(folder):

@@ -78,6 +78,14 @@ child.start()
 child.join()
 run.finish()
 """,
+    "os._exit, when the clock was set back": """
+now = time.time
+time.time = lambda: now() - 3600
+child = fork.Process(target=leaves)
+child.start()
+child.join()
+run.finish()
+""",
     "os._exit": """
 child = fork.Process(target=leaves)
 child.start()

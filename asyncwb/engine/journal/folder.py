@@ -247,3 +247,8 @@ def child_of(writer: str) -> str:
     """Return a new name for a writer that a fork of this one makes: the server knows by it that
     the run is the first one's to finish."""
     return f"{writer.partition('-')[0]}-{new_writer()}"
+
+
+def is_kin(writer: str, other: str) -> bool:
+    """Tell whether two writers are forks of one, or one of the other."""
+    return writer.partition("-")[0] == other.partition("-")[0]
