@@ -97,9 +97,9 @@ class Uploader:
     way), `_notes` (to be written), `_tries` (of each file), `_over` (was sent or given up since
     this uploader started), `_closing` (settle once nothing is due), `_ended` (the run changes
     nothing more), `_pause_until` (monotonic; the server asked for that), `_met` (the server has
-    the run), `_holds` (no other process sends these files), `_gone` (the
-    server has lost data, and maybe the run), `_lost` (`files.json` does not say so yet),
-    `_outdated` (on its way since before that).
+    the run), `_holds` (no other process sends these files), `_gone` (the server has lost data, and
+    maybe the run), `_lost` (`files.json` does not say so yet), `_outdated` (on its way since before
+    that).
     """
 
     def __init__(
