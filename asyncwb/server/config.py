@@ -35,7 +35,7 @@ class ServerConfig:
         crash_after: seconds without a heartbeat after which a running run counts as crashed.
         max_body: bytes of one request body.
         max_bodies: bytes of memory that the bodies of all requests under way may take together;
-            as much again is for uploads of files.
+            as much again is for uploads of files; one user gets half of each.
         max_upload: bytes of one file of a run.
         max_raw: bytes that one request may decompress to.
         patience: seconds of silence in the midst of a request after which it is refused.

@@ -31,6 +31,7 @@ from asyncwb.server.http.auth import is_public
 from asyncwb.server.http.connection import Slow
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import STATE, USER
+from asyncwb.server.store.people.users import User
 
 PUBLIC_LIMIT: Final = 4096
 """bytes of a body on a route that needs no key: a key, or a token, a name and an address"""
@@ -157,8 +158,8 @@ def _count(request: web.Request, size: int) -> None:
         request[_SHARE].take(user.id, size)
 
 
-async def pieces(request: web.Request, share: Share, most: int) -> AsyncIterator[bytes]:
-    """Give an upload piece by piece; the server holds `most` bytes of it at a time.
+async def pieces(request: web.Request, share: Share, user: User, most: int) -> AsyncIterator[bytes]:
+    """Give a user's upload piece by piece; the server holds `most` bytes of it at a time.
 
     There is a deadline for the whole of it, too: what its size takes at a quarter of `LEAST_RATE`.
     """
@@ -168,7 +169,7 @@ async def pieces(request: web.Request, share: Share, most: int) -> AsyncIterator
     held = 0
     async for piece in request.content.iter_any():
         more = min(len(piece), most - held)
-        share.take(id(request), more)
+        share.take(user.id, more)
         held += more
         yield piece
         if clock() > until:

@@ -201,7 +201,7 @@ async def put_signed(request: web.Request) -> web.Response:
     """Take a file's bytes; the address says which file, and from whom."""
     user, file = await _asked(request, _UPLOAD, Action.WRITE)
     with request.app[OPEN_REQUESTS].entered(request, user):
-        await _upload(request, file.id)
+        await _upload(request, user, file.id)
     return web.json_response({})
 
 
@@ -237,7 +237,7 @@ async def put_named(request: web.Request) -> web.Response:
     if (why := file_problem(name)) is not None:
         raise ApiError(400, "bad_name", f"{why.capitalize()}. Nothing was written.")
     (file,) = await state.files.announce(run_id, {name: mimetype(name)}, state.clock())
-    await _upload(request, file.id)
+    await _upload(request, request[USER], file.id)
     return web.json_response({})
 
 
@@ -246,7 +246,7 @@ def _path(request: web.Request) -> RunKey:
     return RunKey(match["entity"], match["project"], match["run"])
 
 
-async def _upload(request: web.Request, file_id: int) -> None:
+async def _upload(request: web.Request, user: User, file_id: int) -> None:
     state, objects = request.app[STATE], request.app[OBJECTS]
     size = request.content_length
     if size is None:
@@ -258,11 +258,12 @@ async def _upload(request: web.Request, file_id: int) -> None:
     name = f"{FOLDER}/{secrets.token_hex(16)}"
     with request.app[UPLOADS].share() as share:
         if size <= _WHOLE:
-            body = _Body(body_limits.pieces(request, share, size), size)
+            body = _Body(body_limits.pieces(request, share, user, size), size)
             data = b"".join([piece async for piece in body.pieces()])
             await to_thread.run_sync(objects.put, name, data)
         else:
-            body = _Body(body_limits.pieces(request, share, objects.stream_memory), size)
+            coming = body_limits.pieces(request, share, user, objects.stream_memory)
+            body = _Body(coming, size)
             await objects.put_stream(name, body.pieces())
     try:
         _check_digest(request, body.sha256())

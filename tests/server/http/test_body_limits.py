@@ -6,7 +6,7 @@ import ast
 import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -130,30 +130,57 @@ def test_one_user_does_not_take_it_from_all() -> None:
     assert memory.held == 0
 
 
+def begin_a_run(server: ServerHandle, key: str | None = None) -> str:
+    """Make the run p/r of the key's user; returns its entity."""
+    query = 'mutation{upsertBucket(input:{name:"r",modelName:"p"}){bucket{project{entity{name}}}}}'
+    body = json.dumps({"query": query}).encode()
+    asked = head(
+        server, "POST /graphql", f"Content-Length: {len(body)}", "Connection: close", key=key
+    )
+    ((_, answer),) = say(server, asked + body)
+    entity: str = answer["data"]["upsertBucket"]["bucket"]["project"]["entity"]["name"]
+    return entity
+
+
+def upload(server: ServerHandle, entity: str, size: int, key: str | None = None) -> bytes:
+    """Write the head of an upload to the run p/r."""
+    length = f"Content-Length: {size}"
+    line = f"PUT /files/{entity}/p/r/a.txt"
+    return head(server, line, length, "Connection: close", key=key)
+
+
 def test_an_upload_is_bounded_by_the_setting_and_by_memory(
     start_server: Callable[..., ServerHandle],
 ) -> None:
     server = start_server(max_upload=2_000_000, max_bodies=2**20)
-    query = 'mutation{upsertBucket(input:{name:"r",modelName:"p"}){bucket{project{entity{name}}}}}'
-    body = json.dumps({"query": query}).encode()
-    made = head(server, "POST /graphql", f"Content-Length: {len(body)}", "Connection: close")
-    ((_, answer),) = say(server, made + body)
-    entity = answer["data"]["upsertBucket"]["bucket"]["project"]["entity"]["name"]
-
-    def upload(size: int) -> bytes:
-        length = f"Content-Length: {size}"
-        return head(server, f"PUT /files/{entity}/p/r/a.txt", length, "Connection: close")
-
-    ((status, said),) = say(server, upload(2_000_001) + bytes(2_000_001))
+    entity = begin_a_run(server)
+    ((status, said),) = say(server, upload(server, entity, 2_000_001) + bytes(2_000_001))
     assert (status, said["error"]["code"]) == (413, "file_too_large")
     assert "--max-upload" in said["error"]["message"]
-    with sending(server, upload(500_000), bytes(499_999)):
+    with sending(server, upload(server, entity, 500_000), bytes(499_999)):
         until_held(server, 499_999)
-        with sending(server, upload(500_000), bytes(499_999)):
-            until_held(server, 999_998)
-            ((status, said),) = say(server, upload(200_000) + bytes(200_000))
-            assert (status, said["error"]["code"]) == (503, "unavailable")
+        ((status, said),) = say(server, upload(server, entity, 200_000) + bytes(200_000))
+        assert (status, said["error"]["code"]) == (503, "unavailable")
     while held(server) != (0, 0):
         pass
-    ((status, _),) = say(server, upload(200_000) + bytes(200_000))
+    ((status, _),) = say(server, upload(server, entity, 200_000) + bytes(200_000))
     assert status == 200
+
+
+def test_one_users_uploads_leave_room_for_those_of_others(
+    start_server: Callable[..., ServerHandle],
+) -> None:
+    server = start_server(max_bodies=2**20)
+    body = json.dumps({"name": "greedy"}).encode()
+    made = head(server, "POST /api/v1/users", f"Content-Length: {len(body)}", "Connection: close")
+    ((_, answer),) = say(server, made + body)
+    key = answer["key"]
+    greedy, entity = begin_a_run(server, key), begin_a_run(server)
+    with ExitStack() as stack:
+        for number in range(1, 9):  # eight of an eighth
+            slow = upload(server, greedy, 2**17, key)
+            stack.enter_context(sending(server, slow, bytes(2**17 - 1)))
+            if number <= 4:
+                until_held(server, number * (2**17 - 1))
+        ((status, _),) = say(server, upload(server, entity, 200_000) + bytes(200_000))
+        assert status == 200
