@@ -36,7 +36,7 @@ from asyncwb.server.app import READY, SECRET, create_app
 from asyncwb.server.backups.stores import LOCK
 from asyncwb.server.config import ServerConfig
 from asyncwb.server.http.auth import ensure_secret
-from asyncwb.server.http.connection import connections
+from asyncwb.server.http.connection import allow_many, connections
 from asyncwb.server.http.errors import log
 from asyncwb.server.http.state import STATE
 from asyncwb.server.process import reserve
@@ -87,6 +87,7 @@ def serve(config: ServerConfig, announce: Callable[[str], None] | None = None) -
     handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    allow_many()
     os.umask(0o077)  # for files outside the data folder too: a database or objects elsewhere
     try:
         anyio.run(_serve, config, announce, backend_options={"use_uvloop": True})

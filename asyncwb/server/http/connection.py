@@ -5,6 +5,10 @@ comes for `patience` seconds, or so little that it would never end, it is refuse
 connection is closed, so that nobody can hold a server by beginning and not going on. Only waiting
 for the client counts, never the time that the server takes for what it has.
 
+A head has a bound as a whole, since it is read before anybody can be asked for a key. And who has
+never been let in is a stranger, of whom the server takes so many (`Strangers`): a further one
+costs the oldest its connection, or a thousand silent ones would keep everybody else out.
+
 What is no request at all (a length below zero, an address without end, a broken chunk) aiohttp
 refuses with words of its own and a traceback in the log; here that has the one shape of all
 errors, and a line in the log.
@@ -17,6 +21,7 @@ errors, and a line in the log.
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -36,6 +41,12 @@ _LINGER: Final = 10.0
 still sends, gets to read the answer"""
 _IDLE: Final = 300.0
 """seconds that a connection may stay open without a request; more than proxies keep theirs"""
+_MAX_HEAD: Final = 64 * 2**10
+"""bytes of a head as a whole; aiohttp bounds only its lines (8 KiB) and how many there are (128)"""
+_STRANGERS: Final = 1000
+"""connections of which no request was let in: with as large a head each they take some 100 MiB"""
+_OPEN: Final = 65_536
+"""files and connections that a server asks the system for"""
 
 
 class Slow(ApiError):  # noqa: N818 - a state of the client
@@ -96,11 +107,12 @@ class Connection(web.RequestHandler):
     """aiohttp's side of one connection, with bounds.
 
     Mutable state: `_body`, the last request's; `_answered`, whether it has its answer; `_head`, the
-    alarm that ends the wait for the rest of the next one's head. (A part of the next head that
-    comes along with a request is not seen; that wait ends with the idle time.)
+    alarm that ends the wait for the rest of the next one's head (a part of it that comes along with
+    a request is not seen; that wait ends with the idle time); `_of_head`, bytes of a head whose end
+    has not come.
     """
 
-    def __init__(self, server: web.Server, patience: float) -> None:
+    def __init__(self, server: web.Server, patience: float, strangers: Strangers) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -110,16 +122,32 @@ class Connection(web.RequestHandler):
             lingering_time=min(_LINGER, patience),
         )
         self._patience = patience
+        self._strangers = strangers
         self._body: StreamReader = EMPTY_PAYLOAD
         self._answered = True
         self._head: asyncio.TimerHandle | None = None
+        self._of_head = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take up a connection: of a stranger, as long as no request of it was let in."""
+        super().connection_made(transport)
+        self._strangers.add(self)
+
+    def let_in(self) -> None:
+        """Take note that a request of it was let in."""
+        self._strangers.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in; the first ones of a request start its alarm."""
         # aiohttp gives no bytes at all where it goes on with what it had put aside.
         if data and self._head is None and self._answered and self._body.is_eof():
             self._head = asyncio.get_running_loop().call_later(self._patience, self._give_up)
+        in_head = self._body.is_eof() and not self._messages
         super().data_received(data)
+        self._of_head = self._of_head + len(data) if in_head and not self._messages else 0
+        if self._of_head > _MAX_HEAD:
+            self._of_head = 0
+            self._refuse_head()
 
     def begun(self, body: StreamReader) -> None:
         """Take note that a request's head is complete."""
@@ -138,6 +166,7 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of what belongs to the connection."""
         self._disarm()
+        self._strangers.discard(self)
         super().connection_lost(exc)
 
     def handle_error(
@@ -170,13 +199,24 @@ class Connection(web.RequestHandler):
 
     def _give_up(self) -> None:
         self._head = None
-        if self.transport is None:
+        self._end(Slow("The head of the request did not come in time."), "Request Timeout")
+
+    def _refuse_head(self) -> None:
+        self._disarm()
+        if not self._answered and self.transport is not None:
+            self.transport.abort()  # the answer to the request before it is being written
             return
-        error = Slow("The head of the request did not come in time.")
+        what = f"The head of the request has more than {_MAX_HEAD} bytes. Nothing was written."
+        self._end(ApiError(431, "head_too_large", what), "Request Header Fields Too Large")
+
+    def _end(self, error: ApiError, reason: str) -> None:
+        """Answer what is no whole request yet, and close."""
+        if self.transport is None or self.transport.is_closing():
+            return
         body = error_response(error.status, error.code, error.message).body
         assert isinstance(body, bytes)
         head = (
-            "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\n"
+            f"HTTP/1.1 {error.status} {reason}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
@@ -188,14 +228,55 @@ class Connection(web.RequestHandler):
             self._head = None
 
 
-def connections(server: web.Server, patience: float) -> Callable[[], Connection]:
+class Strangers:
+    """The connections of which no request was let in yet, oldest first; at most `most` of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._there: dict[Connection, None] = {}
+
+    def add(self, connection: Connection) -> None:
+        """Take one more, for which the oldest has to go where there is no room."""
+        self._there[connection] = None
+        if len(self._there) > self._most:
+            oldest = next(iter(self._there))
+            del self._there[oldest]
+            if oldest.transport is not None:
+                oldest.transport.abort()
+
+    def discard(self, connection: Connection) -> None:
+        """Count a connection no longer: it has ended, or is no stranger's."""
+        self._there.pop(connection, None)
+
+
+def allow_many() -> None:
+    """Let this process have as many files and connections open as the system lets it.
+
+    The 1,024 that are usual are few for a crowd of runs.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN if hard == resource.RLIM_INFINITY else min(hard, _OPEN)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _most_strangers() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _STRANGERS if soft == resource.RLIM_INFINITY else min(soft // 2, _STRANGERS)
+
+
+def connections(
+    server: web.Server, patience: float, strangers: int | None = None
+) -> Callable[[], Connection]:
     """Return what makes the protocol of each new connection of a server.
 
     Args:
         server: as its runner has set it up.
         patience: seconds of silence that are borne in the midst of a request.
+        strangers: connections of who was never let in; None: 1,000, and half of the files that the
+            process may have open.
     """
-    make = server.request_factory
+    make, known = server.request_factory, Strangers(strangers or _most_strangers())
 
     def request(
         message: RawRequestMessage,
@@ -211,7 +292,7 @@ def connections(server: web.Server, patience: float) -> Callable[[], Connection]
         return make(message, patient, connection, writer, task)
 
     server.request_factory = request
-    return lambda: Connection(server, patience)
+    return lambda: Connection(server, patience, known)
 
 
 def _named(error: HttpProcessingError) -> str:

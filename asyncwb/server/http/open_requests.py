@@ -16,6 +16,7 @@ from typing import Final
 import anyio
 from aiohttp import web
 
+from asyncwb.server.http.connection import Connection
 from asyncwb.server.process.background import shielded
 from asyncwb.server.store.people.users import User, Users
 
@@ -44,6 +45,8 @@ class OpenRequests:
         """Count a request as open for the length of the block."""
         number = next(self._numbers)
         self._open[number] = request, user
+        if isinstance(request.protocol, Connection):
+            request.protocol.let_in()
         try:
             yield
         finally:

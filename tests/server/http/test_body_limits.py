@@ -16,7 +16,7 @@ from asyncwb.server.http import body_limits
 from asyncwb.server.http.auth import is_public
 from asyncwb.server.http.errors import ApiError
 from tests.fix_server import ServerHandle
-from tests.server.http.test_connection import answers_of, head, say
+from tests.server.http.test_connection import answers_of, begin_a_run, connected, head, say
 
 SERVER = Path(body_limits.__file__).parents[1]
 READS = {"read", "json", "text", "post", "multipart", "content"}
@@ -25,8 +25,7 @@ READS = {"read", "json", "text", "post", "multipart", "content"}
 @contextmanager
 def sending(server: ServerHandle, *pieces: bytes) -> Iterator[socket.socket]:
     """Begin a request that does not end."""
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as client:
+    with connected(server) as client:
         for piece in pieces:
             client.sendall(piece)
         yield client
@@ -128,18 +127,6 @@ def test_one_user_does_not_take_it_from_all() -> None:
             other.take("two", 40)
             assert memory.held == 90
     assert memory.held == 0
-
-
-def begin_a_run(server: ServerHandle, key: str | None = None) -> str:
-    """Make the run p/r of the key's user; returns its entity."""
-    query = 'mutation{upsertBucket(input:{name:"r",modelName:"p"}){bucket{project{entity{name}}}}}'
-    body = json.dumps({"query": query}).encode()
-    asked = head(
-        server, "POST /graphql", f"Content-Length: {len(body)}", "Connection: close", key=key
-    )
-    ((_, answer),) = say(server, asked + body)
-    entity: str = answer["data"]["upsertBucket"]["bucket"]["project"]["entity"]["name"]
-    return entity
 
 
 def upload(server: ServerHandle, entity: str, size: int, key: str | None = None) -> bytes:

@@ -9,6 +9,7 @@ import re
 import socket
 import tomllib
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,23 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, AsyncStreamIterator, StreamReader
 
+from asyncwb.server.http import connection
 from asyncwb.server.http.connection import Connection, still
 from tests.fix_server import ServerHandle
 
 PATIENCE = 0.05
+LINE = b"X: " + b"a" * 8000 + b"\r\n"
+
+
+def connected(server: ServerHandle) -> socket.socket:
+    """Connect to the server."""
+    host, port = server.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
 
 
 def say(server: ServerHandle, *pieces: bytes) -> list[tuple[int, dict[str, Any]]]:
     """Send bytes as they are and read until the server closes; returns its answers."""
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as client:
+    with connected(server) as client:
         for piece in pieces:
             client.sendall(piece)
         rest = b"".join(iter(lambda: client.recv(65536), b""))
@@ -36,8 +44,7 @@ def say(server: ServerHandle, *pieces: bytes) -> list[tuple[int, dict[str, Any]]
 
 def converse(server: ServerHandle, first: bytes, then: bytes) -> bytes:
     """Send more once the server has said something; returns all that it says until it closes."""
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as client:
+    with connected(server) as client:
         client.sendall(first)
         said = client.recv(65536).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
         client.sendall(then)
@@ -58,10 +65,30 @@ def answers_of(rest: bytes) -> list[tuple[int, dict[str, Any]]]:
     return answers
 
 
+def has_ended(client: socket.socket) -> bool:
+    """Tell whether the server closes a connection instead of saying more."""
+    try:
+        return client.recv(65536) == b""
+    except ConnectionError:
+        return True
+
+
 def head(server: ServerHandle, line: str, *headers: str, key: str | None = None) -> bytes:
     """Write the head of a request that the server lets in, with this key or the admin's."""
     let_in = f"Authorization: Bearer {key or server.api_key}"
     return "\r\n".join((f"{line} HTTP/1.1", "Host: localhost", let_in, *headers, "", "")).encode()
+
+
+def begin_a_run(server: ServerHandle, key: str | None = None) -> str:
+    """Make the run p/r of the key's user; returns its entity."""
+    query = 'mutation{upsertBucket(input:{name:"r",modelName:"p"}){bucket{project{entity{name}}}}}'
+    body = json.dumps({"query": query}).encode()
+    asked = head(
+        server, "POST /graphql", f"Content-Length: {len(body)}", "Connection: close", key=key
+    )
+    ((_, answer),) = say(server, asked + body)
+    entity: str = answer["data"]["upsertBucket"]["bucket"]["project"]["entity"]["name"]
+    return entity
 
 
 @pytest.fixture
@@ -89,11 +116,7 @@ def test_a_body_that_never_comes_is_not_waited_for(hasty: ServerHandle) -> None:
 
 
 def test_uploads_and_file_streams_are_not_waited_for_either(hasty: ServerHandle) -> None:
-    query = 'mutation{upsertBucket(input:{name:"r",modelName:"p"}){bucket{project{entity{name}}}}}'
-    body = json.dumps({"query": query}).encode()
-    made = head(hasty, "POST /graphql", f"Content-Length: {len(body)}", "Connection: close")
-    ((_, answer),) = say(hasty, made + body)
-    entity = answer["data"]["upsertBucket"]["bucket"]["project"]["entity"]["name"]
+    entity = begin_a_run(hasty)
     for size in (100, 50_000_000):
         upload = head(hasty, f"PUT /files/{entity}/p/r/a.txt", f"Content-Length: {size}")
         ((status, _),) = say(hasty, upload + b"abc")
@@ -106,6 +129,50 @@ def test_uploads_and_file_streams_are_not_waited_for_either(hasty: ServerHandle)
 def test_a_head_that_never_ends_is_not_waited_for(hasty: ServerHandle) -> None:
     ((status, said),) = say(hasty, b"GET /ready HTTP/1.1\r\nHost: localhost\r\n")
     assert (status, said["error"]["code"]) == (408, "too_slow")
+
+
+def test_a_head_has_a_bound_as_a_whole(server: ServerHandle) -> None:
+    begun = b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    many = begun + LINE * 8
+    ((status, said),) = say(server, many, b"X: " + b"a" * (connection._MAX_HEAD - len(many) - 2))
+    assert (status, said["error"]["code"]) == (431, "head_too_large")
+    ((status, _),) = say(server, begun, *[LINE] * 7, b"\r\n")
+    assert status == 200
+    # Bodies are no heads, nor is what comes after one.
+    length = f"Content-Length: {2 * 10**5}"
+    body = head(server, "POST /graphql", length) + bytes(10**5)
+    answers = say(server, body, bytes(10**5), begun, b"\r\n")
+    assert [status for status, _ in answers] == [400, 200]
+
+
+def test_a_head_behind_a_request_that_is_being_answered_has_it_too(server: ServerHandle) -> None:
+    entity = begin_a_run(server)
+    live = head(server, f"GET /api/v1/runs/{entity}/p/r/live")
+    with connected(server) as client:
+        client.sendall(live)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        client.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n")
+        with suppress(ConnectionError):
+            client.sendall(LINE * 100)
+        assert has_ended(client)
+
+
+def test_silent_strangers_keep_nobody_out(
+    start_server: Callable[..., ServerHandle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_STRANGERS", 3)
+    server = start_server()
+    asked = head(server, "GET /api/v1/viewer")
+    with connected(server) as known, ExitStack() as silent:
+        known.sendall(asked)
+        assert known.recv(65536).startswith(b"HTTP/1.1 200")
+        oldest = silent.enter_context(connected(server))
+        others = [silent.enter_context(connected(server)) for _ in range(6)]
+        assert has_ended(oldest)
+        others[-1].sendall(asked)
+        assert others[-1].recv(65536).startswith(b"HTTP/1.1 200")
+        known.sendall(asked)
+        assert known.recv(65536).startswith(b"HTTP/1.1 200"), "who was let in is no stranger"
 
 
 def test_a_connection_takes_one_request_after_another(hasty: ServerHandle) -> None:
@@ -174,6 +241,7 @@ def test_more_than_the_length_says_is_no_request(server: ServerHandle) -> None:
 
 UNDOCUMENTED = {
     "connection_lost": ["exc"],
+    "connection_made": ["transport"],
     "data_received": ["data"],
     "finish_response": ["request", "resp", "start_time"],
     "force_close": [],
@@ -204,6 +272,7 @@ async def test_what_else_is_used_of_aiohttp_is_there() -> None:
     asked = {"loop", "access_log", "auto_decompress", "keepalive_timeout", "lingering_time"}
     assert asked <= settings.keys()
     assert callable(web.Server(_refuse).request_factory)
+    assert "_messages" in web.RequestHandler.__slots__
     assert issubclass(LineTooLong, HttpProcessingError)
     assert isinstance(EMPTY_PAYLOAD, StreamReader)
     assert EMPTY_PAYLOAD.is_eof()
