@@ -35,7 +35,7 @@ import orjson
 from aiohttp import web
 from anyio import to_thread
 from ariadne import convert_schema_names
-from graphql import GraphQLSchema, build_ast_schema, parse
+from graphql import GraphQLObjectType, GraphQLSchema, build_ast_schema, parse
 
 from asyncwb.server.graphql import (
     alerts,
@@ -52,6 +52,7 @@ from asyncwb.server.graphql import (
 from asyncwb.server.graphql.execution.context import Context
 from asyncwb.server.graphql.execution.encode import CHUNK, encode
 from asyncwb.server.graphql.execution.execute import Executor, Request
+from asyncwb.server.graphql.execution.pace import in_time
 from asyncwb.server.http import body_limits
 from asyncwb.server.http.address import base_url
 from asyncwb.server.http.errors import ApiError
@@ -85,6 +86,11 @@ def executable_schema() -> GraphQLSchema:
     for subject in _SUBJECTS:
         for bindable in subject.BINDABLES:
             bindable.bind_to_schema(schema)
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLObjectType):
+            for field in kind.fields.values():
+                if field.resolve is not None:
+                    field.resolve = in_time(field.resolve)
     convert_schema_names(schema, lambda name, _schema, _path: snake(name))
     return schema
 

@@ -175,7 +175,8 @@ async def _run_count(project: StoredProject, info: Info, filters: object = None)
 
 async def _count(project: StoredProject, context: Context, filters: object) -> int:
     try:
-        return await RunQuery(context.state.database).count(project.id, _filter(filters))
+        async with context.reading:
+            return await RunQuery(context.state.database).count(project.id, _filter(filters))
     except FilterError as error:
         raise refused("bad_filter", str(error)) from error
 

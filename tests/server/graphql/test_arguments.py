@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -68,9 +69,9 @@ def _unread() -> Iterator[str]:
         for argument, what in field.args.items():
             kind = get_named_type(what.type)
             if isinstance(kind, GraphQLInputObjectType):
-                words = _words(field.resolve, set())
+                words = _words(_resolver(field), set())
                 yield from (f"{path}.{name}" for name in kind.fields if snake(name) not in words)
-            elif snake(argument) not in _loaded(field.resolve):
+            elif snake(argument) not in _loaded(_resolver(field)):
                 yield f"{path}.{argument}"
 
 
@@ -80,6 +81,10 @@ def _loaded(resolver: Callable[..., Any] | None) -> set[str]:
     if code is None:
         return set()
     return {str(i.argval) for i in dis.get_instructions(code) if i.opname.startswith("LOAD_")}
+
+
+def _resolver(field: GraphQLField) -> Callable[..., Any] | None:
+    return None if field.resolve is None else inspect.unwrap(field.resolve)
 
 
 def _words(function: Any, seen: set[CodeType]) -> set[str]:
@@ -122,7 +127,7 @@ def test_each_argument_is_read_or_stands_in_the_list() -> None:
 def test_fields_that_always_answer_the_same_stand_in_the_list() -> None:
     found = {}
     for path, field in _reachable():
-        code = getattr(field.resolve, "__code__", None)
+        code = getattr(_resolver(field), "__code__", None)
         if code is not None and not code.co_names and not code.co_freevars:
             loads = {i.opname for i in dis.get_instructions(code)}
             if not any(name.startswith("LOAD_FAST") for name in loads):

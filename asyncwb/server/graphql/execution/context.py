@@ -60,7 +60,7 @@ class Context:
     reading: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(_PAGES_AT_ONCE), init=False, repr=False
     )
-    """for whoever reads a page: rows of many pages that come at once hold everything up"""
+    """for whoever reads a page or counts one: what many of them give at once holds everything up"""
     _batches: dict[Any, Batch[Any, Any]] = field(default_factory=dict, init=False, repr=False)
 
     async def batch(self, fetch: Fetch[K, V], key: K) -> V | None:

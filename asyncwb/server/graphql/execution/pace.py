@@ -1,15 +1,18 @@
 """Long answers in small steps, so that what else the server does is not kept waiting.
 
 What runs on the event loop stops everything else on it: the rows that arrive, other answers. A
-page of 1,000 runs takes a second or more, so its nodes take turns (`in_turns`): of all GraphQL
-requests together about `SLICE` is worked in one turn of the loop, then the loop goes on.
+page of 1,000 runs takes a second or more, so its nodes take turns (`in_turns`). So do the fields
+that read something (`in_time`), of which a document may have hundreds. Of all GraphQL requests
+together about `SLICE` is worked in one turn of the loop, then the loop goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from functools import wraps
+from inspect import iscoroutinefunction
 from time import perf_counter
 from typing import Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -80,6 +83,19 @@ async def pause() -> None:
     if pace is None:
         pace = _paces[loop] = Pace(loop)
     await pace.pause()
+
+
+def in_time(resolve: Callable[..., object]) -> Callable[..., object]:
+    """Return a resolver that begins when there is time; one that never waits stays as it is."""
+    if iscoroutinefunction(resolve):
+
+        @wraps(resolve)
+        async def begin(*args: object, **named: object) -> object:
+            await pause()
+            return await resolve(*args, **named)
+
+        return begin
+    return resolve
 
 
 class _InTurn(Generic[T]):
