@@ -14,6 +14,8 @@ CHUNK: Final = 256 * 2**10
 """bytes"""
 _AT_ONCE: Final = 200
 """texts, numbers or small objects of a list that are written in one call"""
+_TEXT: Final = 64 * 2**10
+"""characters of a text above which it is written by itself: an object may have hundreds of them"""
 
 
 async def encode(answer: JsonObject) -> AsyncIterator[bytes]:
@@ -55,5 +57,10 @@ def _pieces(value: object) -> Iterator[bytes]:
 
 def _is_long(value: object) -> bool:
     if isinstance(value, list):
-        return len(value) > _AT_ONCE or any(isinstance(item, dict | list) for item in value[:1])
-    return isinstance(value, dict) and bool(value)
+        parts = any(isinstance(item, dict | list) for item in value[:1])
+        return parts or len(value) > _AT_ONCE or any(_is_long_text(item) for item in value)
+    return _is_long_text(value) or (isinstance(value, dict) and bool(value))
+
+
+def _is_long_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) > _TEXT
