@@ -265,9 +265,13 @@ def _seconds(run: StoredRun, _: Info) -> int:
 @run_type.field("config")
 async def _config(run: StoredRun, info: Info) -> str:
     text = await _config_text(run, info.context)
-    if len(text) > _THREAD_ABOVE:  # tens of thousands of keys would hold up everything else
-        return await to_thread.run_sync(_wrapped, text)
-    return _wrapped(text)
+    if len(text) <= _THREAD_ABOVE:
+        return _wrapped(text)
+    context = info.context
+    async with context.wrapping:  # one at a time, and once: it may be asked for under many names
+        if text not in context.wrapped:  # tens of thousands of keys would hold up everything else
+            context.wrapped[text] = await to_thread.run_sync(_wrapped, text)
+        return context.wrapped[text]
 
 
 def _wrapped(text: str) -> str:

@@ -61,6 +61,12 @@ class Context:
         default_factory=lambda: anyio.CapacityLimiter(_PAGES_AT_ONCE), init=False, repr=False
     )
     """for whoever reads a page or counts one: what many of them give at once holds everything up"""
+    wrapping: anyio.CapacityLimiter = field(
+        default_factory=lambda: anyio.CapacityLimiter(1), init=False, repr=False
+    )
+    wrapped: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    """large configs, as they are stored, in the form that clients are given; whoever changes it
+    holds `wrapping`"""
     _batches: dict[Any, Batch[Any, Any]] = field(default_factory=dict, init=False, repr=False)
 
     async def batch(self, fetch: Fetch[K, V], key: K) -> V | None:

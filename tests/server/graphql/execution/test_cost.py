@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from unittest.mock import Mock
 
 import orjson
 import pytest
@@ -18,6 +19,7 @@ from sqlalchemy import insert, select
 
 from asyncwb.server import ServerConfig
 from asyncwb.server.graphql import executable_schema
+from asyncwb.server.graphql import runs as graphql_runs
 from asyncwb.server.graphql.execution.cost import MAX_COST, cost
 from asyncwb.server.http.state import STATE
 from asyncwb.server.lifecycle import tune_garbage_collection
@@ -309,6 +311,23 @@ def listed(run: Wide) -> list[urllib.request.Request]:
         run.graphql(LIST),
         urllib.request.Request(runs_of, headers=run.server.headers),
     ]
+
+
+def test_a_large_config_is_made_once_however_often_it_is_asked_for(
+    crowd: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Mock(wraps=graphql_runs._wrapped)
+    monkeypatch.setattr(graphql_runs, "_wrapped", made)
+    run = Wide(crowd, "asked")
+    names = " ".join(f"a{number}: config" for number in range(20))
+    upsert = UPSERT.replace("{ bucket { config summaryMetrics wandbConfig } }", "{ inserted }")
+    with urllib.request.urlopen(run.graphql(upsert, config=said(WRAPPED)), timeout=60):
+        pass
+    query = f'{{ project(name: "wide") {{ run(name: "asked") {{ {names} }} }} }}'
+    with urllib.request.urlopen(run.graphql(query), timeout=60) as response:
+        found = orjson.loads(response.read())["data"]["project"]["run"]
+    assert [len(orjson.loads(text)) for text in found.values()] == [len(KEYS)] * 20
+    assert made.call_count == 1
 
 
 @pytest.mark.parametrize("what", [edited, logged, streamed, listed])
