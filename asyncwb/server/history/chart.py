@@ -10,12 +10,13 @@ the chart until the two rows are sealed into one segment; a chart looks at numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
+import orjson
 
 from asyncwb.server.history import points, series
 from asyncwb.server.history.points import Points
@@ -31,6 +32,8 @@ from asyncwb.wire.rows.values import spelled
 
 Axis: TypeAlias = Literal["_step", "_timestamp", "_runtime"]
 AXES: Final[tuple[Axis, ...]] = SYSTEM
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +69,58 @@ async def read(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[
     Reads the database for the tail and the rollups, and sealed files only where those will not
     do; the work is done in a thread.
     """
-    again, keys = True, {query.key for query in queries}
+
+    async def answer(view: View[SegmentFile], gone_is_lost: bool) -> list[Answer] | None:
+        sealed = await _sealed(sources, view, {query.key for query in queries})
+        if sealed is None:
+            return None
+        return await sources.threads.run(_answers, sources, view, sealed, queries, gone_is_lost)
+
+    return await _at_one_moment(sources, run_id, answer)
+
+
+async def read_json(sources: Sources, run_id: int, queries: Sequence[Query]) -> list[bytes]:
+    """Answer the same as JSON; an answer that was made for one reader serves the next ones.
+
+    Many pages show the same charts, most of them of runs that log no more.
+    """
+
+    async def answer(view: View[SegmentFile], gone_is_lost: bool) -> list[bytes] | None:
+        made = {query: sources.charts.get((view.id, query)) for query in queries}
+        new = [query for query, data in made.items() if data is None]
+        if new:
+            sealed = await _sealed(sources, view, {query.key for query in new})
+            if sealed is None:
+                return None
+            work = (sources, view, sealed, new, gone_is_lost)
+            for query, data, complete in await sources.threads.run(_as_json, *work):
+                made[query] = data
+                if complete:  # what is damaged may be mended
+                    sources.charts.keep((view.id, query), data)
+        return [data for data in made.values() if data is not None]
+
+    return await _at_one_moment(sources, run_id, answer)
+
+
+async def _at_one_moment(
+    sources: Sources,
+    run_id: int,
+    answer: Callable[[View[SegmentFile], bool], Awaitable[T | None]],
+) -> T:
+    """Return what `answer(view, gone_is_lost)` makes of a view of a run; None: of a newer one."""
+    again = True
     while True:
         view = await sources.outline(run_id)
-        sealed = await _sealed(sources, view, keys)
-        if sealed is None:
-            continue
         try:
-            return await sources.threads.run(_answers, sources, view, sealed, queries, not again)
+            found = await answer(view, not again)
         except FileNotFoundError:
             # A segment was merged into another after the view was taken: look once more.
             if not again:
                 raise
             again = False
+            continue
+        if found is not None:
+            return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +183,25 @@ def _answers(
             buckets = _answer(opened, view.tail, sealed[query.key], query, losses)
             answers.append(Answer(buckets, losses.missing))
     return answers
+
+
+def _as_json(
+    sources: Sources,
+    view: View[SegmentFile],
+    sealed: Mapping[str, Sequence[tuple[SegmentFile, Rollup | None]]],
+    queries: Sequence[Query],
+    gone_is_lost: bool,
+) -> list[tuple[Query, bytes, bool]]:
+    """Return each answer as JSON, and whether nothing is left out of it."""
+    answers = _answers(sources, view, sealed, queries, gone_is_lost)
+    return [
+        (query, _dumps(as_json(query, answer)), not answer.missing)
+        for query, answer in zip(queries, answers, strict=True)
+    ]
+
+
+def _dumps(answer: object) -> bytes:
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _has_numbers(columns: Columns, key: str) -> bool:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from pyarrow.parquet import FileMetaData  # type: ignore[import-untyped]
 
@@ -46,14 +46,18 @@ _FOOTER: Final = 16
 
 
 S = TypeVar("S", bound=SegmentFile, covariant=True)
+ViewId: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+"""the ids of segments, and of the frames of the tail"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View(Generic[S]):
     """One moment of a run: segments, oldest first, then the tables of the tail, in order.
 
-    `missing` are frames of the tail that are damaged.
+    `missing` are frames of the tail that are damaged; `id` is that of no other content.
     """
+
+    id: ViewId
 
     segments: tuple[S, ...]
     tail: tuple[Table, ...]
@@ -69,6 +73,7 @@ class Sources:
     def __init__(self, store: Segments, objects: Objects, memory: int = _MEMORY) -> None:
         self.store = store
         self.threads = Threads("reader", READERS)
+        self.charts = Charts(memory // 2)
         self._objects = objects
         self._memory = memory
         # State of the loop: decoded frames by run, the run read last at the end; rollups; samples.
@@ -101,7 +106,8 @@ class Sources:
             if row.id in decoded or row.id in have
         }
         self._keep_tail(run_id, tables)
-        return View(holdings.segments, tuple(tables.values()), tuple(damaged))
+        there = tuple(row.id for row in holdings.segments), tuple(tables)
+        return View(there, holdings.segments, tuple(tables.values()), tuple(damaged))
 
     def _keep_tail(self, run_id: int, tables: dict[int, Table]) -> None:
         self._tails.pop(run_id, None)
@@ -178,6 +184,40 @@ class Sources:
         self._chunks += _chunks(footer)
         while self._chunks > _CHUNKS and len(self._footers) > 1:
             self._chunks -= _chunks(self._footers.popitem(last=False)[1])
+
+
+class Charts:
+    """Charts as they were answered, by what they are of. Belongs to one loop.
+
+    A run that goes on has other frames each time, so what is kept of it serves only who asks at
+    the same moment; the charts that were asked for last stay.
+
+    Mutable state: `_data`, the chart asked for last at the end; `_size`, the bytes of all.
+
+    Args:
+        memory: bytes that they may take together.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._data: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._size = 0
+
+    def get(self, of: Hashable) -> bytes | None:
+        """Return what was answered, None where it is not known."""
+        data = self._data.get(of)
+        if data is not None:
+            self._data.move_to_end(of)
+        return data
+
+    def keep(self, of: Hashable, data: bytes) -> None:
+        """Remember an answer, unless it is known."""
+        if of in self._data:
+            return
+        self._data[of] = data
+        self._size += len(data)
+        while self._size > self._memory:
+            self._size -= len(self._data.popitem(last=False)[1])
 
 
 class Opened:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -287,6 +288,42 @@ async def test_many_charts_of_a_run_cost_one_statement_and_one_opened_file(
         assert answer.buckets.last.tolist() == [step + n for step in range(10, 21)]
     assert len(opened) == 1
     assert sum("FROM rollups" in statement for statement in statements) == 1
+
+
+async def told(lab: Lab, run: RunRef, *queries: Query) -> list[bytes]:
+    """What readers are told, which is what the charts are."""
+    found = await chart.read_json(lab.sources, run.id, queries)
+    answers = await chart.read(lab.sources, run.id, queries)
+    for query, answer, data in zip(queries, answers, found, strict=True):
+        option = orjson.OPT_SERIALIZE_NUMPY
+        assert data == orjson.dumps(chart.as_json(query, answer), option=option)
+    return found
+
+
+@pytest.mark.anyio
+async def test_a_chart_is_made_once_for_all_who_look_at_the_same_rows(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, other = await lab.run(), await lab.run()
+    for each in (run, other):
+        await lab.log(each, wave(0, 300))
+    await seal_all(lab)
+    queries = [Query("loss"), Query("loss", buckets=10), Query("loss", lo=5.0), Query("nothing")]
+    first = await told(lab, run, *queries)
+    made = chart._answers
+
+    def none(*_: Any) -> Any:
+        raise AssertionError("it is made anew")
+
+    monkeypatch.setattr(chart, "_answers", none)
+    assert await chart.read_json(lab.sources, run.id, queries) == first
+    monkeypatch.setattr(chart, "_answers", made)
+    await lab.log(run, [(300, {"loss": 5e9})])
+    later = await told(lab, run, *queries)
+    assert [b"5000000000.0" in data for data in later] == [True, True, True, False]
+    assert not any(b"5000000000.0" in data for data in await told(lab, other, *queries))
+    await seal_all(lab)
+    assert await told(lab, run, *queries) == later
 
 
 @pytest.mark.anyio

@@ -193,6 +193,23 @@ async def test_series_over_http(server: ServerHandle) -> None:
         assert zoom["x"] == [float(n) for n in range(10, 21)]
 
 
+async def test_charts_that_are_still_the_same_are_not_sent_again(server: ServerHandle) -> None:
+    async with logged(server, [(step, {"loss": step}) for step in range(5)]) as (client, run):
+        address, query = f"/api/v1/{run}/series", {"key": "loss"}
+        async with client.session.get(address, params=query) as first:
+            tag = first.headers["ETag"]
+        for known, status in ((f'"other", {tag}', 304), ('"other"', 200)):
+            asked = {"If-None-Match": known}
+            async with client.session.get(address, params=query, headers=asked) as answer:
+                assert (answer.status, answer.headers["ETag"]) == (status, tag)
+                assert bool(await answer.read()) == (status == 200)
+        await client.send(frames.encode(6, table_of([(5, {"loss": 5})])))
+        async with client.session.get(
+            address, params=query, headers={"If-None-Match": tag}
+        ) as answer:
+            assert (answer.status, answer.headers["ETag"] == tag) == (200, False)
+
+
 def seal_now(server: ServerHandle) -> None:
     """Seal a running run's tail although it is small."""
 

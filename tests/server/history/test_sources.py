@@ -1,15 +1,13 @@
-"""What is remembered of a run's files is bounded by what it holds, not by how many there are."""
+"""What is remembered is bounded by what it holds, not by how many there are."""
 
 from __future__ import annotations
 
 import pytest
 
 from asyncwb.server.history import sources
-from asyncwb.server.history.sources import Opened, Sources
+from asyncwb.server.history.sources import Charts, Opened, Sources
 from asyncwb.server.store.runs.segments import RunRef, SegmentFile
 from tests.server.history_lab import Lab
-
-pytestmark = pytest.mark.anyio
 
 
 async def segment_of(lab: Lab, columns: int) -> SegmentFile:
@@ -22,6 +20,7 @@ async def segment_of(lab: Lab, columns: int) -> SegmentFile:
     return segment
 
 
+@pytest.mark.anyio
 async def test_few_footers_of_many_columns_are_kept_and_many_of_few(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,3 +42,14 @@ async def test_few_footers_of_many_columns_are_kept_and_many_of_few(
 
     monkeypatch.setattr(sources, "_CHUNKS", 1)
     assert opened(wide[0]) == [wide[0].path], "the last one, whatever its size"
+
+
+def test_charts_that_were_asked_for_last_stay() -> None:
+    charts = Charts(25)
+    for of in "abc":
+        charts.keep(of, of.encode() * 10)
+        charts.keep(of, b"another")
+        charts.get("a")
+    assert [charts.get(of) for of in "abc"] == [b"a" * 10, None, b"c" * 10]
+    charts.keep("large", b"-" * 26)
+    assert [charts.get(of) for of in ("a", "c", "large")] == [None] * 3

@@ -146,8 +146,12 @@ async def test_a_damaged_frame_costs_its_own_rows(lab: Lab) -> None:
         (10, 19, 10, None)
     ]
     assert f"frame {ids[1]}" in missing[0].place
-    (answer,) = await chart.read(lab.sources, run.id, [Query("loss", began=BEGAN)])
+    query = Query("loss", began=BEGAN)
+    (answer,) = await chart.read(lab.sources, run.id, [query])
     assert (len(answer.buckets), answer.missing) == (20, missing)
+    for _ in range(2):
+        assert b'"missing"' in (await chart.read_json(lab.sources, run.id, [query]))[0]
+    assert not lab.sources.charts._data  # it may be mended
     assert not await lab.sealer().turn()  # and nobody deletes what may be mended
     assert (await lab.counts(run))[0] == 3
 
