@@ -18,7 +18,6 @@ from asyncwb.server.graphql.inputs import (
 )
 from asyncwb.server.graphql.runs import named
 from asyncwb.server.http.access import Action, require_run
-from asyncwb.server.http.state import State
 from asyncwb.server.objects import files
 from asyncwb.server.store.records import StoredRun
 from asyncwb.server.store.runs.details import Details
@@ -39,8 +38,8 @@ async def _file_count(run: StoredRun, info: Info) -> int:
     return await info.context.batch(_counts, run.id) or 0
 
 
-async def _counts(state: State, keys: list[int]) -> Mapping[int, int]:
-    return await Details(state.database).file_counts(keys)
+async def _counts(context: Context, keys: list[int]) -> Mapping[int, int]:
+    return await Details(context.state.database).file_counts(keys)
 
 
 @run_type.field("files")

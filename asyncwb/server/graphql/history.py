@@ -18,7 +18,6 @@ from asyncwb.server.history import rows, sample
 from asyncwb.server.history.history import SOURCES
 from asyncwb.server.history.rows import Selection
 from asyncwb.server.history.sample import Spec, displayed
-from asyncwb.server.http.state import State
 from asyncwb.server.intake import lines
 from asyncwb.server.intake.folds import FOLD, read_fold
 from asyncwb.server.objects.damage import require_sound
@@ -67,8 +66,8 @@ async def _history_lines(run: StoredRun, info: Info) -> int:
     return max(int(run.columns["rows"]), end or 0)
 
 
-async def _ends(state: State, keys: list[int]) -> Mapping[int, int]:
-    return await Details(state.database).ends(keys)
+async def _ends(context: Context, keys: list[int]) -> Mapping[int, int]:
+    return await Details(context.state.database).ends(keys)
 
 
 @run_type.field("eventsLineCount")
@@ -76,8 +75,8 @@ async def _event_lines(run: StoredRun, info: Info) -> int:
     return await info.context.batch(_event_counts, run.id) or 0
 
 
-async def _event_counts(state: State, keys: list[int]) -> Mapping[int, int]:
-    return await Details(state.database).line_counts(keys, _EVENTS)
+async def _event_counts(context: Context, keys: list[int]) -> Mapping[int, int]:
+    return await Details(context.state.database).line_counts(keys, _EVENTS)
 
 
 @run_type.field("logLineCount")
@@ -85,8 +84,8 @@ async def _log_lines(run: StoredRun, info: Info) -> int:
     return await info.context.batch(_output_counts, run.id) or 0
 
 
-async def _output_counts(state: State, keys: list[int]) -> Mapping[int, int]:
-    return await Details(state.database).line_counts(keys, _OUTPUT)
+async def _output_counts(context: Context, keys: list[int]) -> Mapping[int, int]:
+    return await Details(context.state.database).line_counts(keys, _OUTPUT)
 
 
 @run_type.field("historyTail")
@@ -113,8 +112,8 @@ async def _history_keys(run: StoredRun, info: Info) -> dict[str, object]:
     return {"keys": keys, "lastStep": -1 if last is None else last}
 
 
-async def _folds(state: State, keys: list[int]) -> Mapping[int, str]:
-    return await Details(state.database).folds(keys)
+async def _folds(context: Context, keys: list[int]) -> Mapping[int, str]:
+    return await Details(context.state.database, context.allowance).folds(keys)
 
 
 def _keys(fold: Fold) -> dict[str, object]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from asyncwb.server.graphql.execution.context import Context
-from asyncwb.server.http.state import State
 from asyncwb.server.store.people.teams import Entity
 from asyncwb.server.store.people.users import User
 from asyncwb.server.store.runs.projects import StoredProject
@@ -37,13 +36,13 @@ async def project_of(context: Context, project_id: int) -> StoredProject | None:
     return await context.batch(_projects, project_id)
 
 
-async def _users(state: State, ids: list[int]) -> Mapping[int, User]:
-    return await state.users.some(ids)
+async def _users(context: Context, ids: list[int]) -> Mapping[int, User]:
+    return await context.state.users.some(ids)
 
 
-async def _entities(state: State, names: list[str]) -> Mapping[str, Entity]:
-    return await state.teams.some(names)
+async def _entities(context: Context, names: list[str]) -> Mapping[str, Entity]:
+    return await context.state.teams.some(names)
 
 
-async def _projects(state: State, ids: list[int]) -> Mapping[int, StoredProject]:
-    return await state.projects.some(ids)
+async def _projects(context: Context, ids: list[int]) -> Mapping[int, StoredProject]:
+    return await context.state.projects.some(ids)

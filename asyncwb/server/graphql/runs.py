@@ -31,7 +31,6 @@ from asyncwb.server.graphql.nodes import user_of
 from asyncwb.server.history.rewind import REWINDS
 from asyncwb.server.http.access import Action, may, require_run, run_not_found
 from asyncwb.server.http.errors import ApiError
-from asyncwb.server.http.state import State
 from asyncwb.server.intake import file_stream
 from asyncwb.server.objects.damage import require_sound
 from asyncwb.server.queries.filters import Filter, parse, parse_order
@@ -140,7 +139,7 @@ async def page(
         return {"edges": [], "page_info": _nowhere(), "total_count": _Count(project, filters)}
     try:
         async with info.context.reading:
-            found = await RunQuery(info.context.state.database).page(
+            found = await RunQuery(info.context.state.database, info.context.allowance).page(
                 project.id, _filter(filters), parse_order(order), size, after or None
             )
     except FilterError as error:
@@ -232,8 +231,8 @@ async def _project(run: StoredRun, info: Info) -> StoredProject | None:
     return found
 
 
-async def _projects(state: State, keys: list[int]) -> Mapping[int, StoredProject]:
-    return await state.projects.some(keys)
+async def _projects(context: Context, keys: list[int]) -> Mapping[int, StoredProject]:
+    return await context.state.projects.some(keys)
 
 
 @run_type.field("user")
@@ -306,8 +305,8 @@ async def _config_text(run: StoredRun, context: Context) -> str:
     return "{}" if text is None else require_sound(text, f"the config of {run.path}")
 
 
-async def _configs(state: State, keys: list[int]) -> Mapping[int, str]:
-    return await Details(state.database).configs(keys)
+async def _configs(context: Context, keys: list[int]) -> Mapping[int, str]:
+    return await Details(context.state.database, context.allowance).configs(keys)
 
 
 @run_type.field("runInfo")

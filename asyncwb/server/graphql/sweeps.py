@@ -20,7 +20,6 @@ from asyncwb.server.graphql.execution.context import Context, Info, refused
 from asyncwb.server.graphql.inputs import UpsertSweepInput, back
 from asyncwb.server.graphql.nodes import project_of, user_of
 from asyncwb.server.http.errors import ApiError
-from asyncwb.server.http.state import State
 from asyncwb.server.objects.damage import require_sound
 from asyncwb.server.queries.filters import parse, parse_order
 from asyncwb.server.runs.sweep_config import read
@@ -102,9 +101,9 @@ async def _sweep_of_run(run: StoredRun, info: Info) -> StoredSweep | None:
 
 
 async def _some(
-    state: State, names: list[tuple[int, str]]
+    context: Context, names: list[tuple[int, str]]
 ) -> Mapping[tuple[int, str], StoredSweep]:
-    return await state.sweeps.some(names)
+    return await context.state.sweeps.some(names)
 
 
 # Fields.
@@ -185,8 +184,8 @@ async def _run_figures(sweep: StoredSweep, info: Info) -> RunFigures | None:
     return found
 
 
-async def _figures(state: State, keys: list[int]) -> Mapping[int, RunFigures]:
-    return await state.sweeps.figures(keys)
+async def _figures(context: Context, keys: list[int]) -> Mapping[int, RunFigures]:
+    return await context.state.sweeps.figures(keys)
 
 
 @sweep_type.field("bestLoss")
@@ -197,8 +196,8 @@ async def _best_loss(sweep: StoredSweep, info: Info) -> float | None:
     return found
 
 
-async def _best(state: State, keys: list[StoredSweep]) -> Mapping[StoredSweep, float]:
-    best = await state.sweeps.best(keys)
+async def _best(context: Context, keys: list[StoredSweep]) -> Mapping[StoredSweep, float]:
+    best = await context.state.sweeps.best(keys)
     return {sweep: best[sweep.id] for sweep in keys if sweep.id in best}
 
 

@@ -24,7 +24,6 @@ from asyncwb.server.graphql.inputs import (
 from asyncwb.server.graphql.nodes import NamedEntity, entity_of, user_of
 from asyncwb.server.http.access import Action, Role, may
 from asyncwb.server.http.errors import ApiError
-from asyncwb.server.http.state import State
 from asyncwb.server.people import accounts, teams
 from asyncwb.server.people.accounts import refused
 from asyncwb.server.store.people.invitations import Invitation
@@ -144,8 +143,8 @@ async def _user_projects(
     return await projects.page(info.context, user.name, first, after)
 
 
-async def _keys(state: State, user_ids: list[int]) -> dict[int, list[StoredKey]]:
-    return await state.keys.of(user_ids)
+async def _keys(context: Context, user_ids: list[int]) -> dict[int, list[StoredKey]]:
+    return await context.state.keys.of(user_ids)
 
 
 def _key(key: StoredKey, text: str | None = None) -> dict[str, object]:
@@ -220,8 +219,8 @@ async def _storage_bytes(entity: NamedEntity, info: Info) -> int | None:
     return await info.context.batch(_bytes, entity.name)
 
 
-async def _bytes(state: State, names: list[str]) -> Mapping[str, int]:
-    return await stored_bytes(state.database, names)
+async def _bytes(context: Context, names: list[str]) -> Mapping[str, int]:
+    return await stored_bytes(context.state.database, names)
 
 
 @entity_type.field("user")

@@ -19,6 +19,7 @@ from aiohttp.typedefs import Handler
 
 from asyncwb.printable import counted
 from asyncwb.server.process.admission_queue import QueueFullError
+from asyncwb.server.store.allowance import TooMuchError
 from asyncwb.server.store.database import DatabaseError
 from asyncwb.server.store.queries.fields import IndexBehindError
 from asyncwb.typing import JsonObject
@@ -89,6 +90,8 @@ def refusal_of(error: BaseException) -> ApiError | None:
                 "in a few seconds."
             )
             return ApiError(503, "index_behind", message, {"Retry-After": "5"})
+        case TooMuchError():
+            return ApiError(400, "too_much", str(error))
     return None
 
 
@@ -132,7 +135,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     """
     try:
         return await handler(request)
-    except (ApiError, QueueFullError, IndexBehindError) as error:
+    except (ApiError, QueueFullError, IndexBehindError, TooMuchError) as error:
         said = refusal_of(error)
         assert said is not None
         refusal = error_response(said.status, said.code, said.message, said.headers)

@@ -9,6 +9,7 @@
     identity           the id that a database and its objects share
     records            what the store hands out
     documents          texts that end in a checksum of themselves
+    allowance          how many bytes of documents one request may have read
     texts              text in the tables of queries
     claims             what one task of one process has for a while
     notifications      what servers of one PostgreSQL tell each other

@@ -14,7 +14,14 @@ from __future__ import annotations
 import zlib
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Dialect, LargeBinary, Text, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Dialect,
+    LargeBinary,
+    Text,
+    TypeDecorator,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -77,6 +84,28 @@ def _bytes_on_sqlite(element: Bytes, compiler: SQLCompiler, **options: object) -
 @compiles(Bytes, "postgresql")
 def _bytes_on_postgres(element: Bytes, compiler: SQLCompiler, **options: object) -> str:
     return f"convert_to({compiler.process(element.clauses, **options)}, 'UTF8')"
+
+
+class Size(FunctionElement[int]):
+    """The bytes of texts together, as they are stored; PostgreSQL reads none of them for it."""
+
+    inherit_cache = True
+    type = BigInteger()
+
+
+@compiles(Size, "sqlite")
+def _size_on_sqlite(element: Size, compiler: SQLCompiler, **options: object) -> str:
+    return _sum("length(CAST({} AS BLOB))", element, compiler, options)
+
+
+@compiles(Size, "postgresql")
+def _size_on_postgres(element: Size, compiler: SQLCompiler, **options: object) -> str:
+    return _sum("octet_length({})", element, compiler, options)
+
+
+def _sum(form: str, element: Size, compiler: SQLCompiler, options: dict[str, object]) -> str:
+    columns = (compiler.process(column, **options) for column in element.clauses)
+    return " + ".join(f"coalesce({form.format(column)}, 0)" for column in columns)
 
 
 def seal(text: str) -> str:

@@ -15,6 +15,7 @@ from graphql import GraphQLResolveInfo
 from asyncwb.server.graphql.execution.pace import pause
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.state import State
+from asyncwb.server.store.allowance import Allowance
 from asyncwb.server.store.people.users import User
 
 K = TypeVar("K", bound=Hashable)
@@ -26,7 +27,7 @@ _PAGES_AT_ONCE: Final = 1
 _AT_ONCE: Final = 64
 """resolvers that go on in one turn of the loop"""
 Info: TypeAlias = "GraphQLResolveInfo[Context]"
-Fetch = Callable[[State, list[K]], Awaitable[Mapping[K, V]]]
+Fetch = Callable[["Context", list[K]], Awaitable[Mapping[K, V]]]
 
 
 class Limit:
@@ -61,6 +62,8 @@ class Context:
         default_factory=lambda: anyio.CapacityLimiter(_PAGES_AT_ONCE), init=False, repr=False
     )
     """for whoever reads a page or counts one: what many of them give at once holds everything up"""
+    allowance: Allowance = field(default_factory=Allowance, init=False, repr=False)
+    """the bytes of documents that the whole request may have read"""
     wrapping: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(1), init=False, repr=False
     )
@@ -77,7 +80,7 @@ class Context:
         """
         found = self._batches.get(fetch)
         if found is None:
-            found = self._batches[fetch] = Batch(self.state, fetch)
+            found = self._batches[fetch] = Batch(self, fetch)
         result: V | None = await found.load(key)
         return result
 
@@ -91,8 +94,8 @@ class Batch(Generic[K, V]):
     Whoever asks first fetches for all of them; the others wait.
     """
 
-    def __init__(self, state: State, fetch: Fetch[K, V]) -> None:
-        self._state = state
+    def __init__(self, context: Context, fetch: Fetch[K, V]) -> None:
+        self._context = context
         self._fetch = fetch
         self._waiting: list[tuple[K, asyncio.Future[V | None]]] | None = None
 
@@ -112,7 +115,9 @@ class Batch(Generic[K, V]):
         try:
             await self._quiet(waiting)
             self._waiting = None
-            values = await self._fetch(self._state, list(dict.fromkeys(key for key, _ in waiting)))
+            values = await self._fetch(
+                self._context, list(dict.fromkeys(key for key, _ in waiting))
+            )
             for number, (key, found) in enumerate(waiting):
                 if not found.done():  # else its request was given up
                     found.set_result(values.get(key))

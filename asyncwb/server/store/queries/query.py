@@ -40,7 +40,9 @@ from asyncwb.server.queries.conditions import (
 )
 from asyncwb.server.queries.document import ValueKind
 from asyncwb.server.queries.filters import parse_order
-from asyncwb.server.store.database import Database, batches
+from asyncwb.server.store.allowance import Allowance, sized_batches
+from asyncwb.server.store.database import Database
+from asyncwb.server.store.documents import Size
 from asyncwb.server.store.queries.fields import Fields, numbers_of
 from asyncwb.server.store.queries.left_out import incomplete, marked, with_sort_values
 from asyncwb.server.store.queries.matching import matching
@@ -76,10 +78,12 @@ class RunQuery:
 
     Args:
         database: where they are.
+        allowance: the bytes of summaries that may be read.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, allowance: Allowance | None = None) -> None:
         self._database = database
+        self._allowance = allowance or Allowance()
         self._fields = Fields(database)
 
     async def page(
@@ -107,6 +111,7 @@ class RunQuery:
             FilterError: the cursor is none, or of another project or order; or too many runs would
                 have to be read whole, see `left_out`.
             IndexBehindError: too many runs changed since the last query.
+            TooMuchError: the runs have more than may be read.
         """
         order = order or parse_order(None)
         first = max(1, min(first, MAX_PAGE))
@@ -122,7 +127,8 @@ class RunQuery:
                 statement = await self._sorted(connection, project_id, found, order, place)
             rows = await connection.execute(statement.limit(first + 1))
             places = [_Place(*row) for row in rows]
-            stored = await _stored(connection, [place.id for place in places[:first]])
+            ids = [place.id for place in places[:first]]
+            stored = await _stored(connection, ids, self._allowance)
         cursors = [_cursor(place, project_id, order) for place in places[:first]]
         return RunPage(stored, cursors, len(places) > first)
 
@@ -212,8 +218,7 @@ def _behind(
 
 
 _LISTED: Final = [column for column in runs.c if column.name not in ("config", "fold")]
-_AT_ONCE: Final = 100
-"""rows that are read in one turn of the event loop; each may have a long summary"""
+_SIZE: Final = Size(runs.c.summary, runs.c.system)
 _ROWS: Final = (
     select(projects.c.entity, projects.c.name.label("project"), *_LISTED)
     .join(projects, projects.c.id == runs.c.project_id)
@@ -221,9 +226,11 @@ _ROWS: Final = (
 )
 
 
-async def _stored(connection: AsyncConnection, ids: Sequence[int]) -> list[StoredRun]:
+async def _stored(
+    connection: AsyncConnection, ids: Sequence[int], allowance: Allowance
+) -> list[StoredRun]:
     found = {}
-    for some in batches(ids, _AT_ONCE):
+    async for some in sized_batches(connection, runs.c.id, _SIZE, ids, allowance):
         rows = await connection.execute(_ROWS, {"some": some})
         for row in rows:
             columns = dict(row._mapping)

@@ -7,7 +7,9 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Column, Select, func, or_, select
 
+from asyncwb.server.store.allowance import Allowance, sized_batches
 from asyncwb.server.store.database import Database, batches
+from asyncwb.server.store.documents import Size
 from asyncwb.server.store.records import RunKey, StoredRun
 from asyncwb.server.store.schema import files, lines, projects, runs, writers
 
@@ -17,10 +19,16 @@ _AT_ONCE: Final = 500
 
 
 class Details:
-    """Reads parts of many runs, by their inner ids. Runs that are not there are left out."""
+    """Reads parts of many runs, by their inner ids. Runs that are not there are left out.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where they are.
+        allowance: the bytes of configs and folds that may be read.
+    """
+
+    def __init__(self, database: Database, allowance: Allowance | None = None) -> None:
         self._database = database
+        self._allowance = allowance or Allowance()
 
     async def run(self, path: RunKey) -> StoredRun | None:
         """Return the run at `path` as lists have it."""
@@ -39,12 +47,12 @@ class Details:
         return None if row is None else StoredRun(row.id, path, dict(row._mapping))
 
     async def configs(self, ids: Collection[int]) -> dict[int, str]:
-        """Return configs as JSON text: to read many at once would hold up everything else."""
-        return await self._pairs(select(runs.c.id, runs.c.config), runs.c.id, ids)
+        """Return configs as JSON text; raises TooMuchError."""
+        return await self._documents(runs.c.config, ids)
 
     async def folds(self, ids: Collection[int]) -> dict[int, str]:
-        """Return what the summaries are folded into, as JSON text."""
-        return await self._pairs(select(runs.c.id, runs.c.fold), runs.c.id, ids)
+        """Return what the summaries are folded into, as JSON text; raises TooMuchError."""
+        return await self._documents(runs.c.fold, ids)
 
     async def ends(self, ids: Collection[int]) -> dict[int, int]:
         """Return the number behind the last line of W&B clients, of those runs that have any.
@@ -83,6 +91,16 @@ class Details:
             for some in batches(ids, _AT_ONCE):
                 rows = await connection.execute(statement.where(runs.c.id.in_(some)))
                 found.update((row[0], (row[1], RunKey(*row[2:]))) for row in rows)
+        return found
+
+    async def _documents(self, document: Column[str], ids: Collection[int]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        statement = select(runs.c.id, document)
+        async with self._database.connect() as connection:
+            size = Size(document)
+            async for some in sized_batches(connection, runs.c.id, size, ids, self._allowance):
+                rows = await connection.execute(statement.where(runs.c.id.in_(some)))
+                found.update((row[0], row[1]) for row in rows)
         return found
 
     async def _pairs(
