@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Presence(Enum):
@@ -19,8 +19,7 @@ class Presence(Enum):
     DONE = "done"
 
 
-@dataclass(frozen=True, slots=True)
-class StreamHead:
+class StreamHead(NamedTuple):
     """Whose frames these are. `entity` None is the entity of the key's own user."""
 
     entity: str | None

@@ -11,7 +11,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -122,7 +121,7 @@ class Outbox:
         if not self.found or self.live:
             return self.head
         last = self.ended and (not self.pending or frames[-1:] == [self.pending[-1]])
-        return replace(self.head, presence=Presence.DONE if last else Presence.GONE)
+        return self.head._replace(presence=Presence.DONE if last else Presence.GONE)
 
     @property
     def has_user(self) -> bool:

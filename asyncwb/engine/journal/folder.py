@@ -21,10 +21,9 @@ import re
 import shutil
 import time
 import weakref
-from dataclasses import asdict, dataclass
 from glob import escape
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from asyncwb.descriptors import fill_standard_descriptors
 from asyncwb.engine.journal import durable
@@ -43,8 +42,7 @@ _EMPTY: Final = {
 """what may be in a folder in which nothing is the user's"""
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(NamedTuple):
     """What `run.json` says."""
 
     entity: str | None
@@ -77,7 +75,7 @@ class RunFolder:
         make_private_folder(folder.files)
         if not folder.lock():
             raise Error(f"{folder.path} is in use by another process")
-        (folder.path / _DESCRIPTION).write_bytes(dumps(asdict(description)))
+        (folder.path / _DESCRIPTION).write_bytes(dumps(description._asdict()))
         return folder
 
     @property

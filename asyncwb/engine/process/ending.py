@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Others:
+class Others(NamedTuple):
     """Writers of this machine that logged to the same run: most of the time children of this
     process, or another `Run` of it.
 
@@ -20,13 +20,12 @@ class Others:
 
     sent: int = 0
     lost: int = 0
-    waiting: Mapping[Path, str] = field(default_factory=dict)
+    waiting: Mapping[Path, str] = MappingProxyType({})
     live: int = 0
     unknown: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """Whether the server has all that this process said (offline: the disk), and of the others."""
 
     complete: bool

@@ -21,9 +21,10 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from asyncwb.engine.journal.folder import RunFolder
 from asyncwb.errors import Error
@@ -39,8 +40,7 @@ _LOCK_TIMEOUT: Final = 5.0
 _LOCK_POLL: Final = 0.002
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """What became of a file at one server.
 
     `asked`: the call of `save()` that this answers; `seen`: the version; `error`: why the server
@@ -53,8 +53,7 @@ class Mark:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SavedFile:
+class SavedFile(NamedTuple):
     """One file below `run.dir`.
 
     `asked`: how often `save()` has named it; `linked`: what is in `run.dir` was put there by
@@ -65,19 +64,19 @@ class SavedFile:
     policy: Policy
     asked: int = 1
     linked: bool = False
-    marks: Mapping[str, Mark] = field(default_factory=dict)
+    marks: Mapping[str, Mark] = MappingProxyType({})
 
     def ask(self, policy: Policy, *, linked: bool) -> SavedFile:
         """Return it as another call of `save()` leaves it."""
-        return replace(self, policy=policy, asked=self.asked + 1, linked=self.linked or linked)
+        return self._replace(policy=policy, asked=self.asked + 1, linked=self.linked or linked)
 
     def marked(self, where: str, mark: Mark) -> SavedFile:
         """Return it with what became of it at a server."""
-        return replace(self, marks={**self.marks, where: mark})
+        return self._replace(marks={**self.marks, where: mark})
 
     def unmarked(self, where: str) -> SavedFile:
         """Return it as one of which a server knows nothing."""
-        return replace(self, marks={at: mark for at, mark in self.marks.items() if at != where})
+        return self._replace(marks={at: mark for at, mark in self.marks.items() if at != where})
 
     def is_due(self, where: str, seen: Seen, *, ended: bool) -> bool:
         """Tell whether a server is to get it now; `ended`: the run will change it no more."""
@@ -110,8 +109,7 @@ class FileAccount:
     """what last went wrong, and is tried again"""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """What `save()` has put in `run.dir`, or found there."""
 
     name: str
@@ -290,7 +288,7 @@ def _plain(file: SavedFile) -> JsonObject:
         "policy": file.policy,
         "asked": file.asked,
         "linked": file.linked,
-        "marks": {where: asdict(mark) for where, mark in file.marks.items()},
+        "marks": {where: mark._asdict() for where, mark in file.marks.items()},
     }
 
 

@@ -11,8 +11,7 @@ unless `overwrite` is set.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncwb.errors import ArgumentError
 from asyncwb.typing import JsonObject
@@ -26,8 +25,7 @@ GOALS: Final = ("minimize", "maximize")
 _SHOWN: Final = frozenset(("min", "max", "mean", "last", "first", "best"))
 
 
-@dataclass(frozen=True, slots=True)
-class MetricRule:
+class MetricRule(NamedTuple):
     """What is defined about a metric.
 
     `ops` are what its summary shows, in the order of OPS; `goal` decides what "best" is, which is
