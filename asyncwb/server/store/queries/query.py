@@ -198,7 +198,8 @@ async def _sort_values(
     columns = (held.c.run_id, held.c.kind, held.c.number, held.c.text)
     several = select(held.c.run_id).where(held.c.field_id == number, held.c.position > 0)
     if (await connection.execute(several.limit(1))).first() is None:
-        return select(*columns).where(sortable)
+        # All are the first: said so that SQLite takes the primary key, which has them side by side.
+        return select(*columns).where(sortable, held.c.position == 0)
     keys = [key.desc() if order.descending else key for key in columns[1:]]
     place = func.row_number().over(partition_by=held.c.run_id, order_by=keys).label("place")
     ranked = select(*columns, place).where(sortable).subquery("ranked")
