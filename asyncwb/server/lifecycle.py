@@ -212,12 +212,14 @@ class _Start:
         """Take back what was made where the start was refused; the lock is held."""
         if not self.refused or LOCK in self._had:
             return
-        made = {path.name for path in self._folder.iterdir()} - self._had
-        if made <= {LOCK, reserve.NAME, SECRET_FILE}:
+        made = [path for path in self._folder.iterdir() if path.name not in self._had]
+        empty = [path for path in made if path.is_dir() and not any(path.iterdir())]
+        files = [path for path in made if path not in empty]
+        if {path.name for path in files} <= {LOCK, reserve.NAME, SECRET_FILE}:
             with suppress(OSError):  # what cannot be taken back does no harm
-                for name in made:
-                    (self._folder / name).unlink(missing_ok=True)
-                for path in self._missing:
+                for path in files:
+                    path.unlink(missing_ok=True)
+                for path in (*empty, *self._missing):
                     path.rmdir()
 
 

@@ -83,6 +83,9 @@ def test_a_start_that_is_refused_leaves_a_folder_as_it_was(
     assert cli("server", "--port", taken, "--data", str(folder)).returncode == 1
     none = ["--database", "postgresql://me@127.0.0.1:9/x"]
     assert cli("server", "--port", "0", "--data", str(folder), *none).returncode == 1
+    others = ["--database", f"sqlite:///{tmp_path}/served/asyncwb.db"]
+    done = cli("server", "--port", "0", "--data", str(folder), *others)
+    assert "are not those of this database" in done.stderr
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     names = {path.name for path in (tmp_path / "served").iterdir()}
     assert cli("server", "--port", "0", "--data", str(tmp_path / "served")).returncode == 1

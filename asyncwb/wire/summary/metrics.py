@@ -10,6 +10,7 @@ unless `overwrite` is set.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -134,7 +135,7 @@ def _check_ops(summary: object) -> tuple[str, ...]:
 
 def _bad(argument: str, value: object, wanted: str) -> ArgumentError:
     return ArgumentError(
-        f"define_metric: {argument} must be {wanted}, not {value!r}; "
+        f"define_metric: {argument} must be {wanted}, not {reprlib.repr(value)}; "
         "nothing was defined, logged rows are not affected"
     )
 

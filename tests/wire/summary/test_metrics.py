@@ -88,6 +88,7 @@ def test_events_rebuild_the_same_rules() -> None:
         ({"name": "**"}, "last character"),
         ({"name": "a", "summary": "min,median"}, "summary must be made of .* not 'median'"),
         ({"name": "a", "summary": 5}, "summary must be"),
+        ({"name": "a", "summary": "z" * 5_000}, r"not 'z+\.\.\.z+'; nothing was defined"),
         ({"name": "a", "summary": [5]}, "summary must be"),
         ({"name": "a", "goal": "up"}, "goal must be one of minimize, maximize; not|not 'up'"),
         ({"name": "a", "step_metric": 1}, "step_metric must be the name"),
