@@ -24,7 +24,7 @@ import math
 import struct
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Final, Protocol
 
 import anyio
@@ -192,7 +192,9 @@ async def _stream(
     told = 0
     try:
         async for table in tables:
-            data = await request.app[SOURCES].threads.run(encoder.encode, table)
+            sources = request.app[SOURCES]
+            async with sources.in_python if encoder.in_python else nullcontext():
+                data = await sources.threads.run(encoder.encode, table)
             if not response.prepared:  # not before: an error of the first window is a 5xx
                 await response.prepare(request)
             await response.write(b"".join(map(encoder.lost, missing[told:])) + data)
@@ -216,6 +218,9 @@ class Encoder(Protocol):
     """One format of a history. `encode` blocks; tables come in order."""
 
     content_type: str
+    in_python: bool
+    """whether it is Python that encodes, row by row: several at once would only take each other,
+    and the event loop, the interpreter"""
 
     def encode(self, table: Table) -> bytes:
         """Return the bytes of the next rows."""
@@ -229,6 +234,7 @@ class Encoder(Protocol):
 
 class _Frames:
     content_type = "application/vnd.asyncwb.frames"
+    in_python = False
 
     def __init__(self) -> None:
         self._rows = 0
@@ -248,6 +254,7 @@ class _Frames:
 
 class _JsonLines:
     content_type = "application/x-ndjson"
+    in_python = True
 
     def encode(self, table: Table) -> bytes:
         return b"".join(dumps(row) + b"\n" for row in table.iter_rows())
@@ -261,6 +268,7 @@ class _JsonLines:
 
 class _Arrow(ArrowStream):
     content_type = "application/vnd.apache.arrow.stream"
+    in_python = False
 
     def lost(self, missing: Missing) -> bytes:
         return b""
@@ -268,6 +276,7 @@ class _Arrow(ArrowStream):
 
 class _Parquet(ParquetStream):
     content_type = "application/vnd.apache.parquet"
+    in_python = False
 
     def lost(self, missing: Missing) -> bytes:
         return b""

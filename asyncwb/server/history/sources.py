@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
+import anyio
 from pyarrow.parquet import FileMetaData  # type: ignore[import-untyped]
 
 from asyncwb.errors import FrameError
@@ -74,6 +75,8 @@ class Sources:
         self.store = store
         self.threads = Threads("reader", READERS)
         self.charts = Charts(memory // 2)
+        self.in_python = anyio.CapacityLimiter(1)
+        """for whoever has Python work on each row"""
         self._objects = objects
         self._memory = memory
         # State of the loop: decoded frames by run, the run read last at the end; rollups; samples.

@@ -7,8 +7,9 @@ import io
 import json
 import math
 import struct
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -18,6 +19,7 @@ import pytest
 from aiohttp import web
 from pyarrow import parquet
 
+from asyncwb.server.history import history
 from asyncwb.server.history.history import SEALER, SOURCES
 from asyncwb.wire.rows import frames
 from asyncwb.wire.rows.columns import Table
@@ -208,6 +210,26 @@ async def test_charts_that_are_still_the_same_are_not_sent_again(server: ServerH
             address, params=query, headers={"If-None-Match": tag}
         ) as answer:
             assert (answer.status, answer.headers["ETag"] == tag) == (200, False)
+
+
+async def test_one_thread_at_a_time_writes_rows_as_json(
+    server: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several would take each other, and the event loop, the interpreter."""
+    two, met, encode = threading.Barrier(2), list[int](), history._JsonLines.encode
+
+    def meet(self: Any, table: Table) -> bytes:
+        with suppress(threading.BrokenBarrierError):
+            met.append(two.wait(0.2))
+        return encode(self, table)
+
+    monkeypatch.setattr(history._JsonLines, "encode", meet)
+    async with logged(server, [(0, {"loss": 1})]) as (client, run):
+        query = {"format": "jsonl"}
+        answers = [fetch(client, f"{run}/history", query) for _ in range(2)]
+        (_, first), (_, second) = await asyncio.gather(*answers)
+    assert first == second != b""
+    assert not met
 
 
 def seal_now(server: ServerHandle) -> None:
