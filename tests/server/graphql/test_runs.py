@@ -470,8 +470,9 @@ def test_a_page_costs_the_same_statements_however_many_runs(server: ServerHandle
     data(server, RUNS, project="p", first=1)
     assert statements(1) == statements(12)
     # Who asks, the project, the count, the ids and the rows of the page; once for all nodes their
-    # users (with roles), their lines, configs, metric keys and project.
-    assert statements(12) <= 11
+    # users (with roles), their lines, configs, metric keys and project; before those that may be
+    # large (the rows, the configs, the metric keys) how large they are.
+    assert statements(12) <= 14
 
 
 def test_a_stop_reaches_the_client_once_it_is_asked(server: ServerHandle) -> None:
