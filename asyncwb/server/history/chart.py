@@ -4,8 +4,9 @@ A series comes in parts: one a sealed segment, and the live tail. A part that ov
 is answered from its rollup where the zoom allows (every bucket is a whole number of chunks) and
 from its rows where not; parts that overlap are read as rows and merged by step, so that a step
 that was logged twice counts once, with the later value. All of it gives what bucketing the rows
-would have given. (One corner: a number that the same step and key later replaced by text is in
-the chart until the two rows are sealed into one segment; a chart looks at numbers only.)
+would have given, but for two corners. A number that the same step and key later replaced by text is
+in the chart until the two rows are sealed into one segment: a chart looks at numbers only. And on a
+time axis a step that was logged again without the key lies, until then, where the key's row does.
 """
 
 from __future__ import annotations

@@ -116,7 +116,8 @@ def test_any_rows_sealed_anywhere_are_charted_as_the_rows_themselves(
             await seal_all(lab)
         query = Query("a.b/é", "_step", buckets, lo, hi)
         same(await ask(lab, run, query), expected(logged, query))
-        for axis in ("_timestamp", "_runtime"):
+        lacking = any(None in values for _, _, values, _ in parts)
+        for axis in () if lacking else ("_timestamp", "_runtime"):  # the second corner of `chart`
             query = Query("a.b/é", axis, buckets, began=BEGAN)
             answer, model = await ask(lab, run, query), expected(logged, query)
             assert answer.count.sum() == model.count.sum()
