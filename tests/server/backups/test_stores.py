@@ -27,7 +27,7 @@ async def test_a_second_server_with_other_objects_is_refused_at_start(
     other: dict[str, Any] = {"data": tmp_path / "second", "database": database}
     with pytest.raises(UsageError, match="not those of this database"):
         start_server(**other)
-    assert (tmp_path / "second" / "objects").is_dir()
+    assert not (tmp_path / "second").exists(), "it is no data folder, then"
     start_server(**other, objects=str(server.data / "objects"))
 
 
