@@ -602,8 +602,8 @@ def test_a_durable_flush_that_the_disk_refuses_says_so(
     watched_disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with asyncwb.init("p", settings=_SLOW) as run:
+        watched_disk.refuses = lambda path: path.suffix == ".seg"  # the sync by itself, too
         run.log({"i": 0})
-        watched_disk.refuses = lambda path: path.suffix == ".seg"
         assert not run.flush(durable=True)
         assert "Input/output error" in str(run.status().last_error)
         assert not run.flush(durable=True), "the kernel has forgotten; we have not"
