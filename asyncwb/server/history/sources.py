@@ -48,7 +48,7 @@ _FOOTER: Final = 16
 
 S = TypeVar("S", bound=SegmentFile, covariant=True)
 ViewId: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
-"""the ids of segments, and of the frames of the tail"""
+"""the ids of segments, and of the frames of the tail that have rows, damaged ones too"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +109,10 @@ class Sources:
             if row.id in decoded or row.id in have
         }
         self._keep_tail(run_id, tables)
-        there = tuple(row.id for row in holdings.segments), tuple(tables)
+        there = (
+            tuple(row.id for row in holdings.segments),
+            tuple(row.id for row in holdings.frames if row.rows),
+        )
         return View(there, holdings.segments, tuple(tables.values()), tuple(damaged))
 
     def _keep_tail(self, run_id: int, tables: dict[int, Table]) -> None:

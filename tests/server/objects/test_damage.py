@@ -156,6 +156,22 @@ async def test_a_damaged_frame_costs_its_own_rows(lab: Lab) -> None:
     assert (await lab.counts(run))[0] == 3
 
 
+async def test_a_kept_chart_is_not_that_of_a_run_with_a_damaged_frame_more(lab: Lab) -> None:
+    run, query = await lab.run(), Query("loss", began=BEGAN)
+    await lab.log(run, some(0, 10))
+    (before,) = await chart.read_json(lab.sources, run.id, [query])
+    assert b'"missing"' not in before
+    await lab.log(run, some(10, 10))
+    table = schema.frames
+    async with lab.database.transaction() as connection:
+        newest = select(table.c.id, table.c.data).order_by(table.c.id.desc()).limit(1)
+        frame, data = (await connection.execute(newest)).one()
+        damaged = data[:-8] + bytes([data[-8] ^ 4]) + data[-7:]
+        await connection.execute(update(table).where(table.c.id == frame).values(data=damaged))
+    (after,) = await chart.read_json(lab.sources, run.id, [query])
+    assert b'"missing"' in after
+
+
 @pytest.mark.parametrize(("columns", "damaged"), [(2**14, "loss"), (1, "loss"), (1, "")])
 async def test_a_damaged_rollup_is_made_anew(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, columns: int, damaged: str
