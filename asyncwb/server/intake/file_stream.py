@@ -45,6 +45,7 @@ from asyncwb.server.store.records import RunChange, RunKey, RunRecord
 from asyncwb.server.store.runs import lines as lines_store
 from asyncwb.server.store.runs.ingest import IngestStore
 from asyncwb.server.store.runs.lines import Chunk
+from asyncwb.server.store.schema import HEADS
 from asyncwb.typing import JsonObject
 from asyncwb.wire.rows.columns import empty
 from asyncwb.wire.rows.frames import Frame, peek
@@ -55,8 +56,6 @@ from asyncwb.wire.wandb import metric_events
 
 CLIENT_HEADER: Final = "X-WANDB-ASYNC-CLIENT-ID"
 """how the clients of a shared run tell themselves apart"""
-_HEADS: Final = "heads"
-"""the stream of digests of line 0, by generation"""
 _RULE: Final = 200
 """bytes that a metric's definition has about as much work as"""
 _ENDED: Final = ("finished", "failed", "killed", "preempted")
@@ -298,7 +297,7 @@ class _Request:
             heads: Sequence[Chunk] = ()
             if self._has_head():
                 latest = line_ranges.generation_of(record, self._base)
-                heads = await lines_store.between(connection, record.id, _HEADS, 0, latest + 1)
+                heads = await lines_store.between(connection, record.id, HEADS, 0, latest + 1)
             output = await _touched(connection, record.id, lines.OUTPUT, post.output)
             events = await _touched(connection, record.id, lines.EVENTS, post.events)
             system = "{}"
@@ -350,7 +349,7 @@ class _Request:
         if latest in known.values():
             latest += 1
             line_ranges.begin_generation(transition, base, 0)
-        new[_HEADS] = [Chunk(latest, 1, digest)]
+        new[HEADS] = [Chunk(latest, 1, digest)]
         return line_ranges.name_of(base, latest)
 
     async def lock(self, connection: AsyncConnection) -> None:

@@ -17,6 +17,7 @@ from asyncwb.server.store.database import Database
 from asyncwb.server.store.documents import Bytes
 from asyncwb.server.store.schema import (
     AXIS,
+    HEADS,
     SAMPLE,
     blobs,
     frames,
@@ -71,7 +72,7 @@ async def named_objects(connection: AsyncConnection) -> list[NamedObject]:
 
 
 async def inline(database: Database) -> AsyncIterator[Inline]:
-    """Yield the bytes of all frames, rollups and samples, console lines, and documents."""
+    """Yield the bytes of all frames, rollups and samples, lines of text, and documents."""
     async for row in _pages(database, _frames_after):
         yield Inline(f"frame {row.id} of run {row.run_id}", "frame", row.data)
     async for row in _pages(database, _rollups_after):
@@ -126,7 +127,8 @@ def _rollups_after(last: Any) -> Select[Any]:
 
 def _lines_after(last: Any) -> Select[Any]:
     key = (lines.c.run_id, lines.c.stream, lines.c.first)
-    return _behind(select(lines).order_by(*key), key, last)
+    texts = select(lines).where(lines.c.stream != HEADS)
+    return _behind(texts.order_by(*key), key, last)
 
 
 def _behind(statement: Select[Any], key: tuple[Any, Any, Any], last: Any) -> Select[Any]:

@@ -337,6 +337,9 @@ rollups = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+HEADS: Final = "heads"
+"""the stream of lines that are digests of W&B clients' line 0, by generation: bytes, no text"""
+
 # Lines of text of a run: "events" (system metrics, a JSON object a line) and "output" (console).
 # A chunk holds `count` lines from line `first` on; chunks do not overlap.
 lines = Table(

@@ -22,6 +22,7 @@ from tests.fix_server import ServerHandle, both_databases
 from tests.server.history.test_history import decode_frames
 from tests.server.history_lab import BEGAN, Row, table_of
 from tests.server.ingest_client import Client, connect, start_event
+from tests.server.wandb_client import OUTPUT, block, row, wandb
 
 pytestmark = [pytest.mark.anyio, both_databases]
 
@@ -176,6 +177,14 @@ async def test_a_backup_that_fails_leaves_the_former_one(
     assert (await backup.verify_backup(folder)).problems == []
     await backup.backup(server.config, folder)
     assert len(list(folder.glob("database-*"))) == 1
+
+
+async def test_nothing_of_a_wandb_clients_run_is_called_damaged(server: ServerHandle) -> None:
+    async with wandb(server) as run:
+        await run.history(0, [row(step, loss=1.0) for step in range(3)])
+        await run.post({"files": {OUTPUT: block(0, ["a line"])}})
+    found = await verify.verify(server.config)
+    assert (found.problems, found.unchecked, found.counts["lines"]) == ([], 0, 1)
 
 
 async def test_damage_is_named_wherever_it_is(
