@@ -68,7 +68,13 @@ def host_check(config: ServerConfig) -> Middleware:
 def base_url(request: web.Request) -> str:
     """Return the address that users know the server by, without a slash at its end."""
     public_url = request.app[STATE].config.public_url
-    return public_url or f"{request.scheme}://{request.host}"
+    return public_url or f"{request.scheme}://{authority(request)}"
+
+
+def authority(request: web.Request) -> str:
+    """Return the host and port that a request names: in an absolute target, or in its header."""
+    # aiohttp's `host` has no port where the target is absolute, as a proxy's client writes it.
+    return (_is_absolute(request) and urlsplit(request.raw_path).netloc) or request.host
 
 
 def base_path(request: web.Request) -> str:
@@ -78,8 +84,11 @@ def base_path(request: web.Request) -> str:
 
 def _named(request: web.Request) -> str | None:
     """Return what links would say of the host: an absolute target's, or the header's."""
-    is_absolute = not request.raw_path.startswith(("/", "*"))
-    return request.host if is_absolute or "Host" in request.headers else None
+    return authority(request) if _is_absolute(request) or "Host" in request.headers else None
+
+
+def _is_absolute(request: web.Request) -> bool:
+    return not request.raw_path.startswith(("/", "*"))
 
 
 def _host_of(named: str) -> str:

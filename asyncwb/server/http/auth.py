@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from asyncwb.private import write_private
-from asyncwb.server.http.address import base_url
+from asyncwb.server.http.address import authority, base_url
 from asyncwb.server.http.errors import ApiError
 from asyncwb.server.http.open_requests import OPEN_REQUESTS
 from asyncwb.server.http.state import STATE, USER, State
@@ -125,7 +125,8 @@ def require_same_origin(request: web.Request) -> None:
     if site is not None:
         fine = site == "same-origin"
     else:
-        ours = (request.host, urlsplit(base_url(request)).netloc)  # a proxy may name another host
+        # A proxy may name another host.
+        ours = (authority(request), urlsplit(base_url(request)).netloc)
         fine = origin is not None and urlsplit(origin).netloc in ours
     if not fine:
         raise ApiError(

@@ -61,7 +61,8 @@ async def test_a_server_takes_requests_to_itself_only(start_server: StartServer)
 async def test_the_target_of_a_request_names_the_host_too(server: ServerHandle) -> None:
     """As proxies ask: "POST http://evil.example/..." beside a Host that is known."""
     said = []
-    for target in ("http://evil.example", f"http://localhost:{server.url.rpartition(':')[2]}"):
+    ours = f"http://localhost:{server.url.rpartition(':')[2]}"
+    for target in ("http://evil.example", ours):
         reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server.url).port)
         head = f"POST {target}/api/v1/login/links HTTP/1.1\r\nHost: localhost\r\n"
         key = f"Authorization: Bearer {server.api_key}\r\nContent-Length: 0\r\n"
@@ -72,6 +73,7 @@ async def test_the_target_of_a_request_names_the_host_too(server: ServerHandle) 
     assert said[0].startswith("HTTP/1.1 421")
     assert "evil.example/login" not in said[0]
     assert said[1].startswith("HTTP/1.1 200")
+    assert f'"{ours}/login?token=' in said[1], "with the port"
 
 
 async def test_any_name_where_it_is_said(start_server: StartServer) -> None:
