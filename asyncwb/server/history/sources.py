@@ -258,7 +258,12 @@ def _rollups(
     for segment, one in axes.items():
         with suppress(FrameError):
             sound[segment] = Axis.decode(one)
-    return {place: _rollup(one, sound.get(place[0])) for place, one in data.items()}
+    return {
+        place: None  # its segment was merged into another since the values were read
+        if wide.is_values(one) and place[0] not in axes
+        else _rollup(one, sound.get(place[0]))
+        for place, one in data.items()
+    }
 
 
 def _rollup(data: bytes, axis: Axis | None) -> Rollup | None:
