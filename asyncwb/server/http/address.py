@@ -74,7 +74,8 @@ def base_url(request: web.Request) -> str:
 def authority(request: web.Request) -> str:
     """Return the host and port that a request names: in an absolute target, or in its header."""
     # aiohttp's `host` has no port where the target is absolute, as a proxy's client writes it.
-    return (_is_absolute(request) and urlsplit(request.raw_path).netloc) or request.host
+    named = urlsplit(request.raw_path).netloc if _is_absolute(request) else ""
+    return named.rpartition("@")[2] or request.host
 
 
 def base_path(request: web.Request) -> str:
