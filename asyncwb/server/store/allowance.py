@@ -6,7 +6,7 @@ everybody else, and filled the memory.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from sqlalchemy import Column, select
@@ -23,7 +23,7 @@ _AT_ONCE: Final = 4 * 2**20
 
 
 class TooMuchError(Exception):
-    """One request asks for more documents than are read for it."""
+    """One request asks for more documents than are read for it; none of these was read."""
 
 
 class Allowance:
@@ -39,14 +39,14 @@ class Allowance:
         """Use up some bytes, before they are read.
 
         Raises:
-            TooMuchError: there are not as many left.
+            TooMuchError: there are not as many left; none was used up.
         """
-        self.left -= size
-        if self.left < 0:
+        if size > self.left:
             raise TooMuchError(
                 f"The configs and summaries that this asks for have over {_MOST:,} bytes. "
                 "Nothing is lost; ask for fewer runs at a time, or for less of each."
             )
+        self.left -= size
 
 
 async def sized_batches(
@@ -55,8 +55,8 @@ async def sized_batches(
     size: Size,
     ids: Collection[int],
     allowance: Allowance,
-) -> AsyncIterator[list[int]]:
-    """Yield the ids of rows, as many at a time as may be read in one turn of the event loop.
+) -> list[list[int]]:
+    """Divide the ids of rows into as many at a time as may be read in one turn of the event loop.
 
     Args:
         connection: of the transaction in which they are read.
@@ -68,18 +68,23 @@ async def sized_batches(
     Raises:
         TooMuchError: they are more than is left of it.
     """
-    batch: list[int] = []
-    total = 0
+    sizes: dict[int, int] = {}
     for some in batches(ids, _SIZES_AT_ONCE):
         found = await connection.execute(select(key, size).where(key.in_(some)))
-        sizes = {row[0]: row[1] for row in found}
-        for row_id in some:
-            bytes_of_it = sizes.get(row_id, 0)
-            allowance.take(bytes_of_it)
-            if batch and (total + bytes_of_it > _AT_ONCE or len(batch) >= _ROWS_AT_ONCE):
-                yield batch
-                batch, total = [], 0
-            batch.append(row_id)
-            total += bytes_of_it
-    if batch:
-        yield batch
+        sizes.update((row[0], row[1]) for row in found)
+    allowance.take(sum(sizes.values()))
+    return list(portions(((row_id, sizes.get(row_id, 0)) for row_id in ids), _AT_ONCE))
+
+
+def portions(sized: Iterable[tuple[int, int]], most: int) -> Iterator[list[int]]:
+    """Yield the ids of (id, size) so that those of a portion have `most` together, or it is one."""
+    portion: list[int] = []
+    held = 0
+    for number, size in sized:
+        if portion and (held + size > most or len(portion) >= _ROWS_AT_ONCE):
+            yield portion
+            portion, held = [], 0
+        portion.append(number)
+        held += size
+    if portion:
+        yield portion

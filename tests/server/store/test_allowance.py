@@ -42,7 +42,7 @@ async def test_a_batch_has_so_many_bytes_or_one_document(
     async with lab.database.connect() as connection:
         found = [
             [ids.index(row) for row in some]
-            async for some in sized_batches(connection, schema.runs.c.id, size, ids, left)
+            for some in await sized_batches(connection, schema.runs.c.id, size, ids, left)
         ]
     assert found == [[0, 1, 2], [3], [4, 5, 6], [7]]
     assert had - left.left == sum(SIZES) + CHECKSUM * len(SIZES)

@@ -8,7 +8,7 @@ would have found. A query reads a bounded number of them, and is refused where t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from anyio import to_thread
@@ -34,6 +34,7 @@ from sqlalchemy.types import TypeEngine
 from asyncwb.errors import FilterError
 from asyncwb.server.queries.conditions import Filter, Order, holds
 from asyncwb.server.queries.document import Document, Value, marks
+from asyncwb.server.store.allowance import portions
 from asyncwb.server.store.database import Database
 from asyncwb.server.store.queries.fields import DOCUMENT_COLUMNS, document, numbers_of
 from asyncwb.server.store.schema import field_values, runs, users
@@ -153,7 +154,7 @@ async def _each(
 ) -> dict[int, T]:
     """Return what is asked of the whole document of each candidate, by its id."""
     answers: dict[int, T] = {}
-    async for ids in _portions(connection, candidates):
+    for ids in await _portions(connection, candidates):
         rows = [dict(row._mapping) for row in await connection.execute(_WHOLE, {"some": ids})]
         documents = await to_thread.run_sync(_documents, rows)
         for number, run in documents.items():
@@ -165,25 +166,14 @@ def _documents(rows: Sequence[Mapping[str, Any]]) -> dict[int, Document]:
     return {row["id"]: Document(document(row)) for row in rows}
 
 
-async def _portions(
-    connection: AsyncConnection, candidates: SelectBase
-) -> AsyncIterator[list[int]]:
+async def _portions(connection: AsyncConnection, candidates: SelectBase) -> list[list[int]]:
     some = candidates.subquery()
     size = func.length(runs.c.config, type_=BigInteger) + func.length(runs.c.summary)
     statement = select(runs.c.id, size).where(runs.c.id.in_(select(some.c.id)))
     rows = (await connection.execute(statement.order_by(runs.c.id).limit(MAX_RUNS + 1))).all()
     if len(rows) > MAX_RUNS or sum(row[1] for row in rows) > MAX_SIZE:
         raise FilterError(_TOO_MANY)
-    portion: list[int] = []
-    held = 0
-    for number, characters in rows:
-        if portion and held + characters > _AT_ONCE:
-            yield portion
-            portion, held = [], 0
-        portion.append(number)
-        held += characters
-    if portion:
-        yield portion
+    return list(portions(((row[0], row[1]) for row in rows), _AT_ONCE))
 
 
 _TOO_MANY: Final = (

@@ -231,7 +231,7 @@ async def _stored(
     connection: AsyncConnection, ids: Sequence[int], allowance: Allowance
 ) -> list[StoredRun]:
     found = {}
-    async for some in sized_batches(connection, runs.c.id, _SIZE, ids, allowance):
+    for some in await sized_batches(connection, runs.c.id, _SIZE, ids, allowance):
         rows = await connection.execute(_ROWS, {"some": some})
         for row in rows:
             columns = dict(row._mapping)

@@ -98,7 +98,7 @@ class Details:
         statement = select(runs.c.id, document)
         async with self._database.connect() as connection:
             size = Size(document)
-            async for some in sized_batches(connection, runs.c.id, size, ids, self._allowance):
+            for some in await sized_batches(connection, runs.c.id, size, ids, self._allowance):
                 rows = await connection.execute(statement.where(runs.c.id.in_(some)))
                 found.update((row[0], row[1]) for row in rows)
         return found
