@@ -42,6 +42,9 @@ _MEMORY: Final = 128 * 2**20
 """bytes that decoded frames, and as many that decoded rollups, may take."""
 _CHUNKS: Final = 200_000
 """column chunks that kept footers describe together; each takes some 400 bytes"""
+_ENTRY: Final = 600
+_ID: Final = 40
+"""bytes of a kept chart beside its JSON, and of each id of what it is of"""
 _FOOTER: Final = 16
 """chunks that a footer is counted as beside its own"""
 
@@ -49,6 +52,8 @@ _FOOTER: Final = 16
 S = TypeVar("S", bound=SegmentFile, covariant=True)
 ViewId: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 """the ids of segments, and of the frames of the tail that have rows, damaged ones too"""
+ChartId: TypeAlias = tuple[ViewId, Hashable]
+"""what a chart is of, and how it was asked for"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,24 +211,24 @@ class Charts:
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._data: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._data: OrderedDict[ChartId, bytes] = OrderedDict()
         self._size = 0
 
-    def get(self, of: Hashable) -> bytes | None:
+    def get(self, of: ChartId) -> bytes | None:
         """Return what was answered, None where it is not known."""
         data = self._data.get(of)
         if data is not None:
             self._data.move_to_end(of)
         return data
 
-    def keep(self, of: Hashable, data: bytes) -> None:
+    def keep(self, of: ChartId, data: bytes) -> None:
         """Remember an answer, unless it is known."""
         if of in self._data:
             return
         self._data[of] = data
-        self._size += len(data)
+        self._size += _cost(of, data)
         while self._size > self._memory:
-            self._size -= len(self._data.popitem(last=False)[1])
+            self._size -= _cost(*self._data.popitem(last=False))
 
 
 class Opened:
@@ -286,6 +291,12 @@ def _decode(rows: Sequence[FrameRow]) -> tuple[dict[int, Table], list[Missing]]:
             damage = DamagedError(f"frame {row.id} in the database", str(error))
             missing.append(lost(damage, row.min_step or 0, row.max_step or 0, row.rows))
     return tables, missing
+
+
+def _cost(of: ChartId, data: bytes) -> int:
+    """Return about how many bytes a kept chart takes, with what it is of."""
+    (segments, frames_of_tail), _ = of
+    return len(data) + _ENTRY + _ID * (len(segments) + len(frames_of_tail))
 
 
 def _chunks(footer: FileMetaData | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asyncwb.server.history import sources
-from asyncwb.server.history.sources import Charts, Opened, Sources
+from asyncwb.server.history.sources import ChartId, Charts, Opened, Sources
 from asyncwb.server.store.runs.segments import RunRef, SegmentFile
 from tests.server.history_lab import Lab
 
@@ -45,11 +45,17 @@ async def test_few_footers_of_many_columns_are_kept_and_many_of_few(
 
 
 def test_charts_that_were_asked_for_last_stay() -> None:
-    charts = Charts(25)
+    def chart(of: str) -> ChartId:
+        return ((1, 2), (3,)), of
+
+    each = sources._cost(chart("a"), b"a" * 10)
+    charts = Charts(2 * each)
     for of in "abc":
-        charts.keep(of, of.encode() * 10)
-        charts.keep(of, b"another")
-        charts.get("a")
-    assert [charts.get(of) for of in "abc"] == [b"a" * 10, None, b"c" * 10]
-    charts.keep("large", b"-" * 26)
-    assert [charts.get(of) for of in ("a", "c", "large")] == [None] * 3
+        charts.keep(chart(of), of.encode() * 10)
+        charts.keep(chart(of), b"another")
+        charts.get(chart("a"))
+    assert [charts.get(chart(of)) for of in "abc"] == [b"a" * 10, None, b"c" * 10]
+    charts.keep((((), ()), "small"), b"")
+    assert charts.get(chart("a")) is None, "what it is of takes room, too"
+    charts.keep(chart("large"), b"-" * 2 * each)
+    assert [charts.get(chart(of)) for of in ("c", "large")] == [None] * 2
