@@ -63,7 +63,7 @@ FOLDER: Final = "segments"
 SAMPLE_ROWS: Final = 1024
 """rows of a segment that are kept aside: what samples of a whole history are made of"""
 SAMPLE_CELLS: Final = 2**21
-"""values in these rows at most: the database would hold a wide segment once more"""
+"""values in these rows of a wide segment at most: the database would hold it once more"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,8 +367,8 @@ def rollups_of(table: Table) -> list[tuple[str, str, bytes]]:
 
 def sample_of(table: Table) -> Table:
     """Return the rows of a merged table that are kept aside for samples of a whole history."""
-    columns = sum(len(block.keys) for block in table.blocks) + len(table.texts)
-    return spread(table, max(2, min(SAMPLE_ROWS, SAMPLE_CELLS // columns)))
+    few = max(2, SAMPLE_CELLS // table.width)
+    return spread(table, min(SAMPLE_ROWS, few) if wide.is_wide(table) else SAMPLE_ROWS)
 
 
 def _bounded(rows: Sequence[FrameRow], size: int) -> list[FrameRow]:

@@ -36,8 +36,7 @@ _CRC: Final = struct.Struct("<I")
 
 def is_wide(table: Table) -> bool:
     """Tell whether a merged table is sealed with values in the place of pyramids."""
-    columns = sum(len(block.keys) for block in table.blocks) + len(table.texts)
-    return columns >= _COLUMNS and table.n <= _ROWS
+    return table.width >= _COLUMNS and table.n <= _ROWS
 
 
 def axis_of(table: Table) -> bytes:

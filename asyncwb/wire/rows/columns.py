@@ -109,6 +109,11 @@ class Table:
         numeric = [b.column(i) for b in self.blocks for i in range(len(b.keys))]
         return (*numeric, *self.texts)
 
+    @property
+    def width(self) -> int:
+        """How many columns it has; they are not made for it."""
+        return sum(len(block.keys) for block in self.blocks) + len(self.texts)
+
     @cached_property
     def _places(self) -> Places:
         """Which line of which block has a key and kind. A table may have 100,000 columns, of which
